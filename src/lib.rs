@@ -1,4 +1,5 @@
-//! nightbell: one binary that measures a host and its services, judges the measurements with Prometheus rules, and rings the bell.
+//! nightbell: one binary that measures a host and its services, judges the measurements with
+//! Prometheus rules, and rings the bell.
 //!
 //! The modules stand on floors; each imports only from floors below its own. See `ARCHITECTURE.md`.
 

@@ -34,17 +34,28 @@ pub struct OutcomeLabels {
 impl IntegrationLabels {
     /// The labels of an integration.
     pub fn of(integration: &Integration) -> Self {
-        IntegrationLabels { receiver: integration.receiver.clone(), notifier: integration.kind }
+        IntegrationLabels {
+            receiver: integration.receiver.clone(),
+            notifier: integration.kind,
+        }
     }
 
     /// The same with a reason.
     pub fn because(&self, reason: &'static str) -> FailureLabels {
-        FailureLabels { receiver: self.receiver.clone(), notifier: self.notifier, reason }
+        FailureLabels {
+            receiver: self.receiver.clone(),
+            notifier: self.notifier,
+            reason,
+        }
     }
 
     /// The same with what came of it.
     pub fn ended(&self, outcome: &'static str) -> OutcomeLabels {
-        OutcomeLabels { receiver: self.receiver.clone(), notifier: self.notifier, outcome }
+        OutcomeLabels {
+            receiver: self.receiver.clone(),
+            notifier: self.notifier,
+            outcome,
+        }
     }
 }
 
@@ -96,7 +107,9 @@ pub struct Metrics {
 impl Metrics {
     /// Counts alerts that were refused.
     pub fn refuse(&self, reason: &'static str, count: u64) {
-        self.refused.get_or_create(&RefusalLabels { reason }).inc_by(count);
+        self.refused
+            .get_or_create(&RefusalLabels { reason })
+            .inc_by(count);
     }
 
     /// Registers them.

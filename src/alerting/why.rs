@@ -1,4 +1,5 @@
-//! Why people heard of an alert, or did not: read from the decisions that were written down when they were taken.
+//! Why people heard of an alert, or did not: read from the decisions that were written down when
+//! they were taken.
 
 use std::collections::BTreeSet;
 
@@ -38,11 +39,13 @@ pub struct Delivery {
 pub struct Account {
     /// Its labels.
     pub labels: Labels,
-    /// The last thing that happened to the alert itself: pending, pending no more, or on its way to its groups.
+    /// The last thing that happened to the alert itself: pending, pending no more, or on its way to
+    /// its groups.
     pub last: Stage,
     /// When that was.
     pub since: Timestamp,
-    /// What keeps the alert as it is, though its rule has no result for it, and since when that was known.
+    /// What keeps the alert as it is, though its rule has no result for it, and since when that was
+    /// known.
     pub held: Option<(Stage, Timestamp)>,
     /// Where its receivers stand; empty for one that never came so far.
     pub deliveries: Vec<Delivery>,
@@ -51,7 +54,8 @@ pub struct Account {
 }
 
 impl Account {
-    /// The decision that counts: the first one that keeps a receiver from being notified, else the last one.
+    /// The decision that counts: the first one that keeps a receiver from being notified, else the
+    /// last one.
     pub fn decisive(&self) -> Option<&Delivery> {
         let class = |d: &Delivery| (d.stage.is_notified(), d.stage.is_unwanted());
         self.deliveries.iter().min_by_key(|d| match class(d) {
@@ -63,23 +67,38 @@ impl Account {
 
     /// Whether somebody is not notified of the alert's beginnings and ends because it flaps.
     pub fn is_flapping(&self) -> bool {
-        self.deliveries.iter().any(|delivery| matches!(delivery.stage, Stage::Flapping { .. }))
+        self.deliveries
+            .iter()
+            .any(|delivery| matches!(delivery.stage, Stage::Flapping { .. }))
     }
 
     /// Whether the alert was pending or fired.
     pub fn is_open(&self) -> bool {
-        matches!(self.last, Stage::Waiting { resolved: false, .. } | Stage::Pending { .. })
+        matches!(
+            self.last,
+            Stage::Waiting {
+                resolved: false,
+                ..
+            } | Stage::Pending { .. }
+        )
     }
 }
 
 impl Handle {
     /// What was decided about the alerts called `name` that match; see [`accounts`].
-    pub async fn accounts(&self, state: &State, name: &str, matchers: &[Matcher], at: Option<Timestamp>) -> Result<Vec<Account>, Error> {
+    pub async fn accounts(
+        &self,
+        state: &State,
+        name: &str,
+        matchers: &[Matcher],
+        at: Option<Timestamp>,
+    ) -> Result<Vec<Account>, Error> {
         accounts(&self.memory, state, name, matchers, at).await
     }
 }
 
-/// What was decided about the alerts called `name` that match, youngest first: up to now (`at` is `None`), or up to an instant.
+/// What was decided about the alerts called `name` that match, youngest first: up to now (`at` is
+/// `None`), or up to an instant.
 pub async fn accounts(
     memory: &Mutex<Dispatcher>,
     state: &State,
@@ -91,7 +110,11 @@ pub async fn accounts(
     let mut rows = state.decisions(name, None, until, LOOK_BACK.0).await?;
     if at.is_none() {
         // Alerts that came before decisions were written down, or while the database failed.
-        let unwritten = memory.lock().arrivals(name).into_iter().filter(|row| rows.iter().all(|known| known.labels != row.labels));
+        let unwritten = memory
+            .lock()
+            .arrivals(name)
+            .into_iter()
+            .filter(|row| rows.iter().all(|known| known.labels != row.labels));
         rows.extend(unwritten.collect::<Vec<_>>());
     }
     rows.retain(|row| matchers.iter().all(|m| m.matches_labels(&row.labels)));
@@ -103,31 +126,63 @@ pub async fn accounts(
         if accounts.iter().any(|account| account.labels == row.labels) {
             continue;
         }
-        let own: Vec<DecisionRow> = rows.iter().filter(|other| other.labels == row.labels).cloned().collect();
-        let live = if at.is_none() { memory.lock().paths(&row.labels) } else { Vec::new() };
+        let own: Vec<DecisionRow> = rows
+            .iter()
+            .filter(|other| other.labels == row.labels)
+            .cloned()
+            .collect();
+        let live = if at.is_none() {
+            memory.lock().paths(&row.labels)
+        } else {
+            Vec::new()
+        };
         accounts.push(account(state, own, live, until).await?);
     }
     Ok(accounts)
 }
 
-/// `own`: what was decided about the alert itself, youngest first, at least one row. `live`: the groups that it is in now.
-async fn account(state: &State, own: Vec<DecisionRow>, live: Vec<AlertPath>, until: Timestamp) -> Result<Account, Error> {
+/// `own`: what was decided about the alert itself, youngest first, at least one row. `live`: the
+/// groups that it is in now.
+async fn account(
+    state: &State,
+    own: Vec<DecisionRow>,
+    live: Vec<AlertPath>,
+    until: Timestamp,
+) -> Result<Account, Error> {
     // What holds an alert says nothing about where it is sent.
-    let on_its_way = |row: &&DecisionRow| !row.stage.is_hold() && !matches!(row.stage, Stage::HoldEnded { .. });
+    let on_its_way =
+        |row: &&DecisionRow| !row.stage.is_hold() && !matches!(row.stage, Stage::HoldEnded { .. });
     let latest = own.iter().find(on_its_way).unwrap_or(&own[0]).clone();
-    let held = Some(&own[0]).filter(|row| row.stage.is_hold()).map(|row| (row.stage.clone(), row.at));
+    let held = Some(&own[0])
+        .filter(|row| row.stage.is_hold())
+        .map(|row| (row.stage.clone(), row.at));
     let fingerprint = latest.labels.fingerprint();
-    let recorded = own.iter().find(|row| !row.paths.is_empty()).map(|row| row.paths.clone()).unwrap_or_default();
+    let recorded = own
+        .iter()
+        .find(|row| !row.paths.is_empty())
+        .map(|row| row.paths.clone())
+        .unwrap_or_default();
     let mut history = own;
     let mut deliveries = Vec::new();
     // Further contacts, each notified by its own integration.
-    let contacts = AlertPath { group_key: escalation_key(fingerprint), receiver: String::new(), due: until };
+    let contacts = AlertPath {
+        group_key: escalation_key(fingerprint),
+        receiver: String::new(),
+        due: until,
+    };
     let groups = if live.is_empty() { recorded } else { live };
     for path in groups.into_iter().chain([contacts]) {
-        let rows = state.decisions(&path.group_key, Some(fingerprint), until, LOOK_BACK.1).await?;
+        let rows = state
+            .decisions(&path.group_key, Some(fingerprint), until, LOOK_BACK.1)
+            .await?;
         let decided = standing(rows.iter().filter(|row| row.at >= latest.at));
         let delivery = |integration: &str, stage: Stage, at: Option<Timestamp>| Delivery {
-            receiver: if path.receiver.is_empty() { receiver_of(integration) } else { &path.receiver }.to_owned(),
+            receiver: if path.receiver.is_empty() {
+                receiver_of(integration)
+            } else {
+                &path.receiver
+            }
+            .to_owned(),
             integration: integration.to_owned(),
             group_key: path.group_key.clone(),
             stage,
@@ -136,7 +191,14 @@ async fn account(state: &State, own: Vec<DecisionRow>, live: Vec<AlertPath>, unt
         };
         if let Stage::Waiting { resolved, .. } = latest.stage {
             if decided.is_empty() && !path.receiver.is_empty() {
-                deliveries.push(delivery("", Stage::Waiting { until: path.due, resolved }, None));
+                deliveries.push(delivery(
+                    "",
+                    Stage::Waiting {
+                        until: path.due,
+                        resolved,
+                    },
+                    None,
+                ));
             }
             for row in decided {
                 let mut delivery = delivery(&row.integration, row.stage.clone(), Some(row.at));
@@ -150,7 +212,14 @@ async fn account(state: &State, own: Vec<DecisionRow>, live: Vec<AlertPath>, unt
     // Rows of one instant stay in the order in which a decision leads to the next.
     history.sort_by_key(|row| std::cmp::Reverse((row.at, row.stage.rank())));
     history.dedup();
-    Ok(Account { labels: latest.labels, last: latest.stage, since: latest.at, held, deliveries, history })
+    Ok(Account {
+        labels: latest.labels,
+        last: latest.stage,
+        since: latest.at,
+        held,
+        deliveries,
+        history,
+    })
 }
 
 /// `ops` of `ops/webhook/0`.
@@ -159,16 +228,30 @@ fn receiver_of(integration: &str) -> &str {
 }
 
 /// What became of the messages of the integrations that these rows name.
-async fn outcomes(state: &State, rows: &[DecisionRow], fingerprint: u64, until: Timestamp) -> Result<Vec<DecisionRow>, Error> {
-    let integrations: BTreeSet<&str> = rows.iter().map(|r| r.integration.as_str()).filter(|i| !i.is_empty()).collect();
+async fn outcomes(
+    state: &State,
+    rows: &[DecisionRow],
+    fingerprint: u64,
+    until: Timestamp,
+) -> Result<Vec<DecisionRow>, Error> {
+    let integrations: BTreeSet<&str> = rows
+        .iter()
+        .map(|r| r.integration.as_str())
+        .filter(|i| !i.is_empty())
+        .collect();
     let mut found = Vec::new();
     for integration in integrations {
-        found.extend(state.decisions(integration, Some(fingerprint), until, LOOK_BACK.1).await?);
+        found.extend(
+            state
+                .decisions(integration, Some(fingerprint), until, LOOK_BACK.1)
+                .await?,
+        );
     }
     Ok(found)
 }
 
-/// Those decisions of a flush that still hold, of rows youngest first: one for all integrations, or the last one of each.
+/// Those decisions of a flush that still hold, of rows youngest first: one for all integrations, or
+/// the last one of each.
 fn standing<'a>(rows: impl Iterator<Item = &'a DecisionRow>) -> Vec<&'a DecisionRow> {
     let mut found: Vec<&DecisionRow> = Vec::new();
     for row in rows {
@@ -183,15 +266,27 @@ fn standing<'a>(rows: impl Iterator<Item = &'a DecisionRow>) -> Vec<&'a Decision
 }
 
 /// Replaces the decision to send a message by what became of it.
-async fn follow(state: &State, delivery: &mut Delivery, fingerprint: u64, until: Timestamp) -> Result<(), Error> {
+async fn follow(
+    state: &State,
+    delivery: &mut Delivery,
+    fingerprint: u64,
+    until: Timestamp,
+) -> Result<(), Error> {
     let sent_at = match &delivery.stage {
         Stage::Sending { .. } | Stage::Held { .. } => delivery.at.unwrap_or(Timestamp::MIN),
-        Stage::Deduplicated { notified_at, .. } | Stage::Flapping { notified_at, .. } => *notified_at,
+        Stage::Deduplicated { notified_at, .. } | Stage::Flapping { notified_at, .. } => {
+            *notified_at
+        }
         _ => return Ok(()),
     };
-    let told_before = matches!(delivery.stage, Stage::Deduplicated { .. } | Stage::Flapping { .. });
+    let told_before = matches!(
+        delivery.stage,
+        Stage::Deduplicated { .. } | Stage::Flapping { .. }
+    );
     let outcome = async |integration: &str| -> Result<Option<DecisionRow>, Error> {
-        let rows = state.decisions(integration, Some(fingerprint), until, 1).await?;
+        let rows = state
+            .decisions(integration, Some(fingerprint), until, 1)
+            .await?;
         Ok(rows.into_iter().find(|row| row.at >= sent_at))
     };
     let mut latest = outcome(&delivery.integration).await?;
@@ -201,17 +296,27 @@ async fn follow(state: &State, delivery: &mut Delivery, fingerprint: u64, until:
         }
     }
     match latest {
-        Some(DecisionRow { stage: Stage::Delivered { resolved }, at, integration, .. }) => {
+        Some(DecisionRow {
+            stage: Stage::Delivered { resolved },
+            at,
+            integration,
+            ..
+        }) => {
             delivery.delivered_at = Some(at);
             if !told_before {
-                (delivery.stage, delivery.at, delivery.integration) = (Stage::Delivered { resolved }, Some(at), integration);
+                (delivery.stage, delivery.at, delivery.integration) =
+                    (Stage::Delivered { resolved }, Some(at), integration);
             }
         }
         Some(row) => (delivery.stage, delivery.at) = (row.stage, Some(row.at)),
         // Its turn has not come: what keeps the receiver busy?
         None if matches!(delivery.stage, Stage::Sending { .. }) => {
-            let others = state.decisions(&delivery.integration, None, until, 1).await?;
-            let busy = others.into_iter().find(|row| matches!(row.stage, Stage::Failing { .. } | Stage::RateLimited { .. }));
+            let others = state
+                .decisions(&delivery.integration, None, until, 1)
+                .await?;
+            let busy = others
+                .into_iter()
+                .find(|row| matches!(row.stage, Stage::Failing { .. } | Stage::RateLimited { .. }));
             if let Some(row) = busy {
                 (delivery.stage, delivery.at) = (row.stage, Some(row.at));
             }
@@ -223,7 +328,12 @@ async fn follow(state: &State, delivery: &mut Delivery, fingerprint: u64, until:
 
 impl Dispatch {
     /// What was decided about the alerts called `name`; see [`accounts`].
-    pub async fn accounts(&self, state: &State, name: &str, at: Option<Timestamp>) -> Result<Vec<Account>, Error> {
+    pub async fn accounts(
+        &self,
+        state: &State,
+        name: &str,
+        at: Option<Timestamp>,
+    ) -> Result<Vec<Account>, Error> {
         accounts(&self.memory, state, name, &[], at).await
     }
 }
@@ -231,7 +341,13 @@ impl Dispatch {
 impl Dispatcher {
     /// The alerts of this name that fire, as if they came now.
     fn arrivals(&self, name: &str) -> Vec<DecisionRow> {
-        let named = self.alerts.iter().map(|row| &row.alert).filter(|alert| alert.name() == name);
-        named.map(|alert| self.arrival(alert, alert.updated_at)).collect()
+        let named = self
+            .alerts
+            .iter()
+            .map(|row| &row.alert)
+            .filter(|alert| alert.name() == name);
+        named
+            .map(|alert| self.arrival(alert, alert.updated_at))
+            .collect()
     }
 }

@@ -1,7 +1,9 @@
-//! Watches the clock: a wall clock that jumps is noticed, said, and followed once it stays where it is; everything that waits moves with it.
+//! Watches the clock: a wall clock that jumps is noticed, said, and followed once it stays where it
+//! is; everything that waits moves with it.
 //!
-//! A small file beside the state remembers the time, so that a jump between stop and start is known as one, and by which time things grow
-//! old: a clock that is far ahead deletes nothing until it has been believed for a week.
+//! A small file beside the state remembers the time, so that a jump between stop and start is known
+//! as one, and by which time things grow old: a clock that is far ahead deletes nothing until it
+//! has been believed for a week.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +24,8 @@ use crate::telemetry::Telemetry;
 
 /// How often the clock is looked at.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long a clock that has jumped must stay before it is followed, and how long one that goes on jumping is not followed at most.
+/// How long a clock that has jumped must stay before it is followed, and how long one that goes on
+/// jumping is not followed at most.
 const SETTLE: Duration = Duration::from_millis(1500);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// By how much two looks at the same jump may differ.
@@ -31,7 +34,8 @@ const SAME: Duration = Duration::from_secs(1);
 const DISPATCH: Duration = Duration::from_secs(5);
 /// How often the time is written down.
 const REMEMBER: Duration = Duration::from_secs(60);
-/// What one clock may differ from another between stop and start: it is corrected slowly meanwhile, by less than a thousandth.
+/// What one clock may differ from another between stop and start: it is corrected slowly meanwhile,
+/// by less than a thousandth.
 const DRIFT: Duration = Duration::from_secs(2);
 /// A clock that is ahead by more is not believed at once …
 const AHEAD: Duration = Duration::from_secs(2 * 86_400);
@@ -63,7 +67,11 @@ impl Metrics {
             drop(metrics.jumps.get_or_create(&Direction { direction }));
         }
         telemetry.register(|registry| {
-            registry.register("clock_jumps", "Jumps of the wall clock by more than a second.", metrics.jumps.clone());
+            registry.register(
+                "clock_jumps",
+                "Jumps of the wall clock by more than a second.",
+                metrics.jumps.clone(),
+            );
             registry.register(
                 "clock_jump_seconds",
                 "The last jump of the wall clock; negative when it was set back.",
@@ -101,16 +109,29 @@ impl Memory {
         let mut words = text.split_whitespace();
         let mut number = || words.next()?.parse().ok();
         let (wall, monotonic, aged, ahead) = (number()?, number()?, number()?, number()?);
-        Some(Memory { wall, monotonic, boot: words.next()?.to_owned(), aged, ahead })
+        Some(Memory {
+            wall,
+            monotonic,
+            boot: words.next()?.to_owned(),
+            aged,
+            ahead,
+        })
     }
 
     fn text(&self) -> String {
-        format!("{} {} {} {} {}\n", self.wall, self.monotonic, self.aged, self.ahead, self.boot)
+        format!(
+            "{} {} {} {} {}\n",
+            self.wall, self.monotonic, self.aged, self.ahead, self.boot
+        )
     }
 
     /// The jump of the clock since this was written down, as far as it is known.
     fn jump(&self, now: Timestamp, monotonic: i64, boot: &str) -> Option<Jump> {
-        let from = if boot == self.boot { self.wall + (monotonic - self.monotonic) } else { self.wall };
+        let from = if boot == self.boot {
+            self.wall + (monotonic - self.monotonic)
+        } else {
+            self.wall
+        };
         let off = now.0.saturating_sub(from);
         let jumped = if boot == self.boot {
             off.saturating_abs() > millis(DRIFT) + (monotonic - self.monotonic) / 1000
@@ -118,7 +139,10 @@ impl Memory {
             // How long the machine was off nobody knows: not for less than nothing.
             off < -millis(DRIFT) || off > millis(LONGEST_STOP)
         };
-        jumped.then_some(Jump { from: Timestamp(from), to: now })
+        jumped.then_some(Jump {
+            from: Timestamp(from),
+            to: now,
+        })
     }
 
     /// Lets `elapsed` milliseconds pass, after which it is `now`.
@@ -143,25 +167,50 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Compares the time with what the last process wrote down into `folder`; `newest` is the newest sample, used where nothing was written.
-    pub(super) fn start(folder: Option<&Path>, newest: Option<Timestamp>, telemetry: &Telemetry) -> (Self, Option<Jump>) {
+    /// Compares the time with what the last process wrote down into `folder`; `newest` is the
+    /// newest sample, used where nothing was written.
+    pub(super) fn start(
+        folder: Option<&Path>,
+        newest: Option<Timestamp>,
+        telemetry: &Telemetry,
+    ) -> (Self, Option<Jump>) {
         let (now, monotonic) = (Timestamp::now(), clock::monotonic());
         let boot = std::fs::read_to_string(BOOT).unwrap_or_default();
-        let boot = if boot.trim().is_empty() { "unknown".to_owned() } else { boot.trim().to_owned() };
+        let boot = if boot.trim().is_empty() {
+            "unknown".to_owned()
+        } else {
+            boot.trim().to_owned()
+        };
         let file = folder.map(|folder| folder.join(FILE));
-        let before = file.as_ref().and_then(|file| Memory::read(&std::fs::read_to_string(file).ok()?));
+        let before = file
+            .as_ref()
+            .and_then(|file| Memory::read(&std::fs::read_to_string(file).ok()?));
         let metrics = Metrics::register(telemetry);
-        let jump = before.as_ref().and_then(|before| before.jump(now, monotonic, &boot));
+        let jump = before
+            .as_ref()
+            .and_then(|before| before.jump(now, monotonic, &boot));
         if let Some(jump) = jump {
             clock::note(jump);
             metrics.seen(jump);
             say(jump, "The clock has jumped since nightbell ran last.");
         }
-        let (aged, ahead) = before.map_or((newest.unwrap_or(now).0, 0), |before| (before.aged, before.ahead));
-        let mut memory = Memory { wall: now.0, monotonic, boot, aged, ahead };
+        let (aged, ahead) = before.map_or((newest.unwrap_or(now).0, 0), |before| {
+            (before.aged, before.ahead)
+        });
+        let mut memory = Memory {
+            wall: now.0,
+            monotonic,
+            boot,
+            aged,
+            ahead,
+        };
         memory.pass(0, now);
         clock::age_from(Timestamp(memory.aged));
-        let watch = Watch { metrics, file, memory: Mutex::new(memory) };
+        let watch = Watch {
+            metrics,
+            file,
+            memory: Mutex::new(memory),
+        };
         watch.remember();
         (watch, jump)
     }
@@ -179,8 +228,11 @@ impl Watch {
         };
         let Some(file) = &self.file else { return };
         let unfinished = file.with_extension("new");
-        // That the folder cannot be written is reported elsewhere; without the file the next start knows less.
-        if let Err(error) = std::fs::write(&unfinished, text).and_then(|()| std::fs::rename(&unfinished, file)) {
+        // That the folder cannot be written is reported elsewhere; without the file the next start
+        // knows less.
+        if let Err(error) =
+            std::fs::write(&unfinished, text).and_then(|()| std::fs::rename(&unfinished, file))
+        {
             debug!(file = %file.display(), %error, "The time cannot be written down.");
         }
     }
@@ -189,7 +241,13 @@ impl Watch {
 fn say(jump: Jump, sentence: &str) {
     let size = format_duration(Duration::from_millis(jump.millis().unsigned_abs()));
     let direction = if jump.is_back() { "back" } else { "forward" };
-    warn!(direction, size, from = jump.from.rfc3339(), to = jump.to.rfc3339(), "{sentence}");
+    warn!(
+        direction,
+        size,
+        from = jump.from.rfc3339(),
+        to = jump.to.rfc3339(),
+        "{sentence}"
+    );
 }
 
 /// A jump that was seen and is not followed yet.
@@ -210,29 +268,52 @@ pub(super) async fn watch(parts: Arc<Parts>) -> Result<(), std::convert::Infalli
         let monotonic = clock::monotonic();
         let asleep = suspension() - std::mem::replace(&mut suspended, suspension());
         if asleep > millis(SAME) {
-            info!(seconds = asleep / 1000, "The machine was suspended; what is due is collected first.");
+            info!(
+                seconds = asleep / 1000,
+                "The machine was suspended; what is due is collected first."
+            );
             parts.scraper.collect_at_once();
         }
         seen = match (clock::pending(), seen) {
             (None, None) => None,
             (None, Some(seen)) => {
-                say(Jump { from: seen.jump.to, to: seen.jump.from }, "The clock has come back before it was followed.");
+                say(
+                    Jump {
+                        from: seen.jump.to,
+                        to: seen.jump.from,
+                    },
+                    "The clock has come back before it was followed.",
+                );
                 None
             }
             (Some(jump), None) => {
                 say(jump, "The clock has jumped.");
                 parts.clock.metrics.seen(jump);
                 clock::see(jump);
-                Some(Seen { jump, since: monotonic, same_since: monotonic })
+                Some(Seen {
+                    jump,
+                    since: monotonic,
+                    same_since: monotonic,
+                })
             }
             (Some(jump), Some(seen)) => {
-                let same = jump.millis().saturating_sub(seen.jump.millis()).saturating_abs() <= millis(SAME);
+                let same = jump
+                    .millis()
+                    .saturating_sub(seen.jump.millis())
+                    .saturating_abs()
+                    <= millis(SAME);
                 let same_since = if same { seen.same_since } else { monotonic };
-                if monotonic - same_since >= millis(SETTLE) || monotonic - seen.since >= millis(PATIENCE) {
+                if monotonic - same_since >= millis(SETTLE)
+                    || monotonic - seen.since >= millis(PATIENCE)
+                {
                     follow(&parts).await;
                     None
                 } else {
-                    Some(Seen { jump, since: seen.since, same_since })
+                    Some(Seen {
+                        jump,
+                        since: seen.since,
+                        same_since,
+                    })
                 }
             }
         };
@@ -277,7 +358,10 @@ async fn follow(parts: &Arc<Parts>) {
     drop(hold);
     parts.peers.clock_jumped(jump.millis());
     remember(parts).await;
-    info!(now = Timestamp::now().rfc3339(), "The new time is followed.");
+    info!(
+        now = Timestamp::now().rfc3339(),
+        "The new time is followed."
+    );
 }
 
 #[cfg(test)]
@@ -287,19 +371,37 @@ mod tests {
     const DAY: i64 = 86_400_000;
 
     fn memory(wall: i64, monotonic: i64) -> Memory {
-        Memory { wall, monotonic, boot: "b".into(), aged: wall, ahead: 0 }
+        Memory {
+            wall,
+            monotonic,
+            boot: "b".into(),
+            aged: wall,
+            ahead: 0,
+        }
     }
 
     #[test]
     fn a_jump_between_stop_and_start_is_distinguished_from_time_that_has_passed() {
         let before = memory(1_000 * DAY, 5 * DAY);
         assert_eq!(Memory::read(&before.text()), Some(before.clone()));
-        let jump = |now: i64, monotonic: i64, boot: &str| before.jump(Timestamp(now), monotonic, boot).map(Jump::millis);
+        let jump = |now: i64, monotonic: i64, boot: &str| {
+            before
+                .jump(Timestamp(now), monotonic, boot)
+                .map(Jump::millis)
+        };
         assert_eq!(jump(1_001 * DAY, 6 * DAY, "b"), None, "a day has passed");
-        assert_eq!(jump(1_001 * DAY + 50_000, 6 * DAY, "b"), None, "and was corrected slowly meanwhile");
+        assert_eq!(
+            jump(1_001 * DAY + 50_000, 6 * DAY, "b"),
+            None,
+            "and was corrected slowly meanwhile"
+        );
         assert_eq!(jump(1_001 * DAY - 600_000, 6 * DAY, "b"), Some(-600_000));
         assert_eq!(jump(4_651 * DAY, 6 * DAY, "b"), Some(3_650 * DAY));
-        assert_eq!([jump(1_010 * DAY, 0, "c"), jump(999 * DAY, 0, "c")], [None, Some(-DAY)], "another boot");
+        assert_eq!(
+            [jump(1_010 * DAY, 0, "c"), jump(999 * DAY, 0, "c")],
+            [None, Some(-DAY)],
+            "another boot"
+        );
     }
 
     #[test]
@@ -308,14 +410,26 @@ mod tests {
         memory.pass(60_000, Timestamp(1_000 * DAY + 60_000));
         assert_eq!(memory.aged, 1_000 * DAY + 60_000);
         memory.pass(DAY, Timestamp(4_651 * DAY));
-        assert_eq!((memory.aged, memory.ahead), (1_001 * DAY + 60_000, DAY), "ten years ahead");
+        assert_eq!(
+            (memory.aged, memory.ahead),
+            (1_001 * DAY + 60_000, DAY),
+            "ten years ahead"
+        );
         memory.pass(DAY, Timestamp(1_002 * DAY));
-        assert_eq!((memory.aged, memory.ahead), (1_002 * DAY + 60_000, 0), "and back");
+        assert_eq!(
+            (memory.aged, memory.ahead),
+            (1_002 * DAY + 60_000, 0),
+            "and back"
+        );
         for _ in 0..8 {
             memory.pass(DAY, Timestamp(5_000 * DAY));
         }
         assert_eq!(memory.aged, 5_000 * DAY);
         memory.pass(DAY, Timestamp(3 * DAY));
-        assert_eq!(memory.aged, 5_001 * DAY, "a clock that is behind makes nothing younger");
+        assert_eq!(
+            memory.aged,
+            5_001 * DAY,
+            "a clock that is behind makes nothing younger"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The root of the configuration: it only lists the sections, each read by the module that it configures.
+//! The root of the configuration: it only lists the sections, each read by the module that it
+//! configures.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,7 +12,10 @@ use crate::alerting::Alerting;
 use crate::alerting::mute::flapping::FlappingKeys;
 use crate::alerting::self_test::SelfTest;
 use crate::collectors::StateFolder;
-use crate::config::{AskedKey, ConfigError, ConfigErrors, Document, Environment, FromNode, Loader, Node, Section, Value, glob};
+use crate::config::{
+    AskedKey, ConfigError, ConfigErrors, Document, Environment, FromNode, Loader, Node, Section,
+    Value, glob,
+};
 use crate::maintenance::Task;
 use crate::remote::heartbeat::Heartbeat;
 use crate::remote::peer::Peers;
@@ -31,7 +35,8 @@ use super::schedules::windows::Recurring;
 /// Keys of a prometheus.yml that nightbell takes and does not act on; each is named in a warning.
 const WITHOUT_EFFECT: [&str; 5] = ["remote_write", "remote_read", "tracing", "otlp", "runtime"];
 
-/// How long after a slot its rules are evaluated: by then the collections of that slot have ended, unless a target is slow.
+/// How long after a slot its rules are evaluated: by then the collections of that slot have ended,
+/// unless a target is slow.
 const PHASE: Duration = Duration::from_millis(250);
 /// Where links lead when `web.external_url` is not set.
 const EXTERNAL_URL: &str = "http://127.0.0.1:9908";
@@ -87,7 +92,8 @@ pub struct Config {
     pub environment: EnvironmentTargets,
     /// What is accepted without effect, for a warning at start.
     pub warnings: Vec<String>,
-    /// Rule files that are named and not there: Prometheus starts without them, and `promtool check config` refuses them. So do we.
+    /// Rule files that are named and not there: Prometheus starts without them, and
+    /// `promtool check config` refuses them. So do we.
     pub absent: ConfigErrors,
 }
 
@@ -96,7 +102,8 @@ pub struct Config {
 pub struct ShippedConfig {
     /// Whether the built-in rules are loaded; true by default.
     pub shipped: bool,
-    /// Whether causes among the alerts of the built-in rules mute their consequences; true by default.
+    /// Whether causes among the alerts of the built-in rules mute their consequences; true by
+    /// default.
     pub inhibit: bool,
     /// A folder of rule files instead of the built-in ones.
     pub folder: Option<PathBuf>,
@@ -114,9 +121,10 @@ pub struct StateConfig {
 }
 
 impl Config {
-    /// Reads a file, or the built-in settings. The configuration may be used only when there are no mistakes beside it; with some, it
-    /// serves to look for more of them in the files that it names.
-    /// Collectors remember in the folder `state`, and take from the inbox what reaches the web.
+    /// Reads a file, or the built-in settings. The configuration may be used only when there are no
+    /// mistakes beside it; with some, it serves to look for more of them in the files that it
+    /// names. Collectors remember in the folder `state`, and take from the inbox what reaches the
+    /// web.
     pub fn load(
         file: Option<&Path>,
         environment: &Environment,
@@ -127,7 +135,10 @@ impl Config {
             Some(path) => Document::read(path)?,
             None => Document::parse("built-in settings", BUILT_IN)?,
         };
-        let folder = file.and_then(Path::parent).filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = file
+            .and_then(Path::parent)
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let document = with_environment(document, environment)?;
         let loader = Loader::new(&document, environment, folder);
         let config = {
@@ -143,12 +154,16 @@ impl Config {
         Ok((config, loader.into_errors()))
     }
 
-    /// The keys that reading `text` asks for, by their paths, and the mistakes in it: what the reference is made from.
+    /// The keys that reading `text` asks for, by their paths, and the mistakes in it: what the
+    /// reference is made from.
     ///
     /// # Errors
     ///
     /// When the text is no YAML.
-    pub fn asked_keys(file: &str, text: &str) -> Result<(BTreeMap<String, AskedKey>, ConfigErrors), ConfigErrors> {
+    pub fn asked_keys(
+        file: &str,
+        text: &str,
+    ) -> Result<(BTreeMap<String, AskedKey>, ConfigErrors), ConfigErrors> {
         let document = Document::parse(file, text)?;
         let environment = Environment::default();
         let loader = Loader::new(&document, &environment, Path::new(".")).keeping_keys();
@@ -166,13 +181,19 @@ impl Config {
     fn read(root: &Section<'_>, environment: &Environment) -> Self {
         let global_section = root.section("global");
         let global = Global::read(global_section.as_ref());
-        let mut web = root.section("web").map(|s| WebConfig::read(&s)).unwrap_or_default();
+        let mut web = root
+            .section("web")
+            .map(|s| WebConfig::read(&s))
+            .unwrap_or_default();
         web.probe = root.section("probe").map(|s| ProbeConfig::read(&s));
         let mut alerting = read_notification(root, global_section.as_ref(), environment);
         alerting.read_recovery(root, global_section.as_ref());
         alerting.posted_alerts = web.posted_alerts;
         alerting.is_public = web.external_url.is_some();
-        alerting.external_url = web.external_url.clone().unwrap_or_else(|| EXTERNAL_URL.to_owned());
+        alerting.external_url = web
+            .external_url
+            .clone()
+            .unwrap_or_else(|| EXTERNAL_URL.to_owned());
         let limits = root.section("limits");
         let memory = limits.as_ref().map(MemoryLimit::read).unwrap_or_default();
         let series = limits.as_ref().map(SeriesLimits::read).unwrap_or_default();
@@ -184,17 +205,27 @@ impl Config {
             .filter(|key| root.node(key).is_some_and(|n| !n.is_null()))
             .map(|key| format!("{}: {key} has no effect in this version", root.file()))
             .collect();
-        let shipped = root.section("rules").map(|s| ShippedConfig::read(&s)).unwrap_or_default();
+        let shipped = root
+            .section("rules")
+            .map(|s| ShippedConfig::read(&s))
+            .unwrap_or_default();
         if shipped.inhibit && (shipped.shipped || !shipped.profiles.is_empty()) {
-            alerting.inhibit_rules.extend(super::shipped::inhibit_rules());
+            alerting
+                .inhibit_rules
+                .extend(super::shipped::inhibit_rules());
         }
         let self_test = root.section("self_test").and_then(|s| SelfTest::read(&s));
         if let Some(test) = &self_test {
             test.check(root, &alerting);
         }
         let named = root.or("watch_environment", false);
-        let integrations = alerting.receivers.iter().flat_map(|receiver| &receiver.integrations);
-        let warnings: Vec<String> = Vec::into_iter(warnings).chain(integrations.filter_map(|one| one.notifier.advice())).collect();
+        let integrations = alerting
+            .receivers
+            .iter()
+            .flat_map(|receiver| &receiver.integrations);
+        let warnings: Vec<String> = Vec::into_iter(warnings)
+            .chain(integrations.filter_map(|one| one.notifier.advice()))
+            .collect();
         let (rule_files, absent) = rule_files(root);
         let reports = Scheduled::read_all(root, &alerting);
         let config = Config {
@@ -213,19 +244,33 @@ impl Config {
             tasks: Task::read_all(root),
             reports,
             windows: Recurring::read_all(root),
-            state: root.section("state").map(|s| StateConfig::read(&s)).unwrap_or_default(),
-            storage: root.section("storage").map(|s| StorageConfig::read(&s)).unwrap_or_default(),
+            state: root
+                .section("state")
+                .map(|s| StateConfig::read(&s))
+                .unwrap_or_default(),
+            storage: root
+                .section("storage")
+                .map(|s| StorageConfig::read(&s))
+                .unwrap_or_default(),
             memory,
             series,
             web,
-            environment: if named { discover(environment) } else { EnvironmentTargets::default() },
+            environment: if named {
+                discover(environment)
+            } else {
+                EnvironmentTargets::default()
+            },
             warnings,
             absent,
             global,
         };
         // Last: by now it is known what is secret, and all that is noted.
         let warnings = [config.warnings, config.alerting.notes.clone(), root.notes()].concat();
-        Config { text: root.redacted(), warnings, ..config }
+        Config {
+            text: root.redacted(),
+            warnings,
+            ..config
+        }
     }
 
     /// Logs what is accepted without effect, and what is named and not there.
@@ -233,23 +278,41 @@ impl Config {
         if let Some(advice) = self.advice() {
             warn!(advice, "The configuration is used as it is.");
         }
-        for warning in self.warnings.iter().cloned().chain(self.absent.0.iter().map(ToString::to_string)) {
-            warn!(warning, "The configuration is used, but a part of it has no effect.");
+        for warning in self
+            .warnings
+            .iter()
+            .cloned()
+            .chain(self.absent.0.iter().map(ToString::to_string))
+        {
+            warn!(
+                warning,
+                "The configuration is used, but a part of it has no effect."
+            );
         }
     }
 
     /// What its author may not expect: where changes are refused because no token is set.
     pub fn advice(&self) -> Option<String> {
-        let listens = self.web.listen.as_deref().unwrap_or(super::LISTEN).parse().ok();
+        let listens = self
+            .web
+            .listen
+            .as_deref()
+            .unwrap_or(super::LISTEN)
+            .parse()
+            .ok();
         crate::web::admin::needs_token(&self.web, listens)
     }
 
-    /// Where people reach us, if the file does not say: at the address that is listened on, by the host's name where that is every one.
+    /// Where people reach us, if the file does not say: at the address that is listened on, by the
+    /// host's name where that is every one.
     pub fn reach_at(&mut self, address: SocketAddr) {
         if self.alerting.is_public {
             return;
         }
-        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let name = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
         self.alerting.external_url = match address.ip().is_unspecified() && !name.is_empty() {
             true => format!("http://{name}:{}", address.port()),
             false => format!("http://{address}"),
@@ -259,7 +322,11 @@ impl Config {
     /// What shall be collected, our own registry included; leaves the configuration without it.
     pub fn take_plan(&mut self) -> Plan {
         let own = Some(("nightbell".to_owned(), self.global.collector_interval));
-        Plan { collectors: std::mem::take(&mut self.collectors), jobs: std::mem::take(&mut self.jobs), own }
+        Plan {
+            collectors: std::mem::take(&mut self.collectors),
+            jobs: std::mem::take(&mut self.jobs),
+            own,
+        }
     }
 
     /// How the rules are evaluated.
@@ -282,13 +349,21 @@ impl Config {
 
     /// The interval of rule groups that name none.
     pub fn evaluation_interval(&self) -> Duration {
-        self.global.evaluation_interval.unwrap_or(self.global.collector_interval)
+        self.global
+            .evaluation_interval
+            .unwrap_or(self.global.collector_interval)
     }
 }
 
 impl Default for ShippedConfig {
     fn default() -> Self {
-        ShippedConfig { shipped: true, inhibit: true, folder: None, profiles: Vec::new(), thresholds: Thresholds::default() }
+        ShippedConfig {
+            shipped: true,
+            inhibit: true,
+            folder: None,
+            profiles: Vec::new(),
+            thresholds: Thresholds::default(),
+        }
     }
 }
 
@@ -299,14 +374,32 @@ impl ShippedConfig {
             inhibit: section.or("inhibit", true),
             folder: section.get("folder"),
             profiles: section.or("profiles", Vec::new()),
-            thresholds: section.section("thresholds").map(|s| Thresholds::read(&s)).unwrap_or_default(),
+            thresholds: section
+                .section("thresholds")
+                .map(|s| Thresholds::read(&s))
+                .unwrap_or_default(),
         };
-        let known: Vec<&str> = super::shipped::PROFILE_SETTINGS.iter().map(|p| p.name).collect();
-        for profile in config.profiles.iter().filter(|p| !known.contains(&p.as_str())) {
-            section.error("profiles", format!("{profile:?} is not known"), format!("there is {}", known.join(", ")));
+        let known: Vec<&str> = super::shipped::PROFILE_SETTINGS
+            .iter()
+            .map(|p| p.name)
+            .collect();
+        for profile in config
+            .profiles
+            .iter()
+            .filter(|p| !known.contains(&p.as_str()))
+        {
+            section.error(
+                "profiles",
+                format!("{profile:?} is not known"),
+                format!("there is {}", known.join(", ")),
+            );
         }
         if let Some(folder) = config.folder.as_ref().filter(|f| !f.is_dir()) {
-            section.error("folder", format!("{} is not a folder", folder.display()), "check the path");
+            section.error(
+                "folder",
+                format!("{} is not a folder", folder.display()),
+                "check the path",
+            );
         }
         section.finish();
         config
@@ -315,12 +408,18 @@ impl ShippedConfig {
 
 impl StateConfig {
     fn read(section: &Section<'_>) -> Self {
-        let config = StateConfig { url: section.secret("url") };
+        let config = StateConfig {
+            url: section.secret("url"),
+        };
         if let Some(url) = &config.url
             && !url.expose().starts_with("postgres://")
             && !url.expose().starts_with("postgresql://")
         {
-            section.error("url", "is not a PostgreSQL URL", "give postgres://user:password@host/database, or leave it out for SQLite");
+            section.error(
+                "url",
+                "is not a PostgreSQL URL",
+                "give postgres://user:password@host/database, or leave it out for SQLite",
+            );
         }
         section.finish();
         config
@@ -328,17 +427,29 @@ impl StateConfig {
 }
 
 /// `alertmanager: FILE`, or `route` and `receivers` here, or the short form `notify`, or nobody.
-fn read_notification(root: &Section<'_>, global: Option<&Section<'_>>, environment: &Environment) -> Alerting {
+fn read_notification(
+    root: &Section<'_>,
+    global: Option<&Section<'_>>,
+    environment: &Environment,
+) -> Alerting {
     let file = root.get::<PathBuf>("alertmanager");
     let inline = root.node("route").is_some() || root.node("receivers").is_some();
     let short = root.section("notify");
     if usize::from(file.is_some()) + usize::from(inline) + usize::from(short.is_some()) > 1 {
-        root.error("", "says more than once who is notified", "keep one of alertmanager, route with receivers, notify");
+        root.error(
+            "",
+            "says more than once who is notified",
+            "keep one of alertmanager, route with receivers, notify",
+        );
     }
     let mut alerting = match (file, short) {
         (Some(path), _) => {
-            let (alerting, mistakes) = Alerting::read_file(&path, environment).unwrap_or_else(|errors| (Alerting::nobody(), errors));
-            mistakes.0.into_iter().for_each(|mistake| root.include(mistake));
+            let (alerting, mistakes) = Alerting::read_file(&path, environment)
+                .unwrap_or_else(|errors| (Alerting::nobody(), errors));
+            mistakes
+                .0
+                .into_iter()
+                .for_each(|mistake| root.include(mistake));
             alerting
         }
         _ if inline => return Alerting::read(root, global),
@@ -349,15 +460,22 @@ fn read_notification(root: &Section<'_>, global: Option<&Section<'_>>, environme
     alerting
 }
 
-/// The paths that `rule_files` names, and a complaint about each path without a wildcard that does not exist.
+/// The paths that `rule_files` names, and a complaint about each path without a wildcard that does
+/// not exist.
 fn rule_files(root: &Section<'_>) -> (Vec<PathBuf>, ConfigErrors) {
     let (mut files, mut absent) = (Vec::new(), ConfigErrors::default());
-    let Some(Node { value: Value::List(items), .. }) = root.node("rule_files") else {
+    let Some(Node {
+        value: Value::List(items),
+        ..
+    }) = root.node("rule_files")
+    else {
         return (root.or("rule_files", files), absent);
     };
     for (index, node) in items.iter().enumerate() {
         let key = format!("rule_files[{index}]");
-        let Some(pattern) = PathBuf::from_node(root, &key, node) else { continue };
+        let Some(pattern) = PathBuf::from_node(root, &key, node) else {
+            continue;
+        };
         match glob(&pattern) {
             Ok(found) => {
                 let before = files.len();
@@ -373,27 +491,44 @@ fn rule_files(root: &Section<'_>) -> (Vec<PathBuf>, ConfigErrors) {
                     });
                 }
             }
-            Err(problem) => root.error_at(node.position, &key, problem.to_string(), "check the pattern".into()),
+            Err(problem) => root.error_at(
+                node.position,
+                &key,
+                problem.to_string(),
+                "check the pattern".into(),
+            ),
         }
     }
     (files, absent)
 }
 
-/// Adds the targets that the environment names to the file's `collectors`, when the file asks for them.
-fn with_environment(mut document: Document, environment: &Environment) -> Result<Document, ConfigError> {
+/// Adds the targets that the environment names to the file's `collectors`, when the file asks for
+/// them.
+fn with_environment(
+    mut document: Document,
+    environment: &Environment,
+) -> Result<Document, ConfigError> {
     let asked = matches!(document.root.get("watch_environment").map(|n| &n.value), Some(Value::Scalar { text, .. }) if text == "true");
     let targets = discover(environment);
     if !asked || targets.yaml.is_empty() {
         return Ok(document);
     }
     let found = Document::parse("environment", &format!("collectors:\n{}", targets.yaml))?.root;
-    let Some((_, Value::Map(kinds))) = found.get("collectors").map(|n| (n.position, n.value.clone())) else { return Ok(document) };
+    let Some((_, Value::Map(kinds))) = found
+        .get("collectors")
+        .map(|n| (n.position, n.value.clone()))
+    else {
+        return Ok(document);
+    };
     let empty = document.root.empty_at_same_position();
     if let Value::Map(entries) = &mut document.root.value {
         match entries.iter_mut().find(|(key, _, _)| key == "collectors") {
             Some((_, _, node)) => merge(node, kinds),
             None => {
-                let node = Node { value: Value::Map(kinds), ..empty };
+                let node = Node {
+                    value: Value::Map(kinds),
+                    ..empty
+                };
                 entries.push(("collectors".into(), node.position, node));
             }
         }
@@ -406,17 +541,24 @@ fn merge(collectors: &mut Node, kinds: Vec<(String, crate::config::Position, Nod
     if collectors.is_null() {
         collectors.value = Value::Map(Vec::new());
     }
-    let Value::Map(entries) = &mut collectors.value else { return };
+    let Value::Map(entries) = &mut collectors.value else {
+        return;
+    };
     for (kind, position, node) in kinds {
         match entries.iter_mut().find(|(key, _, _)| *key == kind) {
             None => entries.push((kind, position, node)),
             Some((_, _, present)) => {
-                let Value::List(more) = node.value else { continue };
+                let Value::List(more) = node.value else {
+                    continue;
+                };
                 match &mut present.value {
                     Value::List(items) => items.extend(more),
                     _ => {
                         let one = std::mem::replace(&mut present.value, Value::List(Vec::new()));
-                        let first = Node { value: one, ..present.empty_at_same_position() };
+                        let first = Node {
+                            value: one,
+                            ..present.empty_at_same_position()
+                        };
                         present.value = Value::List(std::iter::once(first).chain(more).collect());
                     }
                 }

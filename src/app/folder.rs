@@ -8,10 +8,12 @@ use tracing::warn;
 use super::{Options, state_folder};
 use crate::state::{FolderLock, LockError, prepare_folder};
 
-/// Takes the state folder; `None` where there is none, or where it cannot be written: that is said when it is used. Errs when another
-/// nightbell has it.
+/// Takes the state folder; `None` where there is none, or where it cannot be written: that is said
+/// when it is used. Errs when another nightbell has it.
 pub(super) fn take(options: &Options, listens: SocketAddr) -> anyhow::Result<Option<FolderLock>> {
-    let Some(folder) = state_folder(options) else { return Ok(None) };
+    let Some(folder) = state_folder(options) else {
+        return Ok(None);
+    };
     if prepare_folder(&folder).is_err() {
         return Ok(None);
     }

@@ -1,4 +1,5 @@
-//! The composition root: builds everything from the configuration, connects it, runs it, and stops it in reverse order.
+//! The composition root: builds everything from the configuration, connects it, runs it, and stops
+//! it in reverse order.
 
 mod banner;
 mod clock;
@@ -143,68 +144,116 @@ struct Parts {
 }
 
 impl App {
-    /// Builds everything and restores what the state database remembers. Nothing is collected before [`App::run`].
+    /// Builds everything and restores what the state database remembers. Nothing is collected
+    /// before [`App::run`].
     ///
     /// The caller's runtime only starts, reloads and stops the rest, which runs on [`Threads`].
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         let started_at = Timestamp::now();
         let threads = Threads::start().context("the threads cannot be started")?;
-        // Where files may not grow beyond a limit, a write fails; without a handler the signal would end the process instead.
-        drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
+        // Where files may not grow beyond a limit, a write fails; without a handler the signal
+        // would end the process instead.
+        drop(signal(SignalKind::from_raw(
+            rustix::process::Signal::XFSZ.as_raw(),
+        ))?);
         let mut config = reload::load_for_start(&options)?;
         config.log_warnings();
         let address = listen_address(&options, &config)?;
         let listener = (threads.web.spawn(tokio::net::TcpListener::bind(address)).await?)
             .with_context(|| format!("{address} cannot be listened on; another nightbell? --listen takes another address"))?;
         config.reach_at(listener.local_addr()?);
-        let gate = options.web_config.clone().or_else(|| config.web.config_file.clone());
+        let gate = options
+            .web_config
+            .clone()
+            .or_else(|| config.web.config_file.clone());
         let gate = web::server::tls::Gate::open(gate).map_err(anyhow::Error::msg)?;
         let folder = folder::take(&options, listener.local_addr()?)?;
         let telemetry = Telemetry::new();
         telemetry.register(net::register);
         let (folder_path, url) = (state_folder(&options), config.state.url.clone());
-        let opened = threads.delivery.spawn(open_state(folder_path, url, listener.local_addr()?));
+        let opened = threads
+            .delivery
+            .spawn(open_state(folder_path, url, listener.local_addr()?));
         let (state, state_name) = opened.await??;
         state.register(&telemetry);
-        let starting = web::server::starting::Starting::answer(&listener, gate.clone(), threads.web.handle())?;
+        let starting =
+            web::server::starting::Starting::answer(&listener, gate.clone(), threads.web.handle())?;
         let (store, history_name) = storage::open(&options, &config, started_at);
         starting.stop().await;
         store.register(&telemetry);
-        let (clock, jumped) = clock::Watch::start(state_folder(&options).as_deref(), store.newest(), &telemetry);
+        let (clock, jumped) = clock::Watch::start(
+            state_folder(&options).as_deref(),
+            store.newest(),
+            &telemetry,
+        );
         if let Some(jump) = jumped {
             // What waits has not grown older by it. A failure is counted by the state itself.
             let _ = state.move_messages(jump.millis()).await;
         }
-        let scraper = Arc::new(Scraper::new(store.clone(), &telemetry, threads.collection.handle().clone()));
+        let scraper = Arc::new(Scraper::new(
+            store.clone(),
+            &telemetry,
+            threads.collection.handle().clone(),
+        ));
         let reloads = ReloadMetrics::register(&telemetry);
         reloads.succeeded(started_at);
         // Not a log: the lines tell people where to look. Redirect standard output to silence them.
-        print!("{}", banner::banner(&config, listener.local_addr()?, &state_name, &history_name));
+        print!(
+            "{}",
+            banner::banner(&config, listener.local_addr()?, &state_name, &history_name)
+        );
         let budget = Budget::new(config.memory.bytes);
         web::limits::register(&budget, &telemetry);
         store.keep_within(&budget);
         let memory = Some(promql::Memory::new(budget.clone(), Holder::Rules));
-        let engine = Engine { default_step: config.evaluation_interval(), memory, ..Engine::default() };
+        let engine = Engine {
+            default_step: config.evaluation_interval(),
+            memory,
+            ..Engine::default()
+        };
         let (found, alerts) = rules::queue();
-        let judge = Arc::new(rules::Judge { engine: engine.clone(), store: store.clone() });
+        let judge = Arc::new(rules::Judge {
+            engine: engine.clone(),
+            store: store.clone(),
+        });
         let rules = Arc::new(Scheduler::new(judge, state.clone(), found, &telemetry));
         let dead_rules = Arc::new(DeadRules::new(rules.clone(), store.clone(), &telemetry));
         let outside = std::mem::take(&mut config.outside);
-        let outside = rules::Outside::start(outside, alertmanager::Metrics::register(&telemetry), threads.delivery.handle().clone());
+        let outside = rules::Outside::start(
+            outside,
+            alertmanager::Metrics::register(&telemetry),
+            threads.delivery.handle().clone(),
+        );
         let (plan, settings) = (config.take_plan(), config.rule_settings());
         let (stop, stopped) = watch::channel(false);
-        let (alerting, alerting_loop) = alerting::start(config.alerting, state.clone(), &telemetry, stopped).await;
+        let (alerting, alerting_loop) =
+            alerting::start(config.alerting, state.clone(), &telemetry, stopped).await;
         let alerting_loop = threads.delivery.spawn(alerting_loop);
-        let telling_loop = threads.delivery.spawn(rules::hand_on(alerts, scraper.clone(), alerting.clone(), outside.clone()));
+        let telling_loop = threads.delivery.spawn(rules::hand_on(
+            alerts,
+            scraper.clone(),
+            alerting.clone(),
+            outside.clone(),
+        ));
         rules.reload(config.groups, settings, started_at).await?;
         rules.restore(started_at).await?;
-        let (web, config_text) = (Arc::new(RwLock::new(config.web)), Arc::new(RwLock::new(config.text)));
+        let (web, config_text) = (
+            Arc::new(RwLock::new(config.web)),
+            Arc::new(RwLock::new(config.text)),
+        );
         let reloading = tokio::sync::Mutex::new(());
         let listen = listener.local_addr()?;
         let rollups = rollups::open(state_folder(&options));
         let calendar = Calendar::start(config.tasks, state.clone(), store.clone(), &telemetry);
-        let source = web::report::Source { store: store.clone(), rollups };
-        let reporter = web::report::Reporter { source, calendar: calendar.clone(), scraper: scraper.clone() };
+        let source = web::report::Source {
+            store: store.clone(),
+            rollups,
+        };
+        let reporter = web::report::Reporter {
+            source,
+            calendar: calendar.clone(),
+            scraper: scraper.clone(),
+        };
         let parts = Parts {
             options,
             state,
@@ -237,13 +286,45 @@ impl App {
         };
         let (parts, ready) = (Arc::new(parts), Arc::new(AtomicBool::new(false)));
         let web_metrics = web::server::serve::Metrics::register(&telemetry);
-        Ok(App { parts, plan, listener, web_metrics, gate, folder, stop, alerting_loop, telling_loop, ready, threads })
+        Ok(App {
+            parts,
+            plan,
+            listener,
+            web_metrics,
+            gate,
+            folder,
+            stop,
+            alerting_loop,
+            telling_loop,
+            ready,
+            threads,
+        })
     }
 
-    /// Runs until SIGINT or SIGTERM, then stops in reverse order. Errs when a loop ends by itself: no quiet half-life.
+    /// Runs until SIGINT or SIGTERM, then stops in reverse order. Errs when a loop ends by itself:
+    /// no quiet half-life.
     pub async fn run(self) -> anyhow::Result<()> {
-        let App { parts, plan, listener, web_metrics, gate, folder: _folder, stop, alerting_loop, telling_loop, ready, threads } = self;
-        let Threads { rules, delivery, web, queries, upkeep, .. } = &threads;
+        let App {
+            parts,
+            plan,
+            listener,
+            web_metrics,
+            gate,
+            folder: _folder,
+            stop,
+            alerting_loop,
+            telling_loop,
+            ready,
+            threads,
+        } = self;
+        let Threads {
+            rules,
+            delivery,
+            web,
+            queries,
+            upkeep,
+            ..
+        } = &threads;
         parts.apply(plan).await?;
         let context = parts.clone().context(&ready, queries.handle());
         let discovery = parts.scraper.clone();
@@ -253,7 +334,10 @@ impl App {
             telling: telling_loop,
             alerting: alerting_loop,
             upkeep: upkeep.spawn(storage::maintain(parts.store.clone())),
-            heartbeat: delivery.spawn(heartbeat::run(parts.heartbeat.clone(), parts.heartbeat_metrics.clone())),
+            heartbeat: delivery.spawn(heartbeat::run(
+                parts.heartbeat.clone(),
+                parts.heartbeat_metrics.clone(),
+            )),
             peers: delivery.spawn(parts.peers.clone().run()),
             calendar: upkeep.spawn(parts.calendar.clone().run()),
             reports: upkeep.spawn(parts.post().run()),
@@ -263,8 +347,16 @@ impl App {
                 parts.reporter.source.rollups.clone(),
                 parts.rollup_metrics.clone(),
             )),
-            windows: delivery.spawn(windows::run(parts.windows.clone(), parts.alerting.clone(), parts.calendar.clone())),
-            self_test: delivery.spawn(self_test::run(parts.self_test.clone(), parts.alerting.clone(), parts.self_test_metrics.clone())),
+            windows: delivery.spawn(windows::run(
+                parts.windows.clone(),
+                parts.alerting.clone(),
+                parts.calendar.clone(),
+            )),
+            self_test: delivery.spawn(self_test::run(
+                parts.self_test.clone(),
+                parts.alerting.clone(),
+                parts.self_test_metrics.clone(),
+            )),
             dead_rules: upkeep.spawn(parts.dead_rules.clone().run()),
             clock: delivery.spawn(clock::watch(parts.clone())),
             server: web.spawn(web::server::serve::serve(
@@ -280,7 +372,10 @@ impl App {
         let result = parts.clone().supervise(&mut loops).await;
         info!("Stopping.");
         parts.scraper.stop();
-        if tokio::time::timeout(STOP_TIMEOUT, parts.rules.stop()).await.is_err() {
+        if tokio::time::timeout(STOP_TIMEOUT, parts.rules.stop())
+            .await
+            .is_err()
+        {
             warn!("A rule takes too long to be waited for.");
         }
         loops.rules.abort();
@@ -291,11 +386,16 @@ impl App {
             while tokio::time::timeout(STOP_TIMEOUT, &mut rest).await.is_err() {
                 // Answers of language models that are passed on end first.
                 if parts.options.llm.running() == 0 || began.elapsed() >= STREAMS_TIMEOUT {
-                    warn!("The last deliveries and answers took too long; deliveries are kept for the next start.");
+                    warn!(
+                        "The last deliveries and answers took too long; deliveries are kept for the next start."
+                    );
                     break;
                 }
             }
-            if tokio::time::timeout(STOP_TIMEOUT, parts.options.llm.save()).await.is_err() {
+            if tokio::time::timeout(STOP_TIMEOUT, parts.options.llm.save())
+                .await
+                .is_err()
+            {
                 warn!("What was spent on language models could not be written in time.");
             }
         }
@@ -328,7 +428,8 @@ struct Loops {
 }
 
 impl Parts {
-    /// Gives the scraper its targets, on a thread that may hang in a folder of group files: what is found there then comes when it answers.
+    /// Gives the scraper its targets, on a thread that may hang in a folder of group files: what is
+    /// found there then comes when it answers.
     async fn apply(&self, plan: Plan) -> Result<(), tokio::task::JoinError> {
         let scraper = self.scraper.clone();
         let applied = tokio::task::spawn_blocking(move || scraper.apply(plan));
@@ -348,7 +449,8 @@ impl Parts {
                 _ = interrupt.recv() => return Ok(()),
                 _ = terminate.recv() => return Ok(()),
                 _ = hangup.recv() => {
-                    // A task of its own: a reload waits for the evaluation under way. What is refused is logged and counted there.
+                    // A task of its own: a reload waits for the evaluation under way. What is
+                    // refused is logged and counted there.
                     let parts = self.clone();
                     tokio::spawn(async move { parts.reload().await });
                 }
@@ -374,12 +476,19 @@ impl Parts {
     /// Evaluates at once what the first collections brought, then at every slot.
     async fn judge(self: Arc<Self>, ready: Arc<AtomicBool>) -> anyhow::Result<()> {
         let collected = async {
-            while self.scraper.targets().iter().any(|t| t.status.health == Health::Unknown) {
+            while self
+                .scraper
+                .targets()
+                .iter()
+                .any(|t| t.status.health == Health::Unknown)
+            {
                 tokio::time::sleep(FIRST_LOOK).await;
             }
         };
         // A slow target must not hold up the others' first judgement.
-        let all_in_time = tokio::time::timeout(FIRST_COLLECTION, collected).await.is_ok();
+        let all_in_time = tokio::time::timeout(FIRST_COLLECTION, collected)
+            .await
+            .is_ok();
         self.rules.evaluate_all(Timestamp::now()).await?;
         info!(
             all_targets = all_in_time,
@@ -387,26 +496,50 @@ impl Parts {
             "First evaluation done."
         );
         ready.store(true, Ordering::Relaxed);
-        Ok(self.rules.run(self.scraper.arrivals(), || self.scraper.is_overdue()).await?)
+        Ok(self
+            .rules
+            .run(self.scraper.arrivals(), || self.scraper.is_overdue())
+            .await?)
     }
 
     /// How this process was started, by the names of Prometheus's flags where they mean the same.
     fn flags(&self) -> Vec<(&'static str, String)> {
         let options = &self.options;
-        let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
+        let path = |path: &Option<PathBuf>| {
+            path.as_ref()
+                .map(|p| p.display().to_string())
+                .unwrap_or_default()
+        };
         let web = self.web.read();
         vec![
             ("config.file", path(&options.config)),
-            ("enable-feature", if promql::language().experimental { "promql-experimental-functions" } else { "" }.to_owned()),
-            ("query.lookback-delta", format_duration(self.engine.lookback)),
+            (
+                "enable-feature",
+                if promql::language().experimental {
+                    "promql-experimental-functions"
+                } else {
+                    ""
+                }
+                .to_owned(),
+            ),
+            (
+                "query.lookback-delta",
+                format_duration(self.engine.lookback),
+            ),
             ("query.max-concurrency", web::QUERIES.to_string()),
             ("query.max-samples", self.engine.max_samples.to_string()),
             ("rules", path(&options.rules)),
             ("state-dir", path(&options.state_dir)),
-            ("storage.tsdb.retention.time", format_duration(self.store.retention())),
+            (
+                "storage.tsdb.retention.time",
+                format_duration(self.store.retention()),
+            ),
             ("web.enable-admin-api", "false".to_owned()),
             ("web.enable-lifecycle", "true".to_owned()),
-            ("web.external-url", web.external_url.clone().unwrap_or_default()),
+            (
+                "web.external-url",
+                web.external_url.clone().unwrap_or_default(),
+            ),
             ("web.listen-address", self.listen.to_string()),
         ]
     }
@@ -414,7 +547,11 @@ impl Parts {
     /// The engine with the memory of queries: what reports compute takes nothing from the rules.
     fn engine_for_reports(&self) -> Engine {
         let memory = Some(promql::Memory::new(self.budget.clone(), Holder::Queries));
-        Engine { memory, keeps_selections: false, ..self.engine.clone() }
+        Engine {
+            memory,
+            keeps_selections: false,
+            ..self.engine.clone()
+        }
     }
 
     /// What scheduled reports are made and sent with.
@@ -459,7 +596,11 @@ impl Parts {
             reload: Arc::new(move || {
                 let parts = parts.clone();
                 let reloaded = control.spawn(async move { parts.reload().await });
-                Box::pin(async move { reloaded.await.unwrap_or_else(|error| Err(format!("the reload ended early: {error}"))) })
+                Box::pin(async move {
+                    reloaded
+                        .await
+                        .unwrap_or_else(|error| Err(format!("the reload ended early: {error}")))
+                })
             }),
         }
     }
@@ -488,13 +629,19 @@ fn listen_address(options: &Options, config: &Config) -> anyhow::Result<SocketAd
         (Some(address), _) => Ok(address),
         (None, text) => {
             let text = text.as_deref().unwrap_or(LISTEN);
-            text.parse().with_context(|| format!("web.listen: {text:?} is not an address and a port"))
+            text.parse()
+                .with_context(|| format!("web.listen: {text:?} is not an address and a port"))
         }
     }
 }
 
-/// Opens the state database. A broken one must not silence us: then the state lives in memory, and that is said.
-async fn open_state(folder: Option<PathBuf>, url: Option<Secret>, listens: SocketAddr) -> anyhow::Result<(State, String)> {
+/// Opens the state database. A broken one must not silence us: then the state lives in memory, and
+/// that is said.
+async fn open_state(
+    folder: Option<PathBuf>,
+    url: Option<Secret>,
+    listens: SocketAddr,
+) -> anyhow::Result<(State, String)> {
     let mut file = None;
     let (opened, name) = match url {
         Some(url) => {
@@ -504,15 +651,22 @@ async fn open_state(folder: Option<PathBuf>, url: Option<Secret>, listens: Socke
                     error!(state = name, %error, "The state database does not answer; alerts are kept in memory until it does.");
                     return Ok((state, format!("in memory until {name} answers: {error}")));
                 }
-                opened => (opened.map(|(state, _)| state).map_err(anyhow::Error::from), name.to_owned()),
+                opened => (
+                    opened.map(|(state, _)| state).map_err(anyhow::Error::from),
+                    name.to_owned(),
+                ),
             }
         }
         None => {
             let path = folder.as_deref().unwrap_or(Path::new("")).join("state.db");
             let opened = match folder.as_deref().map(prepare_folder) {
                 Some(Ok(())) => open_file(&path).await.map_err(anyhow::Error::from),
-                Some(Err(error)) => Err(anyhow::anyhow!("the folder cannot be made; --state-dir takes another: {error}")),
-                None => Err(anyhow::anyhow!("HOME is not set, so no folder is known for it; pass --state-dir")),
+                Some(Err(error)) => Err(anyhow::anyhow!(
+                    "the folder cannot be made; --state-dir takes another: {error}"
+                )),
+                None => Err(anyhow::anyhow!(
+                    "HOME is not set, so no folder is known for it; pass --state-dir"
+                )),
             };
             file = folder.map(|_| path.clone());
             (opened, path.display().to_string())
@@ -522,18 +676,28 @@ async fn open_state(folder: Option<PathBuf>, url: Option<Secret>, listens: Socke
         Ok(state) => Ok((state, name)),
         Err(error) => {
             error!(state = name, %error, "The state database cannot be opened; alerts are kept in memory until it can be.");
-            Ok((State::instead(file, listens).await?, format!("in memory only: {name}: {error}")))
+            Ok((
+                State::instead(file, listens).await?,
+                format!("in memory only: {name}: {error}"),
+            ))
         }
     }
 }
 
 async fn open_file(file: &Path) -> Result<State, crate::state::Error> {
     match file.metadata() {
-        Ok(found) if found.len() == 0 => warn!(state = %file.display(), "The file of the state database is empty: a new one begins."),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.with_file_name("history").is_dir() => {
+        Ok(found) if found.len() == 0 => {
+            warn!(state = %file.display(), "The file of the state database is empty: a new one begins.")
+        }
+        Err(error)
+            if error.kind() == std::io::ErrorKind::NotFound
+                && file.with_file_name("history").is_dir() =>
+        {
             warn!(state = %file.display(), "The file of the state database is missing: a new one begins.");
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => info!(state = %file.display(), "A state database begins."),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            info!(state = %file.display(), "A state database begins.")
+        }
         _ => {}
     }
     let (state, replaced) = State::open_or_replace(file, Timestamp::now()).await?;
@@ -544,13 +708,23 @@ async fn open_file(file: &Path) -> Result<State, crate::state::Error> {
     Ok(state)
 }
 
-/// `--state-dir`, systemd's `$STATE_DIRECTORY`, or the user's state folder, where there is a home; none for a trial.
+/// `--state-dir`, systemd's `$STATE_DIRECTORY`, or the user's state folder, where there is a home;
+/// none for a trial.
 fn state_folder(options: &Options) -> Option<PathBuf> {
     if options.is_trial {
         return None;
     }
-    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
     let home = || set("HOME").map(|home| home.join(".local/state/nightbell"));
     let state = || set("XDG_STATE_HOME").map(|folder| folder.join("nightbell"));
-    options.state_dir.clone().or_else(|| set("STATE_DIRECTORY")).or_else(state).or_else(home)
+    options
+        .state_dir
+        .clone()
+        .or_else(|| set("STATE_DIRECTORY"))
+        .or_else(state)
+        .or_else(home)
 }

@@ -32,18 +32,32 @@ pub struct OutsideGroup {
 
 /// Reads the block from the root.
 pub fn read_alerting(root: &Section<'_>) -> OutsideAlertmanagers {
-    let Some(section) = root.section("alerting") else { return OutsideAlertmanagers::default() };
+    let Some(section) = root.section("alerting") else {
+        return OutsideAlertmanagers::default();
+    };
     let relabel = scrape::read_rules(&section, "alert_relabel_configs");
     let mut known = Known::default();
-    let groups = section.sections("alertmanagers").iter().map(|servers| read_servers(servers, &mut known)).collect();
+    let groups = section
+        .sections("alertmanagers")
+        .iter()
+        .map(|servers| read_servers(servers, &mut known))
+        .collect();
     section.finish();
-    OutsideAlertmanagers { groups, relabel, known }
+    OutsideAlertmanagers {
+        groups,
+        relabel,
+        known,
+    }
 }
 
 fn read_servers(section: &Section<'_>, known: &mut Known) -> OutsideGroup {
     let scheme = section.or("scheme", "http".to_owned());
     if !matches!(scheme.as_str(), "http" | "https") {
-        section.error("scheme", format!("{scheme:?} is not known"), "give http or https");
+        section.error(
+            "scheme",
+            format!("{scheme:?} is not known"),
+            "give http or https",
+        );
     }
     let version = section.or("api_version", "v2".to_owned());
     if version != "v2" {
@@ -62,21 +76,39 @@ fn read_servers(section: &Section<'_>, known: &mut Known) -> OutsideGroup {
         let more = group.or("labels", Labels::empty());
         for address in group.or("targets", Vec::<String>::new()) {
             let mut labels = more.to_builder();
-            labels.set("__address__", &address).set("__scheme__", &scheme);
-            labels.set("__alerts_path__", &format!("{}/api/v2/alerts", prefix.trim_end_matches('/')));
+            labels
+                .set("__address__", &address)
+                .set("__scheme__", &scheme);
+            labels.set(
+                "__alerts_path__",
+                &format!("{}/api/v2/alerts", prefix.trim_end_matches('/')),
+            );
             let kept = apply_relabelling(&rules, &mut labels);
             let part = |name: &str| labels.get(name).unwrap_or_default();
-            match Url::parse(&format!("{}://{}{}", part("__scheme__"), part("__address__"), part("__alerts_path__"))) {
+            match Url::parse(&format!(
+                "{}://{}{}",
+                part("__scheme__"),
+                part("__address__"),
+                part("__alerts_path__")
+            )) {
                 Ok(url) if url.has_host() => {
                     let shown = shown_url(url.as_str());
                     if kept {
                         known.active.push(shown);
-                        endpoints.push(Endpoint { url, client: client.clone(), timeout });
+                        endpoints.push(Endpoint {
+                            url,
+                            client: client.clone(),
+                            timeout,
+                        });
                     } else {
                         known.dropped.push(shown);
                     }
                 }
-                _ => group.error("targets", format!("{address:?} is not host:port"), "give alertmanager:9093"),
+                _ => group.error(
+                    "targets",
+                    format!("{address:?} is not host:port"),
+                    "give alertmanager:9093",
+                ),
             }
         }
         group.finish();

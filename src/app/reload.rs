@@ -1,5 +1,5 @@
-//! Reading the configuration with everything it names, at start and while running. Everything new is built and checked before
-//! anything running is touched; an invalid file changes nothing.
+//! Reading the configuration with everything it names, at start and while running. Everything new
+//! is built and checked before anything running is touched; an invalid file changes nothing.
 
 use std::sync::Arc;
 
@@ -45,7 +45,11 @@ impl ReloadMetrics {
 
     /// Notes that the configuration of this instant is in force.
     pub fn succeeded(&self, now: Timestamp) {
-        *self.last.write() = LastReload { successful: true, at: now, tried_at: now };
+        *self.last.write() = LastReload {
+            successful: true,
+            at: now,
+            tried_at: now,
+        };
         self.successful.set(1);
         self.at.set(now.seconds());
     }
@@ -59,12 +63,16 @@ impl ReloadMetrics {
 }
 
 impl Parts {
-    /// Reads the configuration again and puts it in force; the error is for people, and then nothing has changed.
+    /// Reads the configuration again and puts it in force; the error is for people, and then
+    /// nothing has changed.
     pub(super) async fn reload(&self) -> Result<(), String> {
         let _one_at_a_time = self.reloading.lock().await;
         let options = self.options.clone();
         // Files may hang, and a large configuration takes its time.
-        let loaded = tokio::task::spawn_blocking(move || load_unless(&options, |mistake| !may_come_later(mistake))).await;
+        let loaded = tokio::task::spawn_blocking(move || {
+            load_unless(&options, |mistake| !may_come_later(mistake))
+        })
+        .await;
         let mut config = match loaded.map_err(anyhow::Error::from).flatten() {
             Ok(config) => config,
             Err(refused) => {
@@ -79,7 +87,11 @@ impl Parts {
             return Err(error.to_string());
         }
         let settings = config.rule_settings();
-        if let Err(error) = self.rules.reload(config.groups, settings, Timestamp::now()).await {
+        if let Err(error) = self
+            .rules
+            .reload(config.groups, settings, Timestamp::now())
+            .await
+        {
             // The loop of the rules ends with the same error, and the process with it.
             return Err(error.to_string());
         }
@@ -114,27 +126,40 @@ pub fn load(options: &Options) -> anyhow::Result<Config> {
     load_unless(options, |_| true)
 }
 
-/// As [`load`], for a start: with a mistake that can be borne, such as a template that cannot be read, people are notified at least. A reload
-/// with one is refused, because what runs is better.
+/// As [`load`], for a start: with a mistake that can be borne, such as a template that cannot be
+/// read, people are notified at least. A reload with one is refused, because what runs is better.
 pub(super) fn load_for_start(options: &Options) -> anyhow::Result<Config> {
     load_unless(options, |mistake| !mistake.non_fatal)
 }
 
-/// Whether this is a file of credentials that is read when they are used: what needs them fails until it is there, and the rest runs.
+/// Whether this is a file of credentials that is read when they are used: what needs them fails
+/// until it is there, and the rest runs.
 fn may_come_later(mistake: &ConfigError) -> bool {
     mistake.non_fatal && (mistake.key.ends_with("_file") || mistake.key.ends_with(".files"))
 }
 
 fn load_unless(options: &Options, refused: fn(&ConfigError) -> bool) -> anyhow::Result<Config> {
-    let (mut config, mistakes) = Config::load(options.config.as_deref(), &environment(options)?, super::state_folder(options), options)?;
+    let (mut config, mistakes) = Config::load(
+        options.config.as_deref(),
+        &environment(options)?,
+        super::state_folder(options),
+        options,
+    )?;
     let groups = super::rules::load(&config, options.rules.as_deref());
-    let (refused, borne): (Vec<ConfigError>, Vec<ConfigError>) = mistakes.0.into_iter().partition(refused);
-    config.warnings.extend(borne.iter().map(ToString::to_string));
+    let (refused, borne): (Vec<ConfigError>, Vec<ConfigError>) =
+        mistakes.0.into_iter().partition(refused);
+    config
+        .warnings
+        .extend(borne.iter().map(ToString::to_string));
     let mut said: Vec<String> = refused.iter().map(ToString::to_string).collect();
     match groups {
         Ok(groups) => {
             config.groups = groups;
-            config.warnings.extend(super::profiles::Profile::disagreements(&config.shipped.profiles));
+            config
+                .warnings
+                .extend(super::profiles::Profile::disagreements(
+                    &config.shipped.profiles,
+                ));
             config.warnings.extend(super::rules::without_input(&config));
         }
         Err(error) => said.push(error.to_string()),
@@ -143,15 +168,24 @@ fn load_unless(options: &Options, refused: fn(&ConfigError) -> bool) -> anyhow::
     Ok(config)
 }
 
-/// Reads and checks the configuration file alone: what stands in other files, or whether they exist, does not count.
+/// Reads and checks the configuration file alone: what stands in other files, or whether they
+/// exist, does not count.
 pub fn load_alone(options: &Options) -> anyhow::Result<Config> {
-    let (config, mistakes) = Config::load(options.config.as_deref(), &environment(options)?, super::state_folder(options), options)?;
+    let (config, mistakes) = Config::load(
+        options.config.as_deref(),
+        &environment(options)?,
+        super::state_folder(options),
+        options,
+    )?;
     let about_others = |mistake: &ConfigError| {
         let key = mistake.key.as_str();
         let unread = key.ends_with("_file") && mistake.problem.contains("cannot be read");
         unread || key.starts_with("rule_files") || key.ends_with("rules.folder")
     };
-    let own = mistakes.0.iter().filter(|mistake| mistake.file == config.name && !about_others(mistake));
+    let own = mistakes
+        .0
+        .iter()
+        .filter(|mistake| mistake.file == config.name && !about_others(mistake));
     let said: Vec<String> = own.map(ToString::to_string).collect();
     anyhow::ensure!(said.is_empty(), said.join("\n"));
     Ok(config)

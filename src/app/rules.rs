@@ -27,7 +27,8 @@ use super::outside::{OutsideAlertmanagers, OutsideGroup};
 use super::profiles::Profile;
 use super::shipped::{PROFILES, RULES, ShippedRules};
 
-/// How long an alert fires elsewhere without being renewed: four times the resend delay, as Prometheus has it.
+/// How long an alert fires elsewhere without being renewed: four times the resend delay, as
+/// Prometheus has it.
 const OUTSIDE_END: Duration = Duration::from_secs(240);
 /// Batches of alerts between the evaluation and the dispatcher.
 const QUEUE: usize = 16;
@@ -42,7 +43,12 @@ pub struct Judge {
 
 impl Judge {
     fn value(&self, engine: &Engine, expr: &Expr, at: Timestamp) -> Hits {
-        hits(engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value)
+        hits(
+            engine
+                .instant(&self.store, expr, at)
+                .map_err(|e| e.to_string())?
+                .value,
+        )
     }
 }
 
@@ -52,11 +58,20 @@ impl Backend for Judge {
     }
 
     fn query_sharing(&self, expr: &Expr, at: Timestamp, sharing: Sharing) -> Hits {
-        self.value(&Engine { sharing: Some(sharing), ..self.engine.clone() }, expr, at)
+        self.value(
+            &Engine {
+                sharing: Some(sharing),
+                ..self.engine.clone()
+            },
+            expr,
+            at,
+        )
     }
 
     fn series(&self, expr: &Expr, at: Timestamp) -> Result<LabelSets, String> {
-        self.engine.series(&self.store, expr, at).map_err(|e| e.to_string())
+        self.engine
+            .series(&self.store, expr, at)
+            .map_err(|e| e.to_string())
     }
 
     fn query_text(&self, text: &str, at: Timestamp) -> Hits {
@@ -64,8 +79,17 @@ impl Backend for Judge {
         self.query(&expr, at)
     }
 
-    fn range(&self, expr: &Expr, from: Timestamp, to: Timestamp, step: Duration) -> Result<Vec<RangeSeries>, String> {
-        let evaluated = self.engine.range(&self.store, expr, from, to, step).map_err(|e| e.to_string())?;
+    fn range(
+        &self,
+        expr: &Expr,
+        from: Timestamp,
+        to: Timestamp,
+        step: Duration,
+    ) -> Result<Vec<RangeSeries>, String> {
+        let evaluated = self
+            .engine
+            .range(&self.store, expr, from, to, step)
+            .map_err(|e| e.to_string())?;
         match evaluated.value {
             Value::Matrix(series) => Ok(series.into_iter().map(|s| (s.labels, s.points)).collect()),
             _ => Ok(Vec::new()),
@@ -82,24 +106,41 @@ impl Backend for Judge {
     }
 }
 
-/// Reads every rule file that the configuration, the flag or the binary names; the error lists all mistakes of all files.
+/// Reads every rule file that the configuration, the flag or the binary names; the error lists all
+/// mistakes of all files.
 pub fn load(config: &Config, folder: Option<&Path>) -> anyhow::Result<Vec<RuleGroup>> {
     let (mut groups, mut mistakes) = (Vec::new(), Vec::new());
-    let mut take = |result: Result<crate::rules::file::RuleFile, crate::rules::file::RuleFileErrors>| match result {
+    let mut take = |result: Result<
+        crate::rules::file::RuleFile,
+        crate::rules::file::RuleFileErrors,
+    >| match result {
         Ok(file) => groups.extend(file.groups),
         Err(errors) => mistakes.push(errors.to_string()),
     };
-    let ShippedConfig { shipped, folder: configured, profiles, .. } = &config.shipped;
+    let ShippedConfig {
+        shipped,
+        folder: configured,
+        profiles,
+        ..
+    } = &config.shipped;
     match folder.or(configured.as_deref()) {
         Some(folder) => {
-            for path in glob(&folder.join("*.yml"))?.into_iter().filter(|path| path.is_file()) {
+            for path in glob(&folder.join("*.yml"))?
+                .into_iter()
+                .filter(|path| path.is_file())
+            {
                 take(read(&path));
             }
         }
-        None if *shipped => RULES.iter().for_each(|rules| take(built_in(rules, "built-in rules/"))),
+        None if *shipped => RULES
+            .iter()
+            .for_each(|rules| take(built_in(rules, "built-in rules/"))),
         None => {}
     }
-    PROFILES.iter().filter(|p| profiles.iter().any(|name| name == p.name)).for_each(|profile| take(built_in(profile, feed::PROFILES)));
+    PROFILES
+        .iter()
+        .filter(|p| profiles.iter().any(|name| name == p.name))
+        .for_each(|profile| take(built_in(profile, feed::PROFILES)));
     let mut thresholds = Vec::new();
     for profile in profiles.iter().filter_map(|name| Profile::named(name)) {
         let profile = profile?;
@@ -107,28 +148,53 @@ pub fn load(config: &Config, folder: Option<&Path>) -> anyhow::Result<Vec<RuleGr
         thresholds.push(profile.thresholds);
     }
     thresholds.push(config.shipped.thresholds.clone());
-    mistakes.extend(apply(&mut groups, &thresholds).iter().map(ToString::to_string));
+    mistakes.extend(
+        apply(&mut groups, &thresholds)
+            .iter()
+            .map(ToString::to_string),
+    );
     for path in &config.rule_files {
         match read(path) {
             Ok(file) => groups.extend(file.groups),
             Err(errors) => mistakes.push(errors.to_string()),
         }
     }
-    if mistakes.is_empty() { Ok(groups) } else { Err(anyhow::anyhow!(mistakes.join("\n"))) }
+    if mistakes.is_empty() {
+        Ok(groups)
+    } else {
+        Err(anyhow::anyhow!(mistakes.join("\n")))
+    }
 }
 
-fn built_in(rules: &ShippedRules, folder: &str) -> Result<crate::rules::file::RuleFile, crate::rules::file::RuleFileErrors> {
+fn built_in(
+    rules: &ShippedRules,
+    folder: &str,
+) -> Result<crate::rules::file::RuleFile, crate::rules::file::RuleFileErrors> {
     let mut file = parse_text(&format!("{folder}{}.yml", rules.name), rules.text)?;
-    file.groups.iter_mut().for_each(|group| group.shipped = true);
+    file.groups
+        .iter_mut()
+        .for_each(|group| group.shipped = true);
     Ok(file)
 }
 
-/// The rules that somebody has switched on and that nothing in this configuration can feed, for people.
+/// The rules that somebody has switched on and that nothing in this configuration can feed, for
+/// people.
 pub fn without_input(config: &Config) -> Vec<String> {
     // What is scraped, pushed or sent, and what a textfile holds, is not known before it comes.
-    let is_open = !config.jobs.is_empty() || ["textfile_directory", "pushgateway", "otlp"].iter().any(|key| config.text.contains(key));
-    let kinds: Vec<&str> = config.collectors.iter().map(|collector| collector.kind).collect();
-    let chosen: Vec<String> = config.collectors.iter().flat_map(|collector| collector.collector.chosen()).collect();
+    let is_open = !config.jobs.is_empty()
+        || ["textfile_directory", "pushgateway", "otlp"]
+            .iter()
+            .any(|key| config.text.contains(key));
+    let kinds: Vec<&str> = config
+        .collectors
+        .iter()
+        .map(|collector| collector.kind)
+        .collect();
+    let chosen: Vec<String> = config
+        .collectors
+        .iter()
+        .flat_map(|collector| collector.collector.chosen())
+        .collect();
     feed::without_input(&config.groups, &kinds, &chosen, is_open)
 }
 
@@ -150,8 +216,16 @@ struct Servers {
 impl Servers {
     fn start(config: OutsideAlertmanagers, metrics: &Metrics, runtime: &Handle) -> Self {
         let _there = runtime.enter();
-        let start = |group: OutsideGroup| (group.relabel, Sender::start(group.endpoints, metrics.clone()));
-        Servers { groups: config.groups.into_iter().map(start).collect(), relabel: config.relabel }
+        let start = |group: OutsideGroup| {
+            (
+                group.relabel,
+                Sender::start(group.endpoints, metrics.clone()),
+            )
+        };
+        Servers {
+            groups: config.groups.into_iter().map(start).collect(),
+            relabel: config.relabel,
+        }
     }
 }
 
@@ -160,7 +234,12 @@ impl Outside {
     pub fn start(config: OutsideAlertmanagers, metrics: Metrics, runtime: Handle) -> Arc<Self> {
         let known = Arc::new(RwLock::new(config.known.clone()));
         let current = RwLock::new(Servers::start(config, &metrics, &runtime));
-        Arc::new(Outside { current, metrics, known, runtime })
+        Arc::new(Outside {
+            current,
+            metrics,
+            known,
+            runtime,
+        })
     }
 
     /// Sends to these servers from now on; what was queued for the old ones is still sent.
@@ -174,19 +253,27 @@ impl Outside {
         self.known.clone()
     }
 
-    /// A firing alert gets an end, so that it resolves elsewhere should we fall silent (SEMANTICS 122).
+    /// A firing alert gets an end, so that it resolves elsewhere should we fall silent
+    /// (SEMANTICS 122).
     fn send(&self, alerts: &[Alert], now: Timestamp) {
         let servers = self.current.read();
         let outgoing = |alert: &Alert| {
             let mut labels = alert.labels.to_builder();
             let kept = apply_relabelling(&servers.relabel, &mut labels);
-            kept.then(|| Alert { labels: labels.build(), ends_at: alert.ends_at.or(Some(now + OUTSIDE_END)), ..alert.clone() })
+            kept.then(|| Alert {
+                labels: labels.build(),
+                ends_at: alert.ends_at.or(Some(now + OUTSIDE_END)),
+                ..alert.clone()
+            })
         };
         let alerts: Vec<Alert> = alerts.iter().filter_map(outgoing).collect();
         for (rules, sender) in &servers.groups {
             let relabelled = |alert: &Alert| {
                 let mut labels = alert.labels.to_builder();
-                apply_relabelling(rules, &mut labels).then(|| Alert { labels: labels.build(), ..alert.clone() })
+                apply_relabelling(rules, &mut labels).then(|| Alert {
+                    labels: labels.build(),
+                    ..alert.clone()
+                })
             };
             match rules.is_empty() {
                 true => sender.send(&alerts),
@@ -204,21 +291,30 @@ pub fn queue() -> (mpsc::Sender<Vec<Alert>>, mpsc::Receiver<Vec<Alert>>) {
 /// Lines of a target's log that an alert brings at most.
 const MAX_LINES: usize = 5;
 
-/// Adds what the alert's target has to say about it, where it has just begun to fire: only then has it evidence.
+/// Adds what the alert's target has to say about it, where it has just begun to fire: only then has
+/// it evidence.
 fn add_lines(alert: &mut Alert, scraper: &Scraper) {
     let parts: Vec<&str> = alert.evidence.iter().filter_map(Clue::expression).collect();
     if alert.ends_at.is_some() || parts.is_empty() {
         return;
     }
     let notes = scraper.notes(&alert.labels);
-    let about = notes.into_iter().filter(|note| note.is_about(&alert.labels, parts.iter().copied()));
-    let lines: Vec<String> = about.flat_map(|note| note.lines.into_iter().rev()).take(MAX_LINES).collect();
+    let about = notes
+        .into_iter()
+        .filter(|note| note.is_about(&alert.labels, parts.iter().copied()));
+    let lines: Vec<String> = about
+        .flat_map(|note| note.lines.into_iter().rev())
+        .take(MAX_LINES)
+        .collect();
     if !lines.is_empty() {
-        alert.evidence.push(Clue::Lines { lines: lines.into_iter().rev().collect() });
+        alert.evidence.push(Clue::Lines {
+            lines: lines.into_iter().rev().collect(),
+        });
     }
 }
 
-/// Hands what the rules found to the dispatcher and to Alertmanagers elsewhere, until the rules end.
+/// Hands what the rules found to the dispatcher and to Alertmanagers elsewhere, until the rules
+/// end.
 pub async fn hand_on(
     mut alerts: mpsc::Receiver<Vec<Alert>>,
     scraper: Arc<Scraper>,
@@ -226,7 +322,9 @@ pub async fn hand_on(
     outside: Arc<Outside>,
 ) -> Result<(), String> {
     while let Some(mut batch) = alerts.recv().await {
-        batch.iter_mut().for_each(|alert| add_lines(alert, &scraper));
+        batch
+            .iter_mut()
+            .for_each(|alert| add_lines(alert, &scraper));
         outside.send(&batch, Timestamp::now());
         alerting.put(batch).await;
     }

@@ -20,21 +20,40 @@ const UPKEEP: Duration = Duration::from_secs(60);
 /// How often a folder that cannot be used is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Opens the history. A folder that cannot be used must not silence us: then samples live in memory, and that is said.
+/// Opens the history. A folder that cannot be used must not silence us: then samples live in
+/// memory, and that is said.
 pub(super) fn open(options: &Options, config: &Config, now: Timestamp) -> (Arc<Store>, String) {
     let limits = config.series.limits();
     let folder = state_folder(options);
     if folder.is_none() && config.storage.path.is_none() {
         let error = "HOME is not set, so no folder is known for it; pass --state-dir";
-        error!(error, "The history cannot be kept on disk; samples live in memory and are lost at the end.");
-        return (Arc::new(Store::new(limits)), format!("in memory only: {error}"));
+        error!(
+            error,
+            "The history cannot be kept on disk; samples live in memory and are lost at the end."
+        );
+        return (
+            Arc::new(Store::new(limits)),
+            format!("in memory only: {error}"),
+        );
     }
-    let settings = config.storage.settings(folder.map(|f| f.join("history")).unwrap_or_default());
+    let settings = config
+        .storage
+        .settings(folder.map(|f| f.join("history")).unwrap_or_default());
     match Store::open(limits.clone(), &settings, now) {
-        Ok(store) => (Arc::new(store), format!("{}, {}", settings.path.display(), format_duration(settings.retention))),
+        Ok(store) => (
+            Arc::new(store),
+            format!(
+                "{}, {}",
+                settings.path.display(),
+                format_duration(settings.retention)
+            ),
+        ),
         Err(error) => {
             error!(%error, "The history cannot be kept on disk; samples live in memory until it can be.");
-            (Arc::new(Store::awaiting(limits, &settings)), format!("in memory only: {error}"))
+            (
+                Arc::new(Store::awaiting(limits, &settings)),
+                format!("in memory only: {error}"),
+            )
         }
     }
 }
@@ -90,32 +109,57 @@ impl Drop for View {
     }
 }
 
-/// Opens the history that a configuration names without taking it from the nightbell that writes it.
+/// Opens the history that a configuration names without taking it from the nightbell that writes
+/// it.
 pub fn read_history(options: &Options, config: &Config) -> anyhow::Result<StoredHistory> {
     let folder = match (&config.storage.path, state_folder(options)) {
         (Some(path), _) => path.clone(),
-        (None, folder) => folder.context("no folder is known for the history; give --state-dir")?.join("history"),
+        (None, folder) => folder
+            .context("no folder is known for the history; give --state-dir")?
+            .join("history"),
     };
-    ensure!(folder.join("wal").is_dir(), "{}: no history is stored here; give --state-dir, or --config", folder.display());
+    ensure!(
+        folder.join("wal").is_dir(),
+        "{}: no history is stored here; give --state-dir, or --config",
+        folder.display()
+    );
     let view = View(std::env::temp_dir().join(format!("nightbell-{}", std::process::id())));
-    fs::DirBuilder::new().mode(0o700).create(&view.0).with_context(|| view.0.display().to_string())?;
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&view.0)
+        .with_context(|| view.0.display().to_string())?;
     // The log first: what goes from it into a block meanwhile is then in both, and counts once.
     fs::create_dir_all(view.0.join("wal"))?;
     fs::create_dir_all(view.0.join("blocks"))?;
-    each(&folder.join("wal"), |from, name| fs::copy(from, view.0.join("wal").join(name)).map(drop))?;
+    each(&folder.join("wal"), |from, name| {
+        fs::copy(from, view.0.join("wal").join(name)).map(drop)
+    })?;
     if folder.join("blocks").is_dir() {
         each(&folder.join("blocks"), |from, name| {
             let to = view.0.join("blocks").join(name);
             fs::hard_link(from, &to).or_else(|_| symlink(fs::canonicalize(from)?, &to))
         })?;
     }
-    let settings = HistorySettings { path: view.0.clone(), ..config.storage.settings(PathBuf::new()) };
-    let store = Store::open(Limits { max_series: usize::MAX, ..Limits::default() }, &settings, Timestamp::now())?;
+    let settings = HistorySettings {
+        path: view.0.clone(),
+        ..config.storage.settings(PathBuf::new())
+    };
+    let store = Store::open(
+        Limits {
+            max_series: usize::MAX,
+            ..Limits::default()
+        },
+        &settings,
+        Timestamp::now(),
+    )?;
     Ok(StoredHistory { store, _view: view })
 }
 
 /// Calls `take` with every file of a folder; one that has gone meanwhile is passed over.
-fn each(folder: &Path, take: impl Fn(&Path, &std::ffi::OsStr) -> io::Result<()>) -> anyhow::Result<()> {
+fn each(
+    folder: &Path,
+    take: impl Fn(&Path, &std::ffi::OsStr) -> io::Result<()>,
+) -> anyhow::Result<()> {
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let entry = entry?;
         match take(&entry.path(), &entry.file_name()) {

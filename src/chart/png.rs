@@ -1,5 +1,5 @@
-//! The same plot as PNG (<https://www.w3.org/TR/png-3/>), for services that show no SVG: sixteen colours, no text but the numbers of the
-//! axes, drawn with a font of three by five points.
+//! The same plot as PNG (<https://www.w3.org/TR/png-3/>), for services that show no SVG: sixteen
+//! colours, no text but the numbers of the axes, drawn with a font of three by five points.
 
 use std::io::Write as _;
 
@@ -13,7 +13,14 @@ const COLUMNS: usize = WIDTH as usize;
 const ROWS: usize = HEIGHT as usize;
 
 /// Colours by their index.
-const PALETTE: [[u8; 3]; 6] = [[255, 255, 255], [225, 225, 225], [96, 96, 96], [251, 226, 226], [217, 63, 63], [59, 130, 246]];
+const PALETTE: [[u8; 3]; 6] = [
+    [255, 255, 255],
+    [225, 225, 225],
+    [96, 96, 96],
+    [251, 226, 226],
+    [217, 63, 63],
+    [59, 130, 246],
+];
 const GRID: u8 = 1;
 const TEXT: u8 = 2;
 const SPAN: u8 = 3;
@@ -63,7 +70,10 @@ pub fn png(plot: &Plot<'_>) -> Vec<u8> {
         canvas.write((LEFT - 6.0 - width(&text), y - 4.0), &text);
     }
     for share in [0, 1, 2] {
-        let text = clock(plot, Timestamp(plot.from.0 + (plot.to.0 - plot.from.0) / 2 * share));
+        let text = clock(
+            plot,
+            Timestamp(plot.from.0 + (plot.to.0 - plot.from.0) / 2 * share),
+        );
         let x = LEFT + (right - LEFT - width(&text)) / 2.0 * share as f64;
         canvas.write((x, HEIGHT - 16.0), &text);
     }
@@ -78,7 +88,9 @@ pub fn png(plot: &Plot<'_>) -> Vec<u8> {
     let mut before: Option<(Timestamp, f64, f64)> = None;
     for (at, value) in &columns {
         let (x, y) = (scale.x(*at), scale.y(*value));
-        let (from_x, from_y) = before.filter(|(b, _, _)| at.since(*b) <= plot.gap).map_or((x, y), |(_, x, y)| (x, y));
+        let (from_x, from_y) = before
+            .filter(|(b, _, _)| at.since(*b) <= plot.gap)
+            .map_or((x, y), |(_, x, y)| (x, y));
         canvas.line((from_x, from_y), (x, y));
         before = Some((*at, x, y));
     }
@@ -108,10 +120,17 @@ impl Canvas {
 
     /// Two points thick.
     fn line(&mut self, from: (f64, f64), to: (f64, f64)) {
-        let steps = (to.0 - from.0).abs().max((to.1 - from.1).abs()).ceil().max(1.0);
+        let steps = (to.0 - from.0)
+            .abs()
+            .max((to.1 - from.1).abs())
+            .ceil()
+            .max(1.0);
         for step in 0..=steps as i64 {
             let share = step as f64 / steps;
-            let (x, y) = (from.0 + (to.0 - from.0) * share, from.1 + (to.1 - from.1) * share);
+            let (x, y) = (
+                from.0 + (to.0 - from.0) * share,
+                from.1 + (to.1 - from.1) * share,
+            );
             for (dx, dy) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
                 self.set(x as i64 + dx, y as i64 + dy, LINE);
             }
@@ -121,7 +140,10 @@ impl Canvas {
     /// Each point of a character is two by two points of the picture.
     fn write(&mut self, at: (f64, f64), text: &str) {
         for (index, character) in text.chars().enumerate() {
-            let rows = FONT.iter().find(|(c, _)| *c == character).map_or([0; 5], |(_, rows)| *rows);
+            let rows = FONT
+                .iter()
+                .find(|(c, _)| *c == character)
+                .map_or([0; 5], |(_, rows)| *rows);
             for (y, row) in rows.iter().enumerate() {
                 for x in (0..3usize).filter(|x| row >> (2 - x) & 1 == 1) {
                     let corner = (at.0 + (index * 8 + x * 2) as f64, at.1 + (y * 2) as f64);
@@ -148,9 +170,15 @@ fn encode(points: &[u8]) -> Vec<u8> {
     let mut rows = ZlibEncoder::new(Vec::new(), Compression::default());
     for row in points.chunks(COLUMNS) {
         // Each row begins with its filter: none.
-        rows.write_all(&[0]).and_then(|()| rows.write_all(row)).expect("writing to memory cannot fail");
+        rows.write_all(&[0])
+            .and_then(|()| rows.write_all(row))
+            .expect("writing to memory cannot fail");
     }
-    chunk(&mut out, b"IDAT", &rows.finish().expect("writing to memory cannot fail"));
+    chunk(
+        &mut out,
+        b"IDAT",
+        &rows.finish().expect("writing to memory cannot fail"),
+    );
     chunk(&mut out, b"IEND", &[]);
     out
 }
@@ -177,27 +205,49 @@ mod tests {
     fn drawn(points: &[(Timestamp, f64)], threshold: Option<f64>) -> Vec<u8> {
         let firing = [(Timestamp(3_000_000), Timestamp(3_600_000))];
         let (from, to) = (Timestamp(0), Timestamp(3_600_000));
-        png(&Plot { title: "", from, to, points, gap: Duration::from_secs(120), utc_offset: 0, threshold, firing: &firing })
+        png(&Plot {
+            title: "",
+            from,
+            to,
+            points,
+            gap: Duration::from_secs(120),
+            utc_offset: 0,
+            threshold,
+            firing: &firing,
+        })
     }
 
     /// The indices of the picture's points, read back.
     fn pixels(file: &[u8]) -> Vec<u8> {
         let start = file.windows(4).position(|w| w == b"IDAT").expect("data") + 4;
         let mut rows = Vec::new();
-        flate2::read::ZlibDecoder::new(&file[start..]).read_to_end(&mut rows).expect("zlib");
-        rows.chunks(COLUMNS + 1).flat_map(|row| row[1..].to_vec()).collect()
+        flate2::read::ZlibDecoder::new(&file[start..])
+            .read_to_end(&mut rows)
+            .expect("zlib");
+        rows.chunks(COLUMNS + 1)
+            .flat_map(|row| row[1..].to_vec())
+            .collect()
     }
 
     /// Below 30 KB. Line, threshold, firing span and numbers are all there.
     #[test]
     fn a_picture_is_small_and_shows_everything() {
-        let points: Vec<(Timestamp, f64)> = (0..61).map(|i| (Timestamp(i * 60_000), ((i * 7919) % 100) as f64)).collect();
+        let points: Vec<(Timestamp, f64)> = (0..61)
+            .map(|i| (Timestamp(i * 60_000), ((i * 7919) % 100) as f64))
+            .collect();
         let file = drawn(&points, Some(50.0));
-        assert!(file.starts_with(b"\x89PNG") && file.len() < 30_000, "{}", file.len());
+        assert!(
+            file.starts_with(b"\x89PNG") && file.len() < 30_000,
+            "{}",
+            file.len()
+        );
         let pixels = pixels(&file);
         assert_eq!(pixels.len(), COLUMNS * ROWS);
         for colour in [GRID, TEXT, SPAN, LIMIT, LINE] {
-            assert!(pixels.iter().filter(|p| **p == colour).count() > 50, "colour {colour}");
+            assert!(
+                pixels.iter().filter(|p| **p == colour).count() > 50,
+                "colour {colour}"
+            );
         }
     }
 

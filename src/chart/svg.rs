@@ -1,7 +1,9 @@
-//! One plot as SVG 1.1 (<https://www.w3.org/TR/SVG11/>): the series, a threshold line, the spans in which an alert fired.
+//! One plot as SVG 1.1 (<https://www.w3.org/TR/SVG11/>): the series, a threshold line, the spans in
+//! which an alert fired.
 //!
-//! No background and middle colours, so that it reads on light and dark pages. However many points come in, each column of pixels gets two
-//! at most (its least and its greatest), so a picture stays below 30 KB. Values that are no numbers leave gaps.
+//! No background and middle colours, so that it reads on light and dark pages. However many points
+//! come in, each column of pixels gets two at most (its least and its greatest), so a picture stays
+//! below 30 KB. Values that are no numbers leave gaps.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -69,20 +71,37 @@ pub fn svg(plot: &Plot<'_>) -> String {
         let (y, x) = (scale.y(value), LEFT - 6.0);
         push(
             &mut out,
-            format_args!("<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#808080\" stroke-opacity=\".25\"/>\n"),
+            format_args!(
+                "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#808080\" stroke-opacity=\".25\"/>\n"
+            ),
         );
-        push(&mut out, format_args!("<text x=\"{x}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\n", y + 4.0, short(value)));
+        push(
+            &mut out,
+            format_args!(
+                "<text x=\"{x}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\n",
+                y + 4.0,
+                short(value)
+            ),
+        );
     }
     for (share, anchor) in [(0, "start"), (1, "middle"), (2, "end")] {
         let moment = Timestamp(plot.from.0 + (plot.to.0 - plot.from.0) / 2 * share);
         let (x, y) = (LEFT + (right - LEFT) / 2.0 * share as f64, HEIGHT - 8.0);
-        push(&mut out, format_args!("<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\">{}</text>\n", clock(plot, moment)));
+        push(
+            &mut out,
+            format_args!(
+                "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\">{}</text>\n",
+                clock(plot, moment)
+            ),
+        );
     }
     if let Some(threshold) = plot.threshold.filter(|t| t.is_finite()) {
         let y = scale.y(threshold);
         push(
             &mut out,
-            format_args!("<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#d93f3f\" stroke-dasharray=\"6 4\"/>\n"),
+            format_args!(
+                "<line x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#d93f3f\" stroke-dasharray=\"6 4\"/>\n"
+            ),
         );
     }
     let path = path(plot, &columns, &scale);
@@ -98,8 +117,10 @@ pub fn svg(plot: &Plot<'_>) -> String {
 /// Of each column of pixels the least and the greatest point, in time order.
 pub(super) fn thin(plot: &Plot<'_>) -> Vec<(Timestamp, f64)> {
     let span = (plot.to.0 - plot.from.0).max(1);
-    let column = |at: Timestamp| ((at.0 - plot.from.0) as i128 * COLUMNS as i128 / span as i128) as usize;
-    let inside = |(at, value): &&(Timestamp, f64)| (plot.from..=plot.to).contains(at) && value.is_finite();
+    let column =
+        |at: Timestamp| ((at.0 - plot.from.0) as i128 * COLUMNS as i128 / span as i128) as usize;
+    let inside =
+        |(at, value): &&(Timestamp, f64)| (plot.from..=plot.to).contains(at) && value.is_finite();
     let points: Vec<(Timestamp, f64)> = plot.points.iter().filter(inside).copied().collect();
     let mut out = Vec::with_capacity(2 * COLUMNS);
     for group in points.chunk_by(|a, b| column(a.0) == column(b.0)) {
@@ -123,18 +144,31 @@ pub(super) struct Scale {
 
 impl Scale {
     pub(super) fn of(plot: &Plot<'_>, points: &[(Timestamp, f64)]) -> Self {
-        let values = points.iter().map(|(_, value)| *value).chain(plot.threshold.filter(|t| t.is_finite()));
-        let (mut low, mut high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+        let values = points
+            .iter()
+            .map(|(_, value)| *value)
+            .chain(plot.threshold.filter(|t| t.is_finite()));
+        let (mut low, mut high) = values
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
+                (low.min(v), high.max(v))
+            });
         if low > high {
             (low, high) = (0.0, 1.0);
         }
-        // A flat line stands in the middle; halves, because a difference of the largest numbers is no number.
-        let margin = ((high / 2.0 - low / 2.0) * 0.1).max(high.abs().max(low.abs()) * 1e-6).max(f64::MIN_POSITIVE);
+        // A flat line stands in the middle; halves, because a difference of the largest numbers is
+        // no number.
+        let margin = ((high / 2.0 - low / 2.0) * 0.1)
+            .max(high.abs().max(low.abs()) * 1e-6)
+            .max(f64::MIN_POSITIVE);
         Scale {
             from: plot.from.seconds(),
             span: (plot.to.seconds() - plot.from.seconds()).max(0.001),
             // Nothing that is never negative is drawn below zero.
-            low: if low >= 0.0 { (low - margin).max(0.0) } else { (low - margin).max(f64::MIN) },
+            low: if low >= 0.0 {
+                (low - margin).max(0.0)
+            } else {
+                (low - margin).max(f64::MIN)
+            },
             high: (high + margin).min(f64::MAX),
         }
     }
@@ -156,7 +190,10 @@ impl Scale {
         if !step.is_normal() || !first.is_finite() || first.abs() > 1e4 {
             return plain();
         }
-        let ticks: Vec<f64> = (0..8).map(|index| (first + f64::from(index)) * step).take_while(|tick| *tick <= self.high).collect();
+        let ticks: Vec<f64> = (0..8)
+            .map(|index| (first + f64::from(index)) * step)
+            .take_while(|tick| *tick <= self.high)
+            .collect();
         if ticks.len() < 2 { plain() } else { ticks }
     }
 
@@ -166,7 +203,11 @@ impl Scale {
 
     pub(super) fn y(&self, value: f64) -> f64 {
         let share = (value / 2.0 - self.low / 2.0) / (self.high / 2.0 - self.low / 2.0);
-        let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.5 };
+        let share = if share.is_finite() {
+            share.clamp(0.0, 1.0)
+        } else {
+            0.5
+        };
         HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
     }
 }
@@ -191,7 +232,10 @@ fn path(plot: &Plot<'_>, points: &[(Timestamp, f64)], scale: &Scale) -> String {
 /// A value in at most seven characters: `1.5k`, `250M`, `0.05`.
 pub(super) fn short(value: f64) -> String {
     let magnitude = value.abs();
-    let (size, unit) = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")].into_iter().find(|(s, _)| magnitude >= *s).unwrap_or((1.0, ""));
+    let (size, unit) = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")]
+        .into_iter()
+        .find(|(s, _)| magnitude >= *s)
+        .unwrap_or((1.0, ""));
     if magnitude >= 1e15 || (magnitude < 1e-3 && magnitude > 0.0) {
         return format!("{value:.0e}");
     }
@@ -204,7 +248,11 @@ pub(super) fn short(value: f64) -> String {
         3
     };
     let text = format!("{scaled:.digits$}");
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    let text = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &text
+    };
     format!("{text}{unit}")
 }
 
@@ -216,16 +264,21 @@ pub(super) fn clock(plot: &Plot<'_>, at: Timestamp) -> String {
         _ => "%m-%d %H:%M",
     };
     let local = jiff::Timestamp::from_millisecond(at.0 + i64::from(plot.utc_offset) * 1000);
-    local.map(|t| t.strftime(form).to_string()).unwrap_or_default()
+    local
+        .map(|t| t.strftime(form).to_string())
+        .unwrap_or_default()
 }
 
 fn escape(text: &str) -> String {
     let text: String = text.chars().filter(|c| !c.is_control()).collect();
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 fn push(out: &mut String, parts: std::fmt::Arguments<'_>) {
-    out.write_fmt(parts).expect("writing to a String cannot fail");
+    out.write_fmt(parts)
+        .expect("writing to a String cannot fail");
 }
 
 #[cfg(test)]
@@ -250,7 +303,12 @@ mod tests {
     #[test]
     fn the_axis_has_round_numbers() {
         let ticks = |low: f64, high: f64| {
-            let scale = Scale { from: 0.0, span: 1.0, low, high };
+            let scale = Scale {
+                from: 0.0,
+                span: 1.0,
+                low,
+                high,
+            };
             scale.ticks().into_iter().map(short).collect::<Vec<_>>()
         };
         assert_eq!(ticks(3.9, 50.1), ["20", "40"]);
@@ -259,35 +317,67 @@ mod tests {
         assert_eq!(ticks(-7.0, 12.0), ["-5", "0", "5", "10"]);
         // Too near to each other for round numbers between them.
         assert_eq!(ticks(1e9, 1e9 + 10.0).len(), 3);
-        for (low, high) in [(0.0, f64::MIN_POSITIVE), (f64::MIN, f64::MAX), (0.0, f64::MAX), (1.0, 1.0), (99.9, 100.1)] {
+        for (low, high) in [
+            (0.0, f64::MIN_POSITIVE),
+            (f64::MIN, f64::MAX),
+            (0.0, f64::MAX),
+            (1.0, 1.0),
+            (99.9, 100.1),
+        ] {
             assert!((2..=8).contains(&ticks(low, high).len()), "{low} {high}");
         }
     }
 
     #[test]
     fn a_gap_breaks_the_line_and_a_lone_point_is_a_dot() {
-        let points = [(0, 1.0), (15, 2.0), (30, f64::NAN), (600, 3.0)].map(|(s, v)| (Timestamp(s * 1000), v));
-        let picture = svg(&plot(&points, &[(Timestamp(600_000), Timestamp(9_000_000))]));
-        let path = picture.split("<path d=\"").nth(1).and_then(|p| p.split('"').next()).expect("a path");
-        assert_eq!((path.matches('M').count(), path.matches('L').count()), (2, 1), "{path}");
+        let points = [(0, 1.0), (15, 2.0), (30, f64::NAN), (600, 3.0)]
+            .map(|(s, v)| (Timestamp(s * 1000), v));
+        let picture = svg(&plot(
+            &points,
+            &[(Timestamp(600_000), Timestamp(9_000_000))],
+        ));
+        let path = picture
+            .split("<path d=\"")
+            .nth(1)
+            .and_then(|p| p.split('"').next())
+            .expect("a path");
+        assert_eq!(
+            (path.matches('M').count(), path.matches('L').count()),
+            (2, 1),
+            "{path}"
+        );
         assert!(
-            picture.contains("disk &lt;\"/data\"&gt;") && picture.contains("stroke-dasharray") && picture.contains("fill-opacity=\".15\"")
+            picture.contains("disk &lt;\"/data\"&gt;")
+                && picture.contains("stroke-dasharray")
+                && picture.contains("fill-opacity=\".15\"")
         );
     }
 
     /// Below 30 KB, however much comes in.
     #[test]
     fn a_picture_of_a_million_points_stays_small() {
-        let points: Vec<(Timestamp, f64)> = (0..1_000_000).map(|i| (Timestamp(i * 3), f64::from(i as u32 % 977) * 1e9)).collect();
+        let points: Vec<(Timestamp, f64)> = (0..1_000_000)
+            .map(|i| (Timestamp(i * 3), f64::from(i as u32 % 977) * 1e9))
+            .collect();
         let picture = svg(&plot(&points, &[(Timestamp(0), Timestamp(1000)); 1000]));
-        assert!((2_000..30_000).contains(&picture.len()), "{}", picture.len());
+        assert!(
+            (2_000..30_000).contains(&picture.len()),
+            "{}",
+            picture.len()
+        );
     }
 
     #[test]
     fn labels_are_short() {
-        for (value, text) in
-            [(0.0, "0"), (1500.0, "1.5k"), (250e6, "250M"), (0.05, "0.05"), (1e-9, "1e-9"), (-12.5, "-12.5"), (1e18, "1e18")]
-        {
+        for (value, text) in [
+            (0.0, "0"),
+            (1500.0, "1.5k"),
+            (250e6, "250M"),
+            (0.05, "0.05"),
+            (1e-9, "1e-9"),
+            (-12.5, "-12.5"),
+            (1e18, "1e18"),
+        ] {
             assert_eq!(short(value), text);
         }
     }
@@ -298,7 +388,10 @@ mod tests {
         for value in [-1.7923816935391018e308, f64::MIN, f64::MAX] {
             let points = [(Timestamp(0), value)];
             let picture = svg(&plot(&points, &[]));
-            assert!(!picture.contains("NaN") && !picture.contains("inf"), "{picture}");
+            assert!(
+                !picture.contains("NaN") && !picture.contains("inf"),
+                "{picture}"
+            );
         }
     }
 

@@ -32,7 +32,8 @@ pub struct BacktestArgs {
     /// When to end: RFC 3339 or Unix seconds [default: now]
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// Configuration file, for the interval of groups that name none, external labels and the folder of the history
+    /// Configuration file, for the interval of groups that name none, external labels and the
+    /// folder of the history
     #[arg(long, short, value_name = "FILE", env = "NIGHTBELL_CONFIG")]
     config: Option<PathBuf>,
     /// Folder for the state database and the history, as for nightbell itself
@@ -65,28 +66,58 @@ pub fn backtest(args: &BacktestArgs) -> Result<(), String> {
     let groups = read_rules(&args.rules)?;
     let to = match &args.until {
         None => Timestamp::now(),
-        Some(text) => moment(text).ok_or_else(|| format!("--until: cannot parse {text:?} to a time; give RFC 3339 or Unix seconds"))?,
+        Some(text) => moment(text).ok_or_else(|| {
+            format!("--until: cannot parse {text:?} to a time; give RFC 3339 or Unix seconds")
+        })?,
     };
     let since = parse_duration(&args.since).map_err(|e| format!("--since: {e}"))?;
-    let options = app::Options { config: args.config.clone(), state_dir: args.state_dir.clone(), ..app::Options::default() };
+    let options = app::Options {
+        config: args.config.clone(),
+        state_dir: args.state_dir.clone(),
+        ..app::Options::default()
+    };
     let config = app::load_alone(&options).map_err(|e| e.to_string())?;
     let history = app::read_history(&options, &config).map_err(|e| format!("{e:#}"))?;
-    if let Some(damaged) = history.store.history().map(|status| status.damaged).filter(|damaged| *damaged > 0) {
+    if let Some(damaged) = history
+        .store
+        .history()
+        .map(|status| status.damaged)
+        .filter(|damaged| *damaged > 0)
+    {
         complain!("nightbell: {damaged} parts of the history are damaged and left out");
     }
-    let threads = args.threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
-    let engine = Engine { default_step: config.evaluation_interval(), ..Engine::default() };
-    let options = Options { from: to - since, to, threads, settings: config.rule_settings(), engine };
-    let report = run(&history.store, &groups, &options).map_err(|e| format!("the history cannot be read: {e}"))?;
+    let threads = args
+        .threads
+        .or_else(|| std::thread::available_parallelism().ok().map(Into::into))
+        .unwrap_or(1);
+    let engine = Engine {
+        default_step: config.evaluation_interval(),
+        ..Engine::default()
+    };
+    let options = Options {
+        from: to - since,
+        to,
+        threads,
+        settings: config.rule_settings(),
+        engine,
+    };
+    let report = run(&history.store, &groups, &options)
+        .map_err(|e| format!("the history cannot be read: {e}"))?;
     let text = match args.output {
         Output::Text => text(&report, &options, args.all, began.elapsed()),
         Output::Json => to_json(&report, &options).to_string() + "\n",
     };
-    std::io::stdout().write_all(text.as_bytes()).map_err(|e| e.to_string())
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|e| e.to_string())
 }
 
 fn moment(text: &str) -> Option<Timestamp> {
-    let unix = text.parse::<f64>().ok().filter(|seconds| seconds.abs() < 1e12).map(Timestamp::from_seconds);
+    let unix = text
+        .parse::<f64>()
+        .ok()
+        .filter(|seconds| seconds.abs() < 1e12)
+        .map(Timestamp::from_seconds);
     unix.or_else(|| Timestamp::parse_rfc3339(text))
 }
 
@@ -105,7 +136,11 @@ fn read_rules(patterns: &[PathBuf]) -> Result<Vec<RuleGroup>, String> {
             }
         }
     }
-    if mistakes.is_empty() { Ok(groups) } else { Err(mistakes.join("\n")) }
+    if mistakes.is_empty() {
+        Ok(groups)
+    } else {
+        Err(mistakes.join("\n"))
+    }
 }
 
 fn text(report: &Report, options: &Options, all: bool, took: Duration) -> String {
@@ -119,12 +154,20 @@ fn text(report: &Report, options: &Options, all: bool, took: Duration) -> String
         options.to.rfc3339(),
         report.rules.len(),
     );
-    let _ = writeln!(out, "{} evaluations in {:.1} s.", report.evaluations, took.as_secs_f64());
+    let _ = writeln!(
+        out,
+        "{} evaluations in {:.1} s.",
+        report.evaluations,
+        took.as_secs_f64()
+    );
     for note in &report.notes {
         let _ = writeln!(out, "NOTE: {note}.");
     }
     for (rule, count, error) in &report.errors {
-        let _ = writeln!(out, "FAILED: rule {rule:?}, {count} times, at last: {error}");
+        let _ = writeln!(
+            out,
+            "FAILED: rule {rule:?}, {count} times, at last: {error}"
+        );
     }
     let mut position = (String::new(), String::new());
     for rule in &report.rules {
@@ -138,14 +181,31 @@ fn text(report: &Report, options: &Options, all: bool, took: Duration) -> String
 }
 
 fn rule_text(out: &mut String, rule: &RuleReport, all: bool) {
-    let labels = if rule.labels.is_empty() { String::new() } else { rule.labels.braced() };
-    let hold = if rule.hold.is_zero() { String::new() } else { format!(" for {}", format_duration(rule.hold)) };
-    let pending = if rule.only_pending == 0 { String::new() } else { format!("; {} times only pending", rule.only_pending) };
+    let labels = if rule.labels.is_empty() {
+        String::new()
+    } else {
+        rule.labels.braced()
+    };
+    let hold = if rule.hold.is_zero() {
+        String::new()
+    } else {
+        format!(" for {}", format_duration(rule.hold))
+    };
+    let pending = if rule.only_pending == 0 {
+        String::new()
+    } else {
+        format!("; {} times only pending", rule.only_pending)
+    };
     if rule.episodes.is_empty() {
         let _ = writeln!(out, "  {}{labels}{hold}: never{pending}", rule.name);
         return;
     }
-    let longest = rule.episodes.iter().map(Episode::duration).max().unwrap_or_default();
+    let longest = rule
+        .episodes
+        .iter()
+        .map(Episode::duration)
+        .max()
+        .unwrap_or_default();
     let (total, longest) = (format_duration(rule.total()), format_duration(longest));
     let _ = writeln!(
         out,
@@ -155,23 +215,47 @@ fn rule_text(out: &mut String, rule: &RuleReport, all: bool) {
         rule.short()
     );
     if !rule.longer.is_empty() {
-        let each = |l: &crate::rules::backtest::Longer| format!("{} {} ({} short)", format_duration(l.hold), l.fired, l.short);
-        let _ = writeln!(out, "    a longer for would leave: {}", rule.longer.iter().map(each).collect::<Vec<_>>().join(", "));
+        let each = |l: &crate::rules::backtest::Longer| {
+            format!(
+                "{} {} ({} short)",
+                format_duration(l.hold),
+                l.fired,
+                l.short
+            )
+        };
+        let _ = writeln!(
+            out,
+            "    a longer for would leave: {}",
+            rule.longer.iter().map(each).collect::<Vec<_>>().join(", ")
+        );
     }
     let shown = if all { rule.episodes.len() } else { SHOWN };
     for episode in rule.episodes.iter().take(shown) {
         let (from, lasted) = (episode.from.rfc3339(), format_duration(episode.duration()));
         let end = if episode.goes_on { ", and goes on" } else { "" };
-        let _ = writeln!(out, "    {from}  {lasted}{end}  {}", episode.labels.braced());
+        let _ = writeln!(
+            out,
+            "    {from}  {lasted}{end}  {}",
+            episode.labels.braced()
+        );
     }
     if rule.episodes.len() > shown {
-        let _ = writeln!(out, "    and {} more (--all shows them)", rule.episodes.len() - shown);
+        let _ = writeln!(
+            out,
+            "    and {} more (--all shows them)",
+            rule.episodes.len() - shown
+        );
     }
 }
 
 fn to_json(report: &Report, options: &Options) -> Json {
     let labels = |labels: &crate::model::Labels| -> Json {
-        Json::Object(labels.iter().map(|(name, value)| (name.to_owned(), json!(value))).collect())
+        Json::Object(
+            labels
+                .iter()
+                .map(|(name, value)| (name.to_owned(), json!(value)))
+                .collect(),
+        )
     };
     let episode = |episode: &Episode| {
         json!({
@@ -180,7 +264,9 @@ fn to_json(report: &Report, options: &Options) -> Json {
         })
     };
     let rule = |rule: &RuleReport| {
-        let longer = rule.longer.iter().map(|l| json!({ "for": l.hold.as_secs(), "fired": l.fired, "shorterThan2m": l.short }));
+        let longer = rule.longer.iter().map(
+            |l| json!({ "for": l.hold.as_secs(), "fired": l.fired, "shorterThan2m": l.short }),
+        );
         json!({
             "file": rule.file, "group": rule.group, "name": rule.name, "labels": labels(&rule.labels), "for": rule.hold.as_secs_f64(),
             "fired": rule.episodes.len(), "seconds": rule.total().as_secs_f64(), "shorterThan2m": rule.short(),

@@ -22,10 +22,12 @@ use crate::promql::{ParseOptions, choose_language};
 use crate::telemetry::LogFormat;
 use terminal::{Screen, complain};
 
-/// Watches this machine and its services, judges what it sees with Prometheus rules, and rings the bell.
+/// Watches this machine and its services, judges what it sees with Prometheus rules, and rings the
+/// bell.
 ///
-/// Without a configuration file it watches this host and whatever DATABASE_URL, REDIS_URL, CHROMA_URL, OPENAI_API_KEY,
-/// DEEPSEEK_API_KEY, ANTHROPIC_API_KEY, DASHSCOPE_API_KEY and LLM_PROVIDER name, with the rules that are built in.
+/// Without a configuration file it watches this host and whatever DATABASE_URL, REDIS_URL,
+/// CHROMA_URL, OPENAI_API_KEY, DEEPSEEK_API_KEY, ANTHROPIC_API_KEY, DASHSCOPE_API_KEY and
+/// LLM_PROVIDER name, with the rules that are built in.
 #[derive(Parser)]
 #[command(
     name = "nightbell",
@@ -37,11 +39,25 @@ pub struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     run: RunArgs,
-    /// Features that are off by default, comma-separated; promql-experimental-functions is the one there is
-    #[arg(long, global = true, value_name = "FEATURE", value_delimiter = ',', env = "NIGHTBELL_ENABLE_FEATURE")]
+    /// Features that are off by default, comma-separated; promql-experimental-functions is the one
+    /// there is
+    #[arg(
+        long,
+        global = true,
+        value_name = "FEATURE",
+        value_delimiter = ',',
+        env = "NIGHTBELL_ENABLE_FEATURE"
+    )]
     enable_feature: Vec<String>,
-    /// How a running nightbell is asked: TLS and log-in, in the format of amtool's and promtool's --http.config.file
-    #[arg(long = "http.config.file", alias = "http-config-file", global = true, value_name = "FILE", env = "NIGHTBELL_HTTP_CONFIG_FILE")]
+    /// How a running nightbell is asked: TLS and log-in, in the format of amtool's and
+    /// promtool's --http.config.file
+    #[arg(
+        long = "http.config.file",
+        alias = "http-config-file",
+        global = true,
+        value_name = "FILE",
+        env = "NIGHTBELL_HTTP_CONFIG_FILE"
+    )]
     http_config_file: Option<PathBuf>,
 }
 
@@ -54,7 +70,8 @@ pub struct RunArgs {
     /// Files of NAME=value lines for ${NAME} in the configuration; may be repeated
     #[arg(long, global = true, value_name = "FILE")]
     pub env_file: Vec<PathBuf>,
-    /// Folder for the state database [default: $STATE_DIRECTORY, else $XDG_STATE_HOME/nightbell, else ~/.local/state/nightbell]
+    /// Folder for the state database [default: $STATE_DIRECTORY, else $XDG_STATE_HOME/nightbell,
+    /// else ~/.local/state/nightbell]
     #[arg(long, value_name = "DIR", env = "NIGHTBELL_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
     /// Address and port to serve on [default: web.listen, else 127.0.0.1:9908]
@@ -63,8 +80,14 @@ pub struct RunArgs {
     /// Folder of rule files to use instead of the built-in ones
     #[arg(long, value_name = "DIR")]
     pub rules: Option<PathBuf>,
-    /// File with TLS and passwords for the web server, in Prometheus's format [default: web.config_file]
-    #[arg(long = "web.config.file", alias = "web-config-file", value_name = "FILE", env = "NIGHTBELL_WEB_CONFIG_FILE")]
+    /// File with TLS and passwords for the web server, in Prometheus's format [default:
+    /// web.config_file]
+    #[arg(
+        long = "web.config.file",
+        alias = "web-config-file",
+        value_name = "FILE",
+        env = "NIGHTBELL_WEB_CONFIG_FILE"
+    )]
     pub web_config_file: Option<PathBuf>,
     /// error, warn, info, debug, trace, or a filter such as info,nightbell::scrape=debug
     #[arg(long, default_value = "info", env = "NIGHTBELL_LOG")]
@@ -130,7 +153,8 @@ enum Check {
     Rules(check::rules::CheckRulesArgs),
     /// Pages of metrics, as promtool checks them
     Metrics(check::rules::CheckMetricsArgs),
-    /// The daily check: alerts, targets, disks, memory, logs, backups, certificates, jobs, tasks; one line each
+    /// The daily check: alerts, targets, disks, memory, logs, backups, certificates, jobs, tasks;
+    /// one line each
     Health(check::health::CheckHealthArgs),
 }
 
@@ -150,7 +174,9 @@ pub fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if let Some(flag) = misplaced(&matches) {
-        complain!("nightbell: {flag} stands before the command, where it says nothing; write it after the command if that takes it");
+        complain!(
+            "nightbell: {flag} stands before the command, where it says nothing; write it after the command if that takes it"
+        );
         return ExitCode::from(2);
     }
     enable(&cli.enable_feature);
@@ -162,19 +188,31 @@ pub fn main() -> ExitCode {
     }
     match cli.command {
         Some(Command::Check(Check::Config(args))) => check::config::check(&args),
-        Some(Command::Check(Check::Rules(args))) => {
-            finished(check::rules::check_rules(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
+        Some(Command::Check(Check::Rules(args))) => finished(check::rules::check_rules(
+            &args,
+            &mut Screen(std::io::stdout()),
+            &mut Screen(std::io::stderr()),
+        )),
+        Some(Command::Check(Check::Metrics(args))) => finished(check::rules::check_metrics(
+            &args,
+            &mut Screen(std::io::stdout()),
+            &mut Screen(std::io::stderr()),
+        )),
+        Some(Command::Check(Check::Health(args))) => {
+            check::health::check_health(&args, &cli.run.env_file)
         }
-        Some(Command::Check(Check::Metrics(args))) => {
-            finished(check::rules::check_metrics(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
-        }
-        Some(Command::Check(Check::Health(args))) => check::health::check_health(&args, &cli.run.env_file),
-        Some(Command::Test(Test::Rules(args))) => {
-            finished(test::rules::test_rules(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
-        }
+        Some(Command::Test(Test::Rules(args))) => finished(test::rules::test_rules(
+            &args,
+            &mut Screen(std::io::stdout()),
+            &mut Screen(std::io::stderr()),
+        )),
         Some(Command::Test(Test::Notify(args))) => wait_for(test::notify::test_notify(&args)),
         Some(Command::Check(Check::Alertmanager(args))) => {
-            finished(check::alertmanager::check_alertmanager(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
+            finished(check::alertmanager::check_alertmanager(
+                &args,
+                &mut Screen(std::io::stdout()),
+                &mut Screen(std::io::stderr()),
+            ))
         }
         Some(Command::Query(args)) => wait_for(async {
             live::query::query(&args).await.map_or_else(
@@ -185,7 +223,9 @@ pub fn main() -> ExitCode {
                 |()| ExitCode::SUCCESS,
             )
         }),
-        Some(Command::Report(args)) => wait_for(async { exit(report::report(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Report(args)) => {
+            wait_for(async { exit(report::report(&args).await.map(|()| ExitCode::SUCCESS)) })
+        }
         Some(Command::Backtest(args)) => match backtest::backtest(&args) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -194,17 +234,41 @@ pub fn main() -> ExitCode {
             }
         },
         Some(Command::Ack(args)) => wait_for(live::ack::ack(&args)),
-        Some(Command::Silence(args)) => wait_for(async { exit(live::silence::silence(&args).await.map(|()| ExitCode::SUCCESS)) }),
-        Some(Command::Alert(args)) => wait_for(async { exit(live::alert::alert(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Silence(args)) => wait_for(async {
+            exit(
+                live::silence::silence(&args)
+                    .await
+                    .map(|()| ExitCode::SUCCESS),
+            )
+        }),
+        Some(Command::Alert(args)) => {
+            wait_for(async { exit(live::alert::alert(&args).await.map(|()| ExitCode::SUCCESS)) })
+        }
         Some(Command::Init(args)) => init::init(&args),
         Some(Command::Job(args)) => job::job(&args),
-        Some(Command::Actions(args)) => wait_for(async { exit(live::actions::actions(&args).await.map(|()| ExitCode::SUCCESS)) }),
-        Some(Command::Maintenance(args)) => wait_for(async {
-            exit(live::maintenance::maintenance(&args).await.map(|well| if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
+        Some(Command::Actions(args)) => wait_for(async {
+            exit(
+                live::actions::actions(&args)
+                    .await
+                    .map(|()| ExitCode::SUCCESS),
+            )
         }),
-        Some(Command::DeadLetters(args)) => {
-            wait_for(async { exit(live::dead_letters::dead_letters(&args).await.map(|()| ExitCode::SUCCESS)) })
-        }
+        Some(Command::Maintenance(args)) => wait_for(async {
+            exit(live::maintenance::maintenance(&args).await.map(|well| {
+                if well {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::FAILURE
+                }
+            }))
+        }),
+        Some(Command::DeadLetters(args)) => wait_for(async {
+            exit(
+                live::dead_letters::dead_letters(&args)
+                    .await
+                    .map(|()| ExitCode::SUCCESS),
+            )
+        }),
         Some(Command::Routes(args)) => wait_for(async { exit(live::routes::routes(&args).await) }),
         Some(Command::Rules(args)) => rules::rules(&args, &cli.run.env_file),
         Some(Command::Health(args)) => wait_for(live::health::health(&args, &cli.run.env_file)),
@@ -216,20 +280,41 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A flag of the daemon that stands before a command, which does not see it. Where it stands the parser does not say: it hands flags that
-/// commands share on in both directions.
+/// A flag of the daemon that stands before a command, which does not see it. Where it stands the
+/// parser does not say: it hands flags that commands share on in both directions.
 fn misplaced(matches: &ArgMatches) -> Option<&'static str> {
-    const RUN_ONLY: [&str; 7] = ["--config", "--state-dir", "--listen", "--rules", "--web.config.file", "--log-level", "--log-format"];
+    const RUN_ONLY: [&str; 7] = [
+        "--config",
+        "--state-dir",
+        "--listen",
+        "--rules",
+        "--web.config.file",
+        "--log-level",
+        "--log-format",
+    ];
     let command = matches.subcommand_name()?;
-    let before: Vec<String> = std::env::args().skip(1).take_while(|word| word != command).collect();
-    let stands =
-        |flag: &&str| before.iter().any(|word| word.strip_prefix(*flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')));
-    let short = before.iter().any(|word| word.starts_with("-c") && !word.starts_with("--"));
+    let before: Vec<String> = std::env::args()
+        .skip(1)
+        .take_while(|word| word != command)
+        .collect();
+    let stands = |flag: &&str| {
+        before.iter().any(|word| {
+            word.strip_prefix(*flag)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        })
+    };
+    let short = before
+        .iter()
+        .any(|word| word.starts_with("-c") && !word.starts_with("--"));
     RUN_ONLY.into_iter().find(stands).or(short.then_some("-c"))
 }
 
 /// What of Prometheus's `--enable-feature` is always on here.
-const ALWAYS_ON: [&str; 3] = ["promql-duration-expr", "native-histograms", "concurrent-rule-eval"];
+const ALWAYS_ON: [&str; 3] = [
+    "promql-duration-expr",
+    "native-histograms",
+    "concurrent-rule-eval",
+];
 
 /// Switches features on, for everything that this process does.
 fn enable(features: &[String]) {
@@ -244,14 +329,17 @@ fn enable(features: &[String]) {
     choose_language(options);
 }
 
-/// The exit status when standard output was closed: that of a program which the signal for it ended.
+/// The exit status when standard output was closed: that of a program which the signal for it
+/// ended.
 pub const NOBODY_READS: u8 = 128 + 13;
 
 /// The exit status of a command that only reads and writes.
 fn finished(result: std::io::Result<u8>) -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(NOBODY_READS),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            ExitCode::from(NOBODY_READS)
+        }
         Err(error) => {
             complain!("nightbell: {error}");
             ExitCode::FAILURE
@@ -269,7 +357,10 @@ fn exit(result: Result<ExitCode, String>) -> ExitCode {
 
 /// Runs a command that talks to others, on a runtime of its own.
 fn wait_for(command: impl Future<Output = ExitCode>) -> ExitCode {
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime.block_on(command),
         Err(error) => {
             complain!("nightbell: the runtime cannot be started: {error}");

@@ -1,4 +1,5 @@
-//! `nightbell reference`, `nightbell completions` and `nightbell man`: what the program knows of itself, in Markdown, for shells and for man.
+//! `nightbell reference`, `nightbell completions` and `nightbell man`: what the program knows of
+//! itself, in Markdown, for shells and for man.
 
 use std::fmt::Write as _;
 use std::io;
@@ -49,7 +50,11 @@ pub struct ManArgs {
 
 /// Prints a part of the reference as Markdown.
 pub fn reference(args: &ReferenceArgs) -> ExitCode {
-    let is_chosen = |title: &str| args.chosen.as_ref().is_none_or(|name| title.contains(name.as_str()));
+    let is_chosen = |title: &str| {
+        args.chosen
+            .as_ref()
+            .is_none_or(|name| title.contains(name.as_str()))
+    };
     let text = match args.about {
         About::Configuration => match reference::configuration(|page| is_chosen(page.title)) {
             Ok(text) => text,
@@ -62,7 +67,10 @@ pub fn reference(args: &ReferenceArgs) -> ExitCode {
         About::Commands => commands(is_chosen),
     };
     if text.is_empty() {
-        complain!("nightbell: no page has {:?} in its title; without a name all are listed", args.chosen.as_deref().unwrap_or_default());
+        complain!(
+            "nightbell: no page has {:?} in its title; without a name all are listed",
+            args.chosen.as_deref().unwrap_or_default()
+        );
         return ExitCode::FAILURE;
     }
     say!("{}", text.trim());
@@ -71,13 +79,20 @@ pub fn reference(args: &ReferenceArgs) -> ExitCode {
 
 /// Prints the script that completes the command line in a shell.
 pub fn completions(args: &CompletionsArgs) -> ExitCode {
-    clap_complete::generate(args.shell, &mut Cli::command(), "nightbell", &mut io::stdout());
+    clap_complete::generate(
+        args.shell,
+        &mut Cli::command(),
+        "nightbell",
+        &mut io::stdout(),
+    );
     ExitCode::SUCCESS
 }
 
 /// Writes the manual pages.
 pub fn man(args: &ManArgs) -> ExitCode {
-    match std::fs::create_dir_all(&args.folder).and_then(|()| clap_mangen::generate_to(Cli::command(), &args.folder)) {
+    match std::fs::create_dir_all(&args.folder)
+        .and_then(|()| clap_mangen::generate_to(Cli::command(), &args.folder))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain!("nightbell: {}: {error}", Path::display(&args.folder));
@@ -97,14 +112,26 @@ pub fn commands(is_chosen: impl Fn(&str) -> bool) -> String {
 
 fn describe(command: &Command, name: &str, is_chosen: &impl Fn(&str) -> bool, text: &mut String) {
     if is_chosen(name) {
-        let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
+        let about = command
+            .get_long_about()
+            .or(command.get_about())
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let _ = write!(text, "\n## {name}\n\n{about}\n");
-        let shown: Vec<&Arg> = command.get_arguments().filter(|arg| !arg.is_hide_set() && is_own(arg, name)).collect();
+        let shown: Vec<&Arg> = command
+            .get_arguments()
+            .filter(|arg| !arg.is_hide_set() && is_own(arg, name))
+            .collect();
         if !shown.is_empty() {
             text.push_str("\n| argument | meaning |\n|---|---|\n");
         }
         for arg in shown {
-            let _ = writeln!(text, "| `{}` | {} |", spelled(arg), meaning(arg).replace('|', "\\|").replace('\n', " "));
+            let _ = writeln!(
+                text,
+                "| `{}` | {} |",
+                spelled(arg),
+                meaning(arg).replace('|', "\\|").replace('\n', " ")
+            );
         }
     }
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
@@ -120,9 +147,19 @@ fn is_own(arg: &Arg, name: &str) -> bool {
 
 /// `-c, --config <FILE>`, or `<FILE>...`.
 fn spelled(arg: &Arg) -> String {
-    let mut names: Vec<String> = arg.get_short().map(|short| format!("-{short}")).into_iter().collect();
+    let mut names: Vec<String> = arg
+        .get_short()
+        .map(|short| format!("-{short}"))
+        .into_iter()
+        .collect();
     names.extend(arg.get_long().map(|long| format!("--{long}")));
-    let value = arg.get_value_names().map(|names| names.iter().map(|name| format!("<{name}>")).collect::<Vec<_>>().join(" "));
+    let value = arg.get_value_names().map(|names| {
+        names
+            .iter()
+            .map(|name| format!("<{name}>"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    });
     let takes_value = arg.get_action().takes_values();
     match (names.is_empty(), value.filter(|_| takes_value)) {
         (true, value) => value.unwrap_or_default(),
@@ -133,15 +170,27 @@ fn spelled(arg: &Arg) -> String {
 
 /// What an argument says, its values, its default and the variable that sets it.
 fn meaning(arg: &Arg) -> String {
-    let mut text = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
+    let mut text = arg
+        .get_long_help()
+        .or(arg.get_help())
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let values: Vec<String> = match arg.get_action().takes_values() {
-        true => arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect(),
+        true => arg
+            .get_possible_values()
+            .iter()
+            .map(|value| value.get_name().to_owned())
+            .collect(),
         false => Vec::new(),
     };
     if !values.is_empty() {
         let _ = write!(text, ". One of: {}", values.join(", "));
     }
-    let defaults: Vec<String> = arg.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();
+    let defaults: Vec<String> = arg
+        .get_default_values()
+        .iter()
+        .map(|value| value.to_string_lossy().into_owned())
+        .collect();
     if arg.get_action().takes_values() && !defaults.is_empty() {
         let _ = write!(text, ". Default: `{}`", defaults.join(","));
     }

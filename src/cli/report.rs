@@ -73,8 +73,13 @@ pub async fn report(args: &ReportArgs) -> Result<(), String> {
         Format::Json => "json",
     };
     let (last, language) = (args.last.text(), Language::from(args.language));
-    let mut parameters =
-        vec![("kind", kind), ("last", last.as_str()), ("language", language.as_str()), ("format", format), ("timezone", &args.timezone)];
+    let mut parameters = vec![
+        ("kind", kind),
+        ("last", last.as_str()),
+        ("language", language.as_str()),
+        ("format", format),
+        ("timezone", &args.timezone),
+    ];
     parameters.extend(args.job.as_deref().map(|job| ("job", job)));
     let text = args.server.text_own("report", &parameters).await?;
     match &args.out {
@@ -83,7 +88,8 @@ pub async fn report(args: &ReportArgs) -> Result<(), String> {
             complain!("{}", file.display());
         }
         None if args.format == Format::Json => {
-            let json: serde_json::Value = serde_json::from_str(&text).map_err(|error| format!("the answer is no JSON: {error}"))?;
+            let json: serde_json::Value = serde_json::from_str(&text)
+                .map_err(|error| format!("the answer is no JSON: {error}"))?;
             say!("{}", json_text(&format!("{json:#}")));
         }
         None => print!("{}", visible_lines(&text)),

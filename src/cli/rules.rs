@@ -1,4 +1,5 @@
-//! `nightbell rules show`: the rules that a configuration puts in force, with the figures that it sets, as a rule file of Prometheus.
+//! `nightbell rules show`: the rules that a configuration puts in force, with the figures that it
+//! sets, as a rule file of Prometheus.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,7 +29,11 @@ enum Action {
 /// Prints them.
 pub fn rules(args: &RulesArgs, env_files: &[PathBuf]) -> ExitCode {
     let Action::Show { file } = &args.action;
-    match app::load(&Options { config: file.clone(), env_files: env_files.to_vec(), ..Options::default() }) {
+    match app::load(&Options {
+        config: file.clone(),
+        env_files: env_files.to_vec(),
+        ..Options::default()
+    }) {
         Ok(config) => {
             say!("{}", print(&config.groups).trim_end());
             ExitCode::SUCCESS

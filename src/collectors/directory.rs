@@ -1,8 +1,9 @@
 //! A folder: how large it is, how many files it holds, and how old the newest and the oldest are.
 //!
-//! It reads names, sizes and times alone, never contents; links are not followed and other file systems not entered. The walk runs on a thread
-//! of its own, seldom and with a bound on entries: a folder of millions of files costs no more than one of a hundred thousand, and a file
-//! system that hangs holds up this thread and nothing else.
+//! It reads names, sizes and times alone, never contents; links are not followed and other file
+//! systems not entered. The walk runs on a thread of its own, seldom and with a bound on entries: a
+//! folder of millions of files costs no more than one of a hundred thousand, and a file system that
+//! hangs holds up this thread and nothing else.
 
 use std::collections::HashSet;
 use std::fs::Metadata;
@@ -51,7 +52,9 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     let work = (path.clone(), Wanted::read(section, 100_000));
     let every = section.or("every", Duration::from_secs(300));
     Box::new(Directory {
-        folder: Folder::new(KIND.name, target, path, every, work, |(path, wanted)| measure(path, wanted)),
+        folder: Folder::new(KIND.name, target, path, every, work, |(path, wanted)| {
+            measure(path, wanted)
+        }),
         max_size: section.get::<ByteSize>("max_size").map(|size| size.0),
         max_age: section.get("max_age"),
     })
@@ -78,9 +81,14 @@ struct Found {
 
 impl Collector for Directory {
     fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>> {
-        let limits = [(&SIZE_MAX, self.max_size.map(|bytes| bytes as f64)), (&AGE_MAX, self.max_age.map(|age| age.as_secs_f64()))];
+        let limits = [
+            (&SIZE_MAX, self.max_size.map(|bytes| bytes as f64)),
+            (&AGE_MAX, self.max_age.map(|age| age.as_secs_f64())),
+        ];
         for (desc, limit) in limits {
-            limit.into_iter().for_each(|limit| batch.push(desc, &[], limit));
+            limit
+                .into_iter()
+                .for_each(|limit| batch.push(desc, &[], limit));
         }
         self.folder.collect(&READABLE, batch, Found::show).boxed()
     }
@@ -102,9 +110,12 @@ impl Found {
             (&LOOKED, self.at),
             (&TOOK, self.took.as_secs_f64()),
         ];
-        numbers.into_iter().for_each(|(desc, value)| batch.push(desc, &[], value));
+        numbers
+            .into_iter()
+            .for_each(|(desc, value)| batch.push(desc, &[], value));
         for (desc, time) in [(&NEWEST, self.newest), (&OLDEST, self.oldest)] {
-            time.into_iter().for_each(|time| batch.push(desc, &[], time));
+            time.into_iter()
+                .for_each(|time| batch.push(desc, &[], time));
         }
     }
 

@@ -1,7 +1,9 @@
-//! Files that should not change: which have changed, come or gone since the state that was accepted, by their checksums.
+//! Files that should not change: which have changed, come or gone since the state that was
+//! accepted, by their checksums.
 //!
-//! It reads only. Each version of a file is read through once, slowly, on a thread of its own; what is known survives restarts. The first look
-//! is the accepted state. A deployment announces itself by touching `accept_file`: what is there at the next look is accepted then.
+//! It reads only. Each version of a file is read through once, slowly, on a thread of its own; what
+//! is known survives restarts. The first look is the accepted state. A deployment announces itself
+//! by touching `accept_file`: what is there at the next look is accepted then.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
@@ -83,7 +85,8 @@ struct Version {
 
 impl Version {
     fn of(metadata: &Metadata) -> Self {
-        let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        let nanoseconds =
+            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         Version {
             inode: metadata.ino(),
             size: metadata.size(),
@@ -132,10 +135,21 @@ struct Found {
 
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     let settings = Settings::read(section);
-    let (path, every) = (settings.path.clone(), section.or("every", Duration::from_secs(300)));
-    let work = Work { settings, memory: target.memory.clone(), kept: None, saved: true, read: 0 };
+    let (path, every) = (
+        settings.path.clone(),
+        section.or("every", Duration::from_secs(300)),
+    );
+    let work = Work {
+        settings,
+        memory: target.memory.clone(),
+        kept: None,
+        saved: true,
+        read: 0,
+    };
     // The first look reads every file.
-    Box::new(Integrity(Folder::new(KIND.name, target, path, every, work, Work::look).with_slow_first_look()))
+    Box::new(Integrity(
+        Folder::new(KIND.name, target, path, every, work, Work::look).with_slow_first_look(),
+    ))
 }
 
 struct Integrity(Folder<Work, Found>);
@@ -155,7 +169,8 @@ impl Work {
     fn look(&mut self) -> io::Result<Found> {
         let mut kept = self.kept.take().unwrap_or_else(|| {
             let text = self.memory.load();
-            text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+            text.and_then(|text| serde_json::from_str(&text).ok())
+                .unwrap_or_default()
         });
         let found = self.compare(&mut kept);
         self.kept = Some(kept);
@@ -164,13 +179,23 @@ impl Work {
 
     fn compare(&mut self, kept: &mut Kept) -> io::Result<Found> {
         let mut files = Vec::new();
-        let beside =
-            walk(&self.settings.path, &self.settings.wanted, |path, metadata| files.push((path.to_owned(), Version::of(metadata))))?;
+        let beside = walk(
+            &self.settings.path,
+            &self.settings.wanted,
+            |path, metadata| files.push((path.to_owned(), Version::of(metadata))),
+        )?;
         let (mut now, mut unreadable) = (BTreeMap::new(), beside.unreadable);
         for (path, version) in files {
-            let name = path.strip_prefix(&self.settings.path).unwrap_or(&path).to_string_lossy().into_owned();
+            let name = path
+                .strip_prefix(&self.settings.path)
+                .unwrap_or(&path)
+                .to_string_lossy()
+                .into_owned();
             let known = kept.now.get(&name).filter(|(known, _)| *known == version);
-            match known.map_or_else(|| self.checksum(&path, version), |(_, checksum)| Ok(Some(checksum.clone()))) {
+            match known.map_or_else(
+                || self.checksum(&path, version),
+                |(_, checksum)| Ok(Some(checksum.clone())),
+            ) {
                 Ok(Some(checksum)) => drop(now.insert(name, (version, checksum))),
                 // Somebody writes to it: the next look will see what it has become.
                 Ok(None) => now.extend(kept.now.remove_entry(&name)),
@@ -182,19 +207,38 @@ impl Work {
             }
         }
         // Whatever time it now has: clocks differ, and are set.
-        let announced =
-            self.settings.accept_file.as_deref().and_then(|file| file.metadata().ok()).map(|metadata| Version::of(&metadata).written);
-        let is_accepted = kept.accepted_at.is_none() || (announced.is_some() && announced != kept.announced);
+        let announced = self
+            .settings
+            .accept_file
+            .as_deref()
+            .and_then(|file| file.metadata().ok())
+            .map(|metadata| Version::of(&metadata).written);
+        let is_accepted =
+            kept.accepted_at.is_none() || (announced.is_some() && announced != kept.announced);
         let at = crate::model::Timestamp::now().seconds();
         if is_accepted {
             (kept.accepted_at, kept.announced) = (Some(at), announced);
-            kept.accepted = now.iter().map(|(name, (_, checksum))| (name.clone(), checksum.clone())).collect();
+            kept.accepted = now
+                .iter()
+                .map(|(name, (_, checksum))| (name.clone(), checksum.clone()))
+                .collect();
         }
         if is_accepted || kept.now != now || !self.saved {
             kept.now = now;
-            self.saved = serde_json::to_string(kept).map_err(io::Error::other).and_then(|text| self.memory.save(&text)).is_ok();
+            self.saved = serde_json::to_string(kept)
+                .map_err(io::Error::other)
+                .and_then(|text| self.memory.save(&text))
+                .is_ok();
         }
-        let mut found = Found { files: kept.now.len(), unreadable, beside, at, read: self.read, saved: self.saved, ..Found::default() };
+        let mut found = Found {
+            files: kept.now.len(),
+            unreadable,
+            beside,
+            at,
+            read: self.read,
+            saved: self.saved,
+            ..Found::default()
+        };
         found.accepted_at = kept.accepted_at.unwrap_or(at);
         for (name, (_, checksum)) in &kept.now {
             match kept.accepted.get(name) {
@@ -205,7 +249,12 @@ impl Work {
         }
         // What could not be reached this time is not gone.
         if !beside.is_truncated && beside.unreadable == 0 {
-            found.removed = kept.accepted.keys().filter(|name| !kept.now.contains_key(*name)).cloned().collect();
+            found.removed = kept
+                .accepted
+                .keys()
+                .filter(|name| !kept.now.contains_key(*name))
+                .cloned()
+                .collect();
         }
         Ok(found)
     }
@@ -221,7 +270,9 @@ impl Work {
             self.read += count as u64;
             hash.update(&piece[..count]);
             if count == PIECE {
-                std::thread::sleep(Duration::from_secs_f64(count as f64 / self.settings.rate as f64));
+                std::thread::sleep(Duration::from_secs_f64(
+                    count as f64 / self.settings.rate as f64,
+                ));
             }
         }
         let is_same = Version::of(&file.metadata()?) == version;
@@ -243,13 +294,30 @@ impl Found {
             (&READ, self.read as f64),
             (&SAVED, f64::from(u8::from(self.saved))),
         ];
-        numbers.into_iter().for_each(|(desc, value)| batch.push(desc, &[], value));
-        let kinds = [("changed", &self.changed), ("new", &self.new), ("gone", &self.removed)];
-        let lines: Vec<String> =
-            kinds.into_iter().flat_map(|(kind, names)| names.iter().map(move |name| format!("{kind}: {name}"))).take(NAMED).collect();
+        numbers
+            .into_iter()
+            .for_each(|(desc, value)| batch.push(desc, &[], value));
+        let kinds = [
+            ("changed", &self.changed),
+            ("new", &self.new),
+            ("gone", &self.removed),
+        ];
+        let lines: Vec<String> = kinds
+            .into_iter()
+            .flat_map(|(kind, names)| names.iter().map(move |name| format!("{kind}: {name}")))
+            .take(NAMED)
+            .collect();
         if !lines.is_empty() {
-            let metrics = &["file_integrity_changed_files", "file_integrity_new_files", "file_integrity_removed_files"];
-            batch.notes.push(Note { metrics, labels: Vec::new(), lines });
+            let metrics = &[
+                "file_integrity_changed_files",
+                "file_integrity_new_files",
+                "file_integrity_removed_files",
+            ];
+            batch.notes.push(Note {
+                metrics,
+                labels: Vec::new(),
+                lines,
+            });
         }
     }
 }

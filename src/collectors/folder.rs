@@ -1,4 +1,5 @@
-//! A folder that is looked through now and then, on a thread of its own: a file system that hangs holds up this thread and nothing else.
+//! A folder that is looked through now and then, on a thread of its own: a file system that hangs
+//! holds up this thread and nothing else.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,7 +19,11 @@ use super::{CollectError, Target};
 pub fn path_of(section: &Section<'_>) -> PathBuf {
     let path: PathBuf = section.require("path");
     if !path.as_os_str().is_empty() && !path.is_absolute() {
-        section.error("path", format!("{:?} is not absolute", path.display()), "give a path that begins with /");
+        section.error(
+            "path",
+            format!("{:?} is not absolute", path.display()),
+            "give a path that begins with /",
+        );
     }
     path
 }
@@ -45,7 +50,14 @@ pub struct Folder<W, F> {
 
 impl<W: Send + 'static, F: Send + 'static> Folder<W, F> {
     /// Nothing is looked at yet.
-    pub fn new(kind: &'static str, target: &Target, path: PathBuf, every: Duration, work: W, look: fn(&mut W) -> io::Result<F>) -> Self {
+    pub fn new(
+        kind: &'static str,
+        target: &Target,
+        path: PathBuf,
+        every: Duration,
+        work: W,
+        look: fn(&mut W) -> io::Result<F>,
+    ) -> Self {
         Folder {
             kind,
             name: target.name.clone(),
@@ -73,8 +85,14 @@ impl<W: Send + 'static, F: Send + 'static> Folder<W, F> {
         self.path.display().to_string()
     }
 
-    /// Looks where it is time to; says in `readable` whether that was possible, and lets `show` show what is known.
-    pub async fn collect(&mut self, readable: &MetricDesc, batch: &mut Batch, show: fn(&F, &mut Batch)) -> Result<(), CollectError> {
+    /// Looks where it is time to; says in `readable` whether that was possible, and lets `show`
+    /// show what is known.
+    pub async fn collect(
+        &mut self,
+        readable: &MetricDesc,
+        batch: &mut Batch,
+        show: fn(&F, &mut Batch),
+    ) -> Result<(), CollectError> {
         let result = self.look().await;
         self.log(result.as_ref().err());
         batch.push(readable, &[], f64::from(u8::from(result.is_ok())));
@@ -86,7 +104,9 @@ impl<W: Send + 'static, F: Send + 'static> Folder<W, F> {
 
     /// Looks again where it is time to, and waits for a look that is under way.
     async fn look(&mut self) -> Result<(), String> {
-        let is_due = self.looked.is_none_or(|looked| looked.elapsed() >= self.every);
+        let is_due = self
+            .looked
+            .is_none_or(|looked| looked.elapsed() >= self.every);
         if self.running.is_none() && !is_due {
             return self.failing.clone().map_or(Ok(()), Err);
         }
@@ -95,7 +115,8 @@ impl<W: Send + 'static, F: Send + 'static> Folder<W, F> {
             tokio::task::spawn_blocking(move || look(&mut work.lock()))
         });
         let Ok(ended) = tokio::time::timeout(self.timeout.mul_f64(0.9), running).await else {
-            // A large folder takes longer than one collection: what was found before is still shown.
+            // A large folder takes longer than one collection: what was found before is still
+            // shown.
             return match (&self.last, self.is_first_slow, self.looked) {
                 (Some(_), ..) | (None, true, None) => Ok(()),
                 (None, true, Some(_)) => Err("the folder does not answer".into()),
@@ -103,8 +124,11 @@ impl<W: Send + 'static, F: Send + 'static> Folder<W, F> {
             };
         };
         (self.running, self.looked) = (None, Some(Instant::now()));
-        let found = ended.map_err(|_| "the look ended early".to_owned()).and_then(|found| found.map_err(|error| error.to_string()));
-        let (last, result) = found.map_or_else(|error| (None, Err(error)), |found| (Some(found), Ok(())));
+        let found = ended
+            .map_err(|_| "the look ended early".to_owned())
+            .and_then(|found| found.map_err(|error| error.to_string()));
+        let (last, result) =
+            found.map_or_else(|error| (None, Err(error)), |found| (Some(found), Ok(())));
         self.last = last;
         result
     }
@@ -115,7 +139,9 @@ impl<W: Send + 'static, F: Send + 'static> Folder<W, F> {
             Some(error) if self.failing.as_ref() != Some(error) => {
                 warn!(collector = self.kind, target = %self.name, path = %self.path.display(), %error, "The folder cannot be read.");
             }
-            None if self.failing.is_some() => info!(collector = self.kind, target = %self.name, "The folder can be read again."),
+            None if self.failing.is_some() => {
+                info!(collector = self.kind, target = %self.name, "The folder can be read again.")
+            }
             _ => {}
         }
         self.failing = error.cloned();

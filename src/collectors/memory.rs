@@ -1,7 +1,9 @@
-//! What a collector remembers across restarts: positions, counts, checksums. One file per target in `<state folder>/collectors/`.
+//! What a collector remembers across restarts: positions, counts, checksums. One file per target in
+//! `<state folder>/collectors/`.
 //!
-//! A file is replaced as a whole: written beside it and renamed, so that a process that is killed leaves the old text or the new one.
-//! Calls block; a collector makes them on a thread that may wait.
+//! A file is replaced as a whole: written beside it and renamed, so that a process that is killed
+//! leaves the old text or the new one. Calls block; a collector makes them on a thread that may
+//! wait.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -33,18 +35,35 @@ impl Memory {
 
     /// The file of the target `name` of `kind` in the job `job`. Nothing is read or made yet.
     pub fn of(folder: &Path, kind: &str, job: &str, name: &str) -> Self {
-        let mut safe: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect();
+        let mut safe: String = name
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || "-_".contains(c) {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .collect();
         safe.truncate(MAX_NAME);
         let hash = xxh64(format!("{kind}\0{job}\0{name}").as_bytes(), 0);
-        Memory(Some(folder.join("collectors").join(format!("{kind}-{safe}-{hash:016x}.json")).into()))
+        Memory(Some(
+            folder
+                .join("collectors")
+                .join(format!("{kind}-{safe}-{hash:016x}.json"))
+                .into(),
+        ))
     }
 
-    /// The text that was saved last. `None` when there is none, or when it cannot be read, which is logged.
+    /// The text that was saved last. `None` when there is none, or when it cannot be read, which is
+    /// logged.
     pub fn load(&self) -> Option<String> {
         let path = self.0.as_deref()?;
         let read = || -> io::Result<String> {
             let mut text = String::new();
-            File::open(path)?.take(MAX_BYTES).read_to_string(&mut text)?;
+            File::open(path)?
+                .take(MAX_BYTES)
+                .read_to_string(&mut text)?;
             Ok(text)
         };
         match read() {
@@ -59,19 +78,37 @@ impl Memory {
 
     /// Replaces the text. Without a state folder it does nothing.
     pub fn save(&self, text: &str) -> io::Result<()> {
-        /// Two collectors of one name may write at once: the one that a reload replaces, and its successor.
+        /// Two collectors of one name may write at once: the one that a reload replaces, and its
+        /// successor.
         static WRITERS: AtomicU64 = AtomicU64::new(0);
-        let Some(path) = self.0.as_deref() else { return Ok(()) };
-        let part = path.with_extension(format!("tmp{}", WRITERS.fetch_add(1, Ordering::Relaxed) % 8));
-        let open = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part);
+        let Some(path) = self.0.as_deref() else {
+            return Ok(());
+        };
+        let part = path.with_extension(format!(
+            "tmp{}",
+            WRITERS.fetch_add(1, Ordering::Relaxed) % 8
+        ));
+        let open = || {
+            OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&part)
+        };
         let mut file = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                DirBuilder::new().recursive(true).mode(0o700).create(path.parent().unwrap_or(Path::new(".")))?;
+                DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(path.parent().unwrap_or(Path::new(".")))?;
                 open()?
             }
             opened => opened?,
         };
-        let written = file.write_all(text.as_bytes()).and_then(|()| std::fs::rename(&part, path));
+        let written = file
+            .write_all(text.as_bytes())
+            .and_then(|()| std::fs::rename(&part, path));
         if written.is_err() {
             // What is half written takes room on a disk that may be full.
             let _ = std::fs::remove_file(&part);
@@ -94,12 +131,24 @@ mod tests {
         memory.save("one").expect("saved");
         memory.save("two").expect("saved");
         assert_eq!(memory.clone().load().as_deref(), Some("two"));
-        let files: Vec<_> = std::fs::read_dir(folder.path().join("collectors")).expect("a folder").flatten().collect();
+        let files: Vec<_> = std::fs::read_dir(folder.path().join("collectors"))
+            .expect("a folder")
+            .flatten()
+            .collect();
         assert_eq!(files.len(), 1, "{files:?}");
         let mode = |path: &Path| path.metadata().expect("there").permissions().mode() & 0o777;
-        assert_eq!((mode(&files[0].path()), mode(&folder.path().join("collectors"))), (0o600, 0o700));
+        assert_eq!(
+            (
+                mode(&files[0].path()),
+                mode(&folder.path().join("collectors"))
+            ),
+            (0o600, 0o700)
+        );
         let name = files[0].file_name().into_string().expect("text");
-        assert!(name.starts_with("log_file-a____b__-") && name.ends_with(".json"), "{name}");
+        assert!(
+            name.starts_with("log_file-a____b__-") && name.ends_with(".json"),
+            "{name}"
+        );
     }
 
     #[test]
@@ -109,8 +158,14 @@ mod tests {
         of("j", "a/b").save("1").expect("saved");
         of("j", "a_b").save("2").expect("saved");
         of("k", "a/b").save("3").expect("saved");
-        assert_eq!([of("j", "a/b"), of("j", "a_b"), of("k", "a/b")].map(|m| m.load().unwrap_or_default()), ["1", "2", "3"]);
-        for entry in std::fs::read_dir(folder.path().join("collectors")).expect("a folder").flatten() {
+        assert_eq!(
+            [of("j", "a/b"), of("j", "a_b"), of("k", "a/b")].map(|m| m.load().unwrap_or_default()),
+            ["1", "2", "3"]
+        );
+        for entry in std::fs::read_dir(folder.path().join("collectors"))
+            .expect("a folder")
+            .flatten()
+        {
             std::fs::write(entry.path(), b"\xff\xfe").expect("broken");
         }
         assert_eq!(of("j", "a/b").load(), None);

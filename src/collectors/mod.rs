@@ -1,8 +1,10 @@
-//! Sensors: each kind measures one sort of thing and fills a [`Batch`]. They know neither the store nor each other.
+//! Sensors: each kind measures one sort of thing and fills a [`Batch`]. They know neither the store
+//! nor each other.
 //!
 //! To add one, copy the nearest file, export `KIND`, and list it in [`COLLECTORS`].
 
-/// Constants for a table of metrics, and `METRICS`, the table: identifier, name, kind, unit, labels, help, source.
+/// Constants for a table of metrics, and `METRICS`, the table: identifier, name, kind, unit,
+/// labels, help, source.
 macro_rules! metrics {
     ($($id:ident $name:literal $kind:ident $unit:literal $labels:expr, $help:literal, $source:literal;)*) => {
         $(pub const $id: $crate::model::MetricDesc =
@@ -50,22 +52,26 @@ pub use memory::{Memory, StateFolder};
 pub use postgres::STATEMENT_TEXT;
 pub use probe::{Module as ProbeModule, Modules as ProbeModules};
 
-/// A kind of collector: data plus one function. `build` does no I/O beyond reading files that the section names.
+/// A kind of collector: data plus one function. `build` does no I/O beyond reading files that the
+/// section names.
 pub struct CollectorKind {
-    /// The configuration key, the `collector` label, the name of the file, of `rules/<name>.yml` and `dashboards/<name>.json`.
+    /// The configuration key, the `collector` label, the name of the file, of `rules/<name>.yml`
+    /// and `dashboards/<name>.json`.
     pub name: &'static str,
     /// One sentence: what it watches.
     pub about: &'static str,
     /// Every metric it can emit; empty only where the configuration chooses the names.
     pub metrics: &'static [&'static [MetricDesc]],
-    /// Reads its keys from the section (not `name`, `interval`, `timeout`, `labels`, which the scrape loop reads) and records mistakes there.
+    /// Reads its keys from the section (not `name`, `interval`, `timeout`, `labels`, which the
+    /// scrape loop reads) and records mistakes there.
     pub build: fn(&Section<'_>, &Target) -> Box<dyn Collector>,
 }
 
 /// What the scrape loop tells a collector about the target it is built for.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The configured (or derived) name: the `target` label of our own metrics, the `instance` label of all.
+    /// The configured (or derived) name: the `target` label of our own metrics, the `instance`
+    /// label of all.
     pub name: String,
     /// Time between collections.
     pub interval: Duration,
@@ -77,15 +83,17 @@ pub struct Target {
 
 /// One target being measured. The loop owns it, so it keeps state without a lock.
 pub trait Collector: Send {
-    /// Measures once. Samples pushed before an error are kept; the error makes `nightbell_collector_success` 0.
-    /// The loop drops the future at the deadline: what was pushed until then is kept, and no state may be left half-changed.
+    /// Measures once. Samples pushed before an error are kept; the error makes
+    /// `nightbell_collector_success` 0. The loop drops the future at the deadline: what was pushed
+    /// until then is kept, and no state may be left half-changed.
     fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>>;
 
-    /// The last collection counts for nothing, since nightbell itself stood still meanwhile: what is remembered of its failure is forgotten.
+    /// The last collection counts for nothing, since nightbell itself stood still meanwhile: what
+    /// is remembered of its failure is forgotten.
     fn missed(&mut self) {}
 
-    /// Whether samples with a label `job` bring all their labels along, as what was pushed does: then `job` and `instance` of the target do not
-    /// replace theirs.
+    /// Whether samples with a label `job` bring all their labels along, as what was pushed does:
+    /// then `job` and `instance` of the target do not replace theirs.
     fn honors_labels(&self) -> bool {
         false
     }
@@ -125,18 +133,38 @@ pub struct Finding {
 }
 
 /// What collectors say of their target: 0 when it is down.
-const UP: [&str; 9] =
-    ["json_api_up", "llm_up", "log_readable", "mysql_up", "pg_up", "probe_success", "redis_up", "sqlite_up", "vectorstore_up"];
+const UP: [&str; 9] = [
+    "json_api_up",
+    "llm_up",
+    "log_readable",
+    "mysql_up",
+    "pg_up",
+    "probe_success",
+    "redis_up",
+    "sqlite_up",
+    "vectorstore_up",
+];
 
 /// Whether a collection found its target down.
 pub fn found_down(batch: &Batch) -> bool {
-    UP.iter().any(|up| batch.families.get(*up).is_some_and(|family| family.samples.iter().any(|sample| sample.value == 0.0)))
+    UP.iter().any(|up| {
+        batch
+            .families
+            .get(*up)
+            .is_some_and(|family| family.samples.iter().any(|sample| sample.value == 0.0))
+    })
 }
 
 /// Why a target is down, as its collector's `*_failure_info` has it.
 pub fn why_down(batch: &Batch) -> Option<&str> {
-    let info = batch.families.iter().find(|(name, _)| name.ends_with("_failure_info")).map(|(_, family)| family)?;
-    info.samples.first().map(|sample| sample.labels.value("message"))
+    let info = batch
+        .families
+        .iter()
+        .find(|(name, _)| name.ends_with("_failure_info"))
+        .map(|(_, family)| family)?;
+    info.samples
+        .first()
+        .map(|sample| sample.labels.value("message"))
 }
 
 /// Why a collection failed. The text is one line without secrets.
@@ -150,7 +178,9 @@ pub struct CollectError {
 impl CollectError {
     /// An error with this text.
     pub fn new(reason: impl Into<String>) -> Self {
-        CollectError { reason: reason.into() }
+        CollectError {
+            reason: reason.into(),
+        }
     }
 }
 

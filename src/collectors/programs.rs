@@ -1,6 +1,8 @@
-//! Programs that collectors run, such as psql, zstd and journalctl: found, and started as children that have nothing of this process.
+//! Programs that collectors run, such as psql, zstd and journalctl: found, and started as children
+//! that have nothing of this process.
 //!
-//! They run when nothing else wants the processor or the disk, and end with the thread that started them, however that ends.
+//! They run when nothing else wants the processor or the disk, and end with the thread that started
+//! them, however that ends.
 
 use std::io::{self, PipeReader, PipeWriter, Read as _};
 use std::os::unix::process::CommandExt as _;
@@ -21,22 +23,47 @@ pub fn find(name: &str, folder: Option<&Path>) -> Option<PathBuf> {
     if let Some(folder) = folder {
         return Some(folder.join(name)).filter(|path| path.is_file());
     }
-    let versions = std::fs::read_dir(VERSIONS).into_iter().flatten().flatten().map(|entry| entry.path());
-    let number = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
+    let versions = std::fs::read_dir(VERSIONS)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    let number = |path: &PathBuf| {
+        path.file_name()
+            .and_then(|name| name.to_str()?.parse::<u32>().ok())
+    };
     let mut versions: Vec<PathBuf> = versions.filter(|path| number(path).is_some()).collect();
     versions.sort_by_key(|path| std::cmp::Reverse(number(path)));
-    let folders = versions.into_iter().map(|path| path.join("bin")).chain(PATH.split(':').map(PathBuf::from));
-    folders.map(|folder| folder.join(name)).find(|path| path.is_file())
+    let folders = versions
+        .into_iter()
+        .map(|path| path.join("bin"))
+        .chain(PATH.split(':').map(PathBuf::from));
+    folders
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
 }
 
 /// A command in a process group of its own, with these variables alone.
 pub fn command(program: &Path, variables: &[(&'static str, String)]) -> Command {
-    let wrappers: [&[&str]; 3] =
-        [&["/usr/bin/setpriv", "--pdeathsig", "KILL", "--"], &["/usr/bin/ionice", "-t", "-c", "3"], &["/usr/bin/nice", "-n", "19"]];
-    let words = wrappers.into_iter().filter(|wrapper| Path::new(wrapper[0]).is_file()).flatten().copied();
+    let wrappers: [&[&str]; 3] = [
+        &["/usr/bin/setpriv", "--pdeathsig", "KILL", "--"],
+        &["/usr/bin/ionice", "-t", "-c", "3"],
+        &["/usr/bin/nice", "-n", "19"],
+    ];
+    let words = wrappers
+        .into_iter()
+        .filter(|wrapper| Path::new(wrapper[0]).is_file())
+        .flatten()
+        .copied();
     let mut words = words.map(PathBuf::from).chain([program.to_owned()]);
     let mut command = Command::new(words.next().unwrap_or_else(|| program.to_owned()));
-    command.args(words).env_clear().env("PATH", PATH).env("LC_ALL", "C").current_dir("/").process_group(0);
+    command
+        .args(words)
+        .env_clear()
+        .env("PATH", PATH)
+        .env("LC_ALL", "C")
+        .current_dir("/")
+        .process_group(0);
     command.envs(variables.iter().map(|(name, value)| (name, value)));
     command
 }
@@ -57,7 +84,11 @@ pub enum Input {
 
 impl Program {
     /// Starts it. The ends of its pipes are ours.
-    pub fn start(mut command: Command, input: Input, reads: bool) -> io::Result<(Self, Option<PipeWriter>, Option<PipeReader>)> {
+    pub fn start(
+        mut command: Command,
+        input: Input,
+        reads: bool,
+    ) -> io::Result<(Self, Option<PipeWriter>, Option<PipeReader>)> {
         let (mut writer, mut reader) = (None, None);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         if matches!(input, Input::Pipe) {
@@ -73,7 +104,8 @@ impl Program {
         let (errors, theirs) = io::pipe()?;
         command.stderr(theirs);
         let child = command.spawn()?;
-        // The command holds the other ends: they go away here, so that each pipe ends with the program.
+        // The command holds the other ends: they go away here, so that each pipe ends with the
+        // program.
         drop(command);
         let said = std::thread::spawn(move || said(errors));
         Ok((Program { child, said }, writer, reader))

@@ -1,4 +1,5 @@
-//! Looks through a folder: names, sizes and times alone. Links are not followed and other file systems not entered.
+//! Looks through a folder: names, sizes and times alone. Links are not followed and other file
+//! systems not entered.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -26,11 +27,19 @@ impl Wanted {
         let pattern = section.get::<String>("files").and_then(|text| {
             let pattern = file_name_pattern(&text);
             if pattern.is_none() {
-                section.error("files", format!("{text:?} is not a pattern of file names"), "write *.log, dump-????.sql or [ab]*.csv");
+                section.error(
+                    "files",
+                    format!("{text:?} is not a pattern of file names"),
+                    "write *.log, dump-????.sql or [ab]*.csv",
+                );
             }
             pattern
         });
-        Wanted { pattern, recursive: section.or("recursive", true), max_entries: section.or("max_entries", max_entries) }
+        Wanted {
+            pattern,
+            recursive: section.or("recursive", true),
+            max_entries: section.or("max_entries", max_entries),
+        }
     }
 }
 
@@ -49,7 +58,11 @@ pub struct Walked {
 ///
 /// # Errors
 /// The folder itself cannot be read.
-pub fn walk(root: &Path, wanted: &Wanted, mut visit: impl FnMut(&Path, &Metadata)) -> io::Result<Walked> {
+pub fn walk(
+    root: &Path,
+    wanted: &Wanted,
+    mut visit: impl FnMut(&Path, &Metadata),
+) -> io::Result<Walked> {
     let device = fs::metadata(root)?.dev();
     let (mut walked, mut entries) = (Walked::default(), 0_usize);
     let mut folders = vec![root.to_owned()];
@@ -80,7 +93,12 @@ pub fn walk(root: &Path, wanted: &Wanted, mut visit: impl FnMut(&Path, &Metadata
                     continue;
                 }
             };
-            let fits = || wanted.pattern.as_ref().is_none_or(|pattern| pattern.is_match(&entry.file_name().to_string_lossy()));
+            let fits = || {
+                wanted
+                    .pattern
+                    .as_ref()
+                    .is_none_or(|pattern| pattern.is_match(&entry.file_name().to_string_lossy()))
+            };
             if metadata.is_dir() {
                 walked.folders += 1;
                 if wanted.recursive && metadata.dev() == device {

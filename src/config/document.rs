@@ -1,8 +1,9 @@
 //! A YAML file as a tree whose nodes know their position.
 //!
-//! The events come from granit-parser, the parser below serde_yaml (serde-saphyr), because serde keeps neither the position of a key nor
-//! the text of a plain scalar. Anchors, aliases and `<<` merges are resolved here; repeated keys are errors; the number of nodes is
-//! bounded, so that a file of aliases to aliases cannot exhaust memory.
+//! The events come from granit-parser, the parser below serde_yaml (serde-saphyr), because serde
+//! keeps neither the position of a key nor the text of a plain scalar. Anchors, aliases and `<<`
+//! merges are resolved here; repeated keys are errors; the number of nodes is bounded, so that a
+//! file of aliases to aliases cannot exhaust memory.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -70,7 +71,11 @@ impl Node {
 
     /// An empty mapping at the same position, to build a node from.
     pub fn empty_at_same_position(&self) -> Node {
-        Node { position: self.position, offset: self.offset, value: Value::Map(Vec::new()) }
+        Node {
+            position: self.position,
+            offset: self.offset,
+            value: Value::Map(Vec::new()),
+        }
     }
 
     /// What the node is, in words.
@@ -117,8 +122,14 @@ impl Document {
             remedy: remedy.into(),
             non_fatal: false,
         };
-        let bytes = std::fs::read(path).map_err(|e| fail(format!("cannot be read: {e}"), "check the path and its permissions"))?;
-        let text = String::from_utf8(bytes).map_err(|_| fail("is not UTF-8 text".into(), "save it as UTF-8"))?;
+        let bytes = std::fs::read(path).map_err(|e| {
+            fail(
+                format!("cannot be read: {e}"),
+                "check the path and its permissions",
+            )
+        })?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| fail("is not UTF-8 text".into(), "save it as UTF-8"))?;
         Self::parse(&file, &text)
     }
 
@@ -130,11 +141,23 @@ impl Document {
         loop {
             let padded = indented.text(text);
             let parser = Parser::new_from_str(&padded);
-            let mut composer = Composer { file, source: &padded, parser, anchors: HashMap::new(), nodes: 0, unindented: None };
+            let mut composer = Composer {
+                file,
+                source: &padded,
+                parser,
+                anchors: HashMap::new(),
+                nodes: 0,
+                unindented: None,
+            };
             match (composer.document(), composer.unindented) {
                 (Ok((mut root, has_more)), _) => {
                     indented.undo(&mut root);
-                    return Ok(Document { file: file.into(), source: Arc::from(text), root, has_more });
+                    return Ok(Document {
+                        file: file.into(),
+                        source: Arc::from(text),
+                        root,
+                        has_more,
+                    });
                 }
                 (Err(error), Some(line)) if !indented.add(text, line) => return Err(error),
                 (Err(error), None) => return Err(error),
@@ -144,8 +167,9 @@ impl Document {
     }
 }
 
-/// Lines within quoted texts that are not indented deeper than what the text belongs to. The reader of Prometheus and Alertmanager takes them,
-/// the parser here does not; what stands before such a line is dropped from the text anyway, so they are indented for the parser.
+/// Lines within quoted texts that are not indented deeper than what the text belongs to. The reader
+/// of Prometheus and Alertmanager takes them, the parser here does not; what stands before such a
+/// line is dropped from the text anyway, so they are indented for the parser.
 #[derive(Default)]
 struct Indented {
     /// Offsets of their beginnings, in order.
@@ -160,8 +184,15 @@ const MAX_INDENTED: usize = 1000;
 impl Indented {
     /// Notes a line, from 1; false when that is of no use.
     fn add(&mut self, text: &str, line: usize) -> bool {
-        let start = line.checked_sub(2).and_then(|n| memchr::memchr_iter(b'\n', text.as_bytes()).nth(n)).map(|end| end + 1);
-        let Some(start) = start.filter(|start| !self.lines.contains(start) && self.lines.len() < MAX_INDENTED) else { return false };
+        let start = line
+            .checked_sub(2)
+            .and_then(|n| memchr::memchr_iter(b'\n', text.as_bytes()).nth(n))
+            .map(|end| end + 1);
+        let Some(start) =
+            start.filter(|start| !self.lines.contains(start) && self.lines.len() < MAX_INDENTED)
+        else {
+            return false;
+        };
         if self.spaces == 0 {
             let blanks = |line: &str| line.len() - line.trim_start_matches(' ').len();
             self.spaces = text.lines().map(blanks).max().unwrap_or(0) + 1;
@@ -186,17 +217,25 @@ impl Indented {
         Cow::Owned(padded)
     }
 
-    /// Gives the nodes their positions in the text as it is. None begins on a line that was indented.
+    /// Gives the nodes their positions in the text as it is. None begins on a line that was
+    /// indented.
     fn undo(&self, node: &mut Node) {
         if self.lines.is_empty() {
             return;
         }
-        let before = self.lines.iter().enumerate().take_while(|(n, start)| **start + n * self.spaces < node.offset).count();
+        let before = self
+            .lines
+            .iter()
+            .enumerate()
+            .take_while(|(n, start)| **start + n * self.spaces < node.offset)
+            .count();
         node.offset -= before * self.spaces;
         match &mut node.value {
             Value::Scalar { .. } => {}
             Value::List(items) => items.iter_mut().for_each(|item| self.undo(item)),
-            Value::Map(entries) => entries.iter_mut().for_each(|(_, _, value)| self.undo(value)),
+            Value::Map(entries) => entries
+                .iter_mut()
+                .for_each(|(_, _, value)| self.undo(value)),
         }
     }
 }
@@ -207,13 +246,18 @@ struct Composer<'a> {
     parser: Parser<'a, granit_parser::StrInput<'a>>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
-    /// The line, from 1, of a quoted text that goes on without being indented deeper, where that ended the reading.
+    /// The line, from 1, of a quoted text that goes on without being indented deeper, where that
+    /// ended the reading.
     unindented: Option<usize>,
 }
 
 impl<'a> Composer<'a> {
     fn document(&mut self) -> Result<(Node, bool), ConfigError> {
-        let empty = Node { position: Position { line: 1, column: 1 }, offset: 0, value: Value::Map(Vec::new()) };
+        let empty = Node {
+            position: Position { line: 1, column: 1 },
+            offset: 0,
+            value: Value::Map(Vec::new()),
+        };
         loop {
             match self.next()? {
                 Some((Event::DocumentStart(..), _)) => break,
@@ -221,7 +265,9 @@ impl<'a> Composer<'a> {
                 Some(_) => {}
             }
         }
-        let Some((event, span)) = self.next()? else { return Ok((empty, false)) };
+        let Some((event, span)) = self.next()? else {
+            return Ok((empty, false));
+        };
         let root = self.node(event, span, 0)?;
         let root = if root.is_null() { empty } else { root };
         loop {
@@ -244,7 +290,10 @@ impl<'a> Composer<'a> {
                     if *e.kind() == granit_parser::ErrorKind::InvalidQuotedScalarIndent {
                         self.unindented = Some(mark.line());
                     }
-                    let position = Position { line: mark.line() as u32, column: mark.col() as u32 + 1 };
+                    let position = Position {
+                        line: mark.line() as u32,
+                        column: mark.col() as u32 + 1,
+                    };
                     return Err(self.error(
                         position,
                         format!("not valid YAML: {}", e.info()),
@@ -256,7 +305,13 @@ impl<'a> Composer<'a> {
     }
 
     fn expect_next(&mut self) -> Result<(Event<'a>, Span), ConfigError> {
-        self.next()?.ok_or_else(|| self.error(Position::default(), "not valid YAML: it ends in the middle".into(), ""))
+        self.next()?.ok_or_else(|| {
+            self.error(
+                Position::default(),
+                "not valid YAML: it ends in the middle".into(),
+                "",
+            )
+        })
     }
 
     fn error(&self, position: Position, problem: String, remedy: &str) -> ConfigError {
@@ -272,7 +327,12 @@ impl<'a> Composer<'a> {
 
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, ConfigError> {
         let (mut position, mut offset) = (start_of(&span), span.start.byte_offset().unwrap_or(0));
-        if let Event::Scalar(_, granit_parser::ScalarStyle::Literal | granit_parser::ScalarStyle::Folded, ..) = &event {
+        if let Event::Scalar(
+            _,
+            granit_parser::ScalarStyle::Literal | granit_parser::ScalarStyle::Folded,
+            ..,
+        ) = &event
+        {
             (position, offset) = block_header(self.source, offset).unwrap_or((position, offset));
         }
         self.nodes += 1;
@@ -285,13 +345,26 @@ impl<'a> Composer<'a> {
         }
         let (anchor, value) = match event {
             Event::Scalar(text, _, anchor, Some(tag))
-                if tag.suffix_in_namespace("tag:yaml.org,2002:").is_some_and(|kind| kind == "binary") =>
+                if tag
+                    .suffix_in_namespace("tag:yaml.org,2002:")
+                    .is_some_and(|kind| kind == "binary") =>
             {
                 let packed: String = text.chars().filter(|c| !c.is_whitespace()).collect();
                 let bytes = base64::engine::general_purpose::STANDARD.decode(packed);
-                let bytes =
-                    bytes.map_err(|_| self.error(position, "!!binary is not followed by base64".into(), "check it with base64 -d"))?;
-                (anchor, Value::Scalar { text: bytes.into_iter().map(char::from).collect(), style: ScalarStyle::Binary })
+                let bytes = bytes.map_err(|_| {
+                    self.error(
+                        position,
+                        "!!binary is not followed by base64".into(),
+                        "check it with base64 -d",
+                    )
+                })?;
+                (
+                    anchor,
+                    Value::Scalar {
+                        text: bytes.into_iter().map(char::from).collect(),
+                        style: ScalarStyle::Binary,
+                    },
+                )
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let style = match style {
@@ -301,7 +374,13 @@ impl<'a> Composer<'a> {
                     granit_parser::ScalarStyle::Folded => ScalarStyle::Folded,
                     _ => ScalarStyle::Quoted,
                 };
-                (anchor, Value::Scalar { text: text.into_owned(), style })
+                (
+                    anchor,
+                    Value::Scalar {
+                        text: text.into_owned(),
+                        style,
+                    },
+                )
             }
             Event::SequenceStart(_, anchor, _) => {
                 let mut items = Vec::new();
@@ -316,13 +395,25 @@ impl<'a> Composer<'a> {
             Event::MappingStart(_, anchor, _) => (anchor, self.mapping(depth)?),
             Event::Alias(id) => {
                 let target = self.anchors.get(&id).cloned();
-                let node = target.ok_or_else(|| self.error(position, "alias to a value that contains it".into(), "write the value out"))?;
+                let node = target.ok_or_else(|| {
+                    self.error(
+                        position,
+                        "alias to a value that contains it".into(),
+                        "write the value out",
+                    )
+                })?;
                 self.nodes += count(&node);
                 return Ok(node);
             }
-            other => return Err(self.error(position, format!("unexpected YAML event {other:?}"), "")),
+            other => {
+                return Err(self.error(position, format!("unexpected YAML event {other:?}"), ""));
+            }
         };
-        let node = Node { position, offset, value };
+        let node = Node {
+            position,
+            offset,
+            value,
+        };
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
@@ -358,7 +449,11 @@ impl<'a> Composer<'a> {
         Ok(Value::Map(entries))
     }
 
-    fn merge(&self, entries: &mut Vec<(String, Position, Node)>, node: Node) -> Result<(), ConfigError> {
+    fn merge(
+        &self,
+        entries: &mut Vec<(String, Position, Node)>,
+        node: Node,
+    ) -> Result<(), ConfigError> {
         match node.value {
             Value::Map(more) => {
                 for (key, position, value) in more {
@@ -368,17 +463,27 @@ impl<'a> Composer<'a> {
                 }
                 Ok(())
             }
-            Value::List(items) => items.into_iter().try_for_each(|item| self.merge(entries, item)),
-            Value::Scalar { .. } => Err(self.error(node.position, "\"<<\" merges a mapping".into(), "give it an alias such as *defaults")),
+            Value::List(items) => items
+                .into_iter()
+                .try_for_each(|item| self.merge(entries, item)),
+            Value::Scalar { .. } => Err(self.error(
+                node.position,
+                "\"<<\" merges a mapping".into(),
+                "give it an alias such as *defaults",
+            )),
         }
     }
 }
 
 fn start_of(span: &Span) -> Position {
-    Position { line: span.start.line() as u32, column: span.start.col() as u32 + 1 }
+    Position {
+        line: span.start.line() as u32,
+        column: span.start.col() as u32 + 1,
+    }
 }
 
-/// The position of the `|` or `>` of the block scalar whose text begins at `content`: the parser reports only the latter.
+/// The position of the `|` or `>` of the block scalar whose text begins at `content`: the parser
+/// reports only the latter.
 fn block_header(source: &str, content: usize) -> Option<(Position, usize)> {
     let before = source.get(..content)?;
     let line_start = before.rfind('\n').map_or(0, |n| n + 1);
@@ -386,10 +491,14 @@ fn block_header(source: &str, content: usize) -> Option<(Position, usize)> {
     let header_start = before[..header_end].rfind('\n').map_or(0, |n| n + 1);
     let header = &before[header_start..header_end];
     let opens = |rest: &str| {
-        let after = rest[1..].trim_start_matches(|c: char| c.is_ascii_digit() || c == '+' || c == '-');
+        let after =
+            rest[1..].trim_start_matches(|c: char| c.is_ascii_digit() || c == '+' || c == '-');
         after.trim().is_empty() || after.trim_start().starts_with('#')
     };
-    let at = header.char_indices().find(|(i, c)| matches!(c, '|' | '>') && opens(&header[*i..]))?.0;
+    let at = header
+        .char_indices()
+        .find(|(i, c)| matches!(c, '|' | '>') && opens(&header[*i..]))?
+        .0;
     let line = u32::try_from(source[..header_start].matches('\n').count() + 1).ok()?;
     let column = u32::try_from(header[..at].chars().count() + 1).ok()?;
     Some((Position { line, column }, header_start + at))
@@ -414,9 +523,14 @@ mod tests {
     #[test]
     fn nodes_know_their_place() {
         let root = parse("a: 1\nb:\n  - x\n  - {c: 'd'}\n");
-        let Some(Value::List(items)) = root.get("b").map(|n| &n.value) else { panic!("a list") };
+        let Some(Value::List(items)) = root.get("b").map(|n| &n.value) else {
+            panic!("a list")
+        };
         assert_eq!(items[0].position, Position { line: 3, column: 5 });
-        assert_eq!(items[1].get("c").map(|n| n.position), Some(Position { line: 4, column: 9 }));
+        assert_eq!(
+            items[1].get("c").map(|n| n.position),
+            Some(Position { line: 4, column: 9 })
+        );
     }
 
     #[test]
@@ -441,16 +555,28 @@ mod tests {
     #[test]
     fn repeated_keys_and_broken_yaml_name_their_place() {
         let twice = Document::parse("t.yml", "a: 1\na: 2\n").expect_err("twice");
-        assert_eq!(twice.to_string(), "t.yml:2:1: key \"a\" already stands at line 1; remove one of the two");
-        assert!(Document::parse("t.yml", "a: [1\nb: 2").expect_err("open").position.is_some());
+        assert_eq!(
+            twice.to_string(),
+            "t.yml:2:1: key \"a\" already stands at line 1; remove one of the two"
+        );
+        assert!(
+            Document::parse("t.yml", "a: [1\nb: 2")
+                .expect_err("open")
+                .position
+                .is_some()
+        );
     }
 
-    /// As go-yaml reads it, in both kinds of quotes and at any depth; what follows keeps its position.
+    /// As go-yaml reads it, in both kinds of quotes and at any depth; what follows keeps its
+    /// position.
     #[test]
     fn a_quoted_text_may_go_on_without_being_indented_deeper() {
-        let text = "a:\n  - expr: 'up{\n  job=\"x\"\n\nand\n  } == 0'\n    b: \"x\n    y\\n\n y\"\nc: d\n";
+        let text =
+            "a:\n  - expr: 'up{\n  job=\"x\"\n\nand\n  } == 0'\n    b: \"x\n    y\\n\n y\"\nc: d\n";
         let root = parse(text);
-        let Some(Value::List(items)) = root.get("a").map(|n| &n.value) else { panic!("a list") };
+        let Some(Value::List(items)) = root.get("a").map(|n| &n.value) else {
+            panic!("a list")
+        };
         let scalar = |node: Option<&Node>| match node.map(|n| &n.value) {
             Some(Value::Scalar { text, .. }) => text.clone(),
             other => panic!("{other:?}"),
@@ -458,7 +584,16 @@ mod tests {
         assert_eq!(scalar(items[0].get("expr")), "up{ job=\"x\"\nand } == 0");
         assert_eq!(scalar(items[0].get("b")), "x y\n y");
         let last = root.get("c").expect("there");
-        assert_eq!((last.position, &text[last.offset..]), (Position { line: 10, column: 4 }, "d\n"));
+        assert_eq!(
+            (last.position, &text[last.offset..]),
+            (
+                Position {
+                    line: 10,
+                    column: 4
+                },
+                "d\n"
+            )
+        );
         let open = Document::parse("t.yml", "a: 'x\ny\nb: 1\n").expect_err("never closed");
         assert!(open.to_string().contains("quote"), "{open}");
     }
@@ -467,17 +602,27 @@ mod tests {
     fn a_binary_value_is_its_bytes() {
         let root = parse("a: !!binary AAH/\nb: !!str 1\n");
         let text = String::from("\u{0}\u{1}\u{ff}");
-        assert!(matches!(&root.get("a").expect("there").value, Value::Scalar { text: t, style: ScalarStyle::Binary } if *t == text));
-        assert!(matches!(&root.get("b").expect("there").value, Value::Scalar { text, style: ScalarStyle::Quoted } if text == "1"));
+        assert!(
+            matches!(&root.get("a").expect("there").value, Value::Scalar { text: t, style: ScalarStyle::Binary } if *t == text)
+        );
+        assert!(
+            matches!(&root.get("b").expect("there").value, Value::Scalar { text, style: ScalarStyle::Quoted } if text == "1")
+        );
         let error = Document::parse("t.yml", "a: !!binary '=x'\n").expect_err("no base64");
-        assert_eq!(error.to_string(), "t.yml:1:13: !!binary is not followed by base64; check it with base64 -d");
+        assert_eq!(
+            error.to_string(),
+            "t.yml:1:13: !!binary is not followed by base64; check it with base64 -d"
+        );
     }
 
     #[test]
     fn an_alias_bomb_is_refused() {
         let mut text = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
         for i in 1..9 {
-            text.push_str(&format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(",")));
+            text.push_str(&format!(
+                "a{i}: &a{i} [{}]\n",
+                vec![format!("*a{}", i - 1); 10].join(",")
+            ));
         }
         assert!(Document::parse("t.yml", &text).is_err());
     }

@@ -15,27 +15,47 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// The environment of this process. Blanks and line feeds around a value come from the way it was set (`$(cat file)`, a secret that
-    /// was pasted) and mean nothing.
+    /// The environment of this process. Blanks and line feeds around a value come from the way it
+    /// was set (`$(cat file)`, a secret that was pasted) and mean nothing.
     pub fn of_process() -> Self {
-        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?.trim().to_owned()));
-        Environment { values: std::env::vars_os().filter_map(text).collect(), literal: false }
+        let text = |(name, value): (OsString, OsString)| {
+            Some((
+                name.into_string().ok()?,
+                value.into_string().ok()?.trim().to_owned(),
+            ))
+        };
+        Environment {
+            values: std::env::vars_os().filter_map(text).collect(),
+            literal: false,
+        }
     }
 
     /// Without values, and for texts in which `${NAME}` stands for itself.
     pub const fn literal() -> Self {
-        Environment { values: BTreeMap::new(), literal: true }
+        Environment {
+            values: BTreeMap::new(),
+            literal: true,
+        }
     }
 
     /// The same values, for files of which no text is replaced: Alertmanager's know no variables.
     #[must_use]
     pub fn verbatim(&self) -> Self {
-        Environment { values: self.values.clone(), literal: true }
+        Environment {
+            values: self.values.clone(),
+            literal: true,
+        }
     }
 
     /// Only these values, for tests.
     pub fn from_pairs<const N: usize>(pairs: [(&str, &str); N]) -> Self {
-        Environment { values: pairs.into_iter().map(|(k, v)| (k.into(), v.trim().into())).collect(), literal: false }
+        Environment {
+            values: pairs
+                .into_iter()
+                .map(|(k, v)| (k.into(), v.trim().into()))
+                .collect(),
+            literal: false,
+        }
     }
 
     /// The value of `name`.
@@ -43,19 +63,28 @@ impl Environment {
         self.values.get(name).map(String::as_str)
     }
 
-    /// Adds the values of a `.env` file (`NAME=value`, `export NAME="value"`, `#` comments); a name that is already set keeps its value.
+    /// Adds the values of a `.env` file (`NAME=value`, `export NAME="value"`, `#` comments); a name
+    /// that is already set keeps its value.
     pub fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let file = path.display().to_string();
         let fail = |line: Option<usize>, problem: String, remedy: &str| ConfigError {
             file: file.clone(),
-            position: line.map(|l| super::Position { line: l as u32, column: 1 }),
+            position: line.map(|l| super::Position {
+                line: l as u32,
+                column: 1,
+            }),
             key: String::new(),
             problem,
             remedy: remedy.into(),
             non_fatal: false,
         };
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| fail(None, format!("cannot be read: {e}"), "check the path given with --env-file"))?;
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            fail(
+                None,
+                format!("cannot be read: {e}"),
+                "check the path given with --env-file",
+            )
+        })?;
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -63,20 +92,30 @@ impl Environment {
             }
             let line = line.strip_prefix("export ").unwrap_or(line);
             // The line may hold a secret: it is never quoted in the message.
-            let (name, value) = line
-                .split_once('=')
-                .ok_or_else(|| fail(Some(index + 1), "not of the form NAME=value".into(), "write NAME=value, or # before a comment"))?;
+            let (name, value) = line.split_once('=').ok_or_else(|| {
+                fail(
+                    Some(index + 1),
+                    "not of the form NAME=value".into(),
+                    "write NAME=value, or # before a comment",
+                )
+            })?;
             let name = name.trim();
             if !is_name(name) {
-                return Err(fail(Some(index + 1), "the part before \"=\" is not a variable name".into(), "use letters, digits and _ only"));
+                return Err(fail(
+                    Some(index + 1),
+                    "the part before \"=\" is not a variable name".into(),
+                    "use letters, digits and _ only",
+                ));
             }
-            self.values.entry(name.to_owned()).or_insert_with(|| unquote(value.trim()));
+            self.values
+                .entry(name.to_owned())
+                .or_insert_with(|| unquote(value.trim()));
         }
         Ok(())
     }
 
-    /// Replaces `$NAME` and `${NAME}` as Prometheus does in `external_labels`, where `$$` stands for `$` and what is not set is empty;
-    /// `${NAME:-default}` as elsewhere here.
+    /// Replaces `$NAME` and `${NAME}` as Prometheus does in `external_labels`, where `$$` stands
+    /// for `$` and what is not set is empty; `${NAME:-default}` as elsewhere here.
     pub fn expand_as_shell(&self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
@@ -91,7 +130,11 @@ impl Environment {
                 ("", _) => {}
                 _ => {
                     let (name, default) = name.split_once(":-").unwrap_or((name, ""));
-                    out.push_str(self.get(name).filter(|value| !value.is_empty()).unwrap_or(default));
+                    out.push_str(
+                        self.get(name)
+                            .filter(|value| !value.is_empty())
+                            .unwrap_or(default),
+                    );
                 }
             }
         }
@@ -99,8 +142,9 @@ impl Environment {
         out
     }
 
-    /// Replaces `${NAME}` and `${NAME:-default}`; `$${` stands for `${`. Errs with the name that is not set. A name in lower case may be a
-    /// group of a regular expression: where it is not set, or stands in a template, it stays; in a template one that is not set does, too.
+    /// Replaces `${NAME}` and `${NAME:-default}`; `$${` stands for `${`. Errs with the name that is
+    /// not set. A name in lower case may be a group of a regular expression: where it is not set,
+    /// or stands in a template, it stays; in a template one that is not set does, too.
     pub fn expand(&self, text: &str) -> Result<String, String> {
         if self.literal {
             return Ok(text.to_owned());
@@ -139,7 +183,8 @@ impl Environment {
     }
 }
 
-/// The name at the start of `rest`, which follows a `$`, and how many bytes it takes, braces included (`os.Expand` of Go).
+/// The name at the start of `rest`, which follows a `$`, and how many bytes it takes, braces
+/// included (`os.Expand` of Go).
 fn shell_name(rest: &str) -> (&str, usize) {
     let special = |c: u8| b"*#$@!?-0123456789".contains(&c);
     match rest.as_bytes() {
@@ -149,7 +194,10 @@ fn shell_name(rest: &str) -> (&str, usize) {
         },
         [first, ..] if special(*first) => (&rest[..1], 1),
         bytes => {
-            let end = bytes.iter().position(|c| !c.is_ascii_alphanumeric() && *c != b'_').unwrap_or(bytes.len());
+            let end = bytes
+                .iter()
+                .position(|c| !c.is_ascii_alphanumeric() && *c != b'_')
+                .unwrap_or(bytes.len());
             (&rest[..end], end)
         }
     }
@@ -161,7 +209,10 @@ fn is_name(name: &str) -> bool {
 
 fn unquote(value: &str) -> String {
     for quote in ['"', '\''] {
-        if let Some(inner) = value.strip_prefix(quote).and_then(|v| v.strip_suffix(quote)) {
+        if let Some(inner) = value
+            .strip_prefix(quote)
+            .and_then(|v| v.strip_suffix(quote))
+        {
             return inner.to_owned();
         }
     }
@@ -179,13 +230,22 @@ mod tests {
     #[test]
     fn variables_expand_and_regex_references_stay() {
         let env = Environment::from_pairs([("HOST", "db1")]);
-        assert_eq!(env.expand("postgres://${HOST}/x"), Ok("postgres://db1/x".into()));
-        assert_eq!(env.expand("${1}-$1-${PORT:-5432}-$${HOST}"), Ok("${1}-$1-5432-${HOST}".into()));
+        assert_eq!(
+            env.expand("postgres://${HOST}/x"),
+            Ok("postgres://db1/x".into())
+        );
+        assert_eq!(
+            env.expand("${1}-$1-${PORT:-5432}-$${HOST}"),
+            Ok("${1}-$1-5432-${HOST}".into())
+        );
         assert_eq!(env.expand("${NONE}"), Err("NONE".into()));
         assert_eq!(env.expand("${group}-x"), Ok("${group}-x".into()));
         let template = r#"{{ reReplaceAll "(?P<x>a.*)" "${x}${X}!" .Receiver }} ${HOST}"#;
         assert_eq!(env.expand(template), Ok(template.replace("${HOST}", "db1")));
-        assert_eq!(env.verbatim().expand("${HOST} $${NONE}"), Ok("${HOST} $${NONE}".into()));
+        assert_eq!(
+            env.verbatim().expand("${HOST} $${NONE}"),
+            Ok("${HOST} $${NONE}".into())
+        );
     }
 
     /// Recorded from Prometheus 3.5.
@@ -214,9 +274,16 @@ mod tests {
     fn env_files_are_read_and_the_process_wins() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join(".env");
-        std::fs::write(&path, "# c\nexport A=\"x y\"\nB='q'\nHOST=other\nC=1 # note\n").expect("written");
+        std::fs::write(
+            &path,
+            "# c\nexport A=\"x y\"\nB='q'\nHOST=other\nC=1 # note\n",
+        )
+        .expect("written");
         let mut env = Environment::from_pairs([("HOST", "db1")]);
         env.add_file(&path).expect("valid");
-        assert_eq!((env.get("A"), env.get("B"), env.get("C"), env.get("HOST")), (Some("x y"), Some("q"), Some("1"), Some("db1")));
+        assert_eq!(
+            (env.get("A"), env.get("B"), env.get("C"), env.get("HOST")),
+            (Some("x y"), Some("q"), Some("1"), Some("db1"))
+        );
     }
 }

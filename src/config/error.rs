@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::position::Position;
 
-/// One mistake. Prints as `nightbell.yml:12:5: collectors.postgres[0].timeot: unknown key; did you mean "timeout"?`.
+/// One mistake. Prints as `nightbell.yml:12:5: collectors.postgres[0].timeot: unknown key; did you
+/// mean "timeout"?`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// The file as the user named it.
@@ -17,7 +18,8 @@ pub struct ConfigError {
     pub problem: String,
     /// What to do about it, `""` when the problem says it.
     pub remedy: String,
-    /// Whether one can run with it: then it is a warning at a start, because nobody would be notified of anything without one.
+    /// Whether one can run with it: then it is a warning at a start, because nobody would be
+    /// notified of anything without one.
     pub non_fatal: bool,
 }
 

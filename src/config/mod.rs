@@ -1,8 +1,10 @@
-//! From a YAML file to typed settings, with every mistake reported at its line, column and key, all at once.
+//! From a YAML file to typed settings, with every mistake reported at its line, column and key, all
+//! at once.
 //!
-//! [`Document`] is a file as a tree of [`Node`]s that remember where they stand. A component reads its part through a [`Section`],
-//! which knows the environment for `${NAME}`, records each key that was asked for, and collects errors instead of returning them:
-//! a value built from a section with errors is never used, because [`Loader::finish`] refuses.
+//! [`Document`] is a file as a tree of [`Node`]s that remember where they stand. A component reads
+//! its part through a [`Section`], which knows the environment for `${NAME}`, records each key that
+//! was asked for, and collects errors instead of returning them: a value built from a section with
+//! errors is never used, because [`Loader::finish`] refuses.
 
 mod document;
 mod environment;

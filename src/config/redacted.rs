@@ -1,6 +1,8 @@
-//! The configuration as others may see it: the same YAML, every secret replaced by `<secret>`, `${NAME}` left as it was written.
+//! The configuration as others may see it: the same YAML, every secret replaced by `<secret>`,
+//! `${NAME}` left as it was written.
 //!
-//! A secret is what was read as one; besides, whatever stands under a key that sounds like one, read or not.
+//! A secret is what was read as one; besides, whatever stands under a key that sounds like one,
+//! read or not.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -39,7 +41,12 @@ const HEADERS: [&str; 3] = ["http_headers", "headers", "proxy_connect_header"];
 /// The document as YAML without secrets.
 pub fn redacted(document: &Document, secrets: &HashSet<*const Node>) -> String {
     // Only a value that is not in the tree could fail to be written.
-    serde_yaml::to_string(&Shown { node: &document.root, secrets, secret: false }).unwrap_or_default()
+    serde_yaml::to_string(&Shown {
+        node: &document.root,
+        secrets,
+        secret: false,
+    })
+    .unwrap_or_default()
 }
 
 /// A value as YAML.
@@ -56,7 +63,11 @@ struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     fn below(&self, node: &'a Node, secret: bool) -> Self {
-        Shown { node, secrets: self.secrets, secret: self.secret || secret || self.secrets.contains(&std::ptr::from_ref(node)) }
+        Shown {
+            node,
+            secrets: self.secrets,
+            secret: self.secret || secret || self.secrets.contains(&std::ptr::from_ref(node)),
+        }
     }
 }
 
@@ -69,17 +80,22 @@ pub fn sounds_secret(name: &str) -> bool {
 /// What to do about a URL that [`splits_its_password`].
 pub const ENCODE: &str = "write / as %2F and @ as %40 in a user, a password and a path";
 
-/// Whether a password of this URL seems to hold a raw `/`, so that its end would be read, and shown, as a path: an `@` stands in the path, and
-/// what is read as the host has a `:` or an `@`.
+/// Whether a password of this URL seems to hold a raw `/`, so that its end would be read, and
+/// shown, as a path: an `@` stands in the path, and what is read as the host has a `:` or an `@`.
 pub fn splits_its_password(text: &str) -> bool {
-    let Some((_, rest)) = text.split_once("://") else { return false };
+    let Some((_, rest)) = text.split_once("://") else {
+        return false;
+    };
     let rest = rest.split(['?', '#']).next().unwrap_or(rest);
-    rest.split_once('/').is_some_and(|(authority, path)| path.contains('@') && authority.contains([':', '@']))
+    rest.split_once('/')
+        .is_some_and(|(authority, path)| path.contains('@') && authority.contains([':', '@']))
 }
 
 /// A URL without its password and without the values of parameters that sound like secrets.
 pub fn shown_url(text: &str) -> String {
-    let Ok(mut url) = url::Url::parse(text) else { return text.to_owned() };
+    let Ok(mut url) = url::Url::parse(text) else {
+        return text.to_owned();
+    };
     let has_secret = |url: &url::Url| url.query_pairs().any(|(name, _)| sounds_secret(&name));
     if url.password().is_none() && !has_secret(&url) {
         return text.to_owned();
@@ -89,7 +105,11 @@ pub fn shown_url(text: &str) -> String {
         let _ = url.set_password(Some("secret"));
     }
     let pairs = url.query_pairs().map(|(name, value)| {
-        let value = if sounds_secret(&name) { "<secret>".into() } else { value };
+        let value = if sounds_secret(&name) {
+            "<secret>".into()
+        } else {
+            value
+        };
         (name.into_owned(), value.into_owned())
     });
     let pairs: Vec<(String, String)> = pairs.collect();
@@ -109,7 +129,11 @@ fn named(text: &str) -> Cow<'_, str> {
         out.push_str(&rest[..at + 2]);
         rest = &rest[at + 2..];
         let end = rest.find('}').unwrap_or(rest.len());
-        let name = rest[..end].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').map(char::len_utf8).sum::<usize>();
+        let name = rest[..end]
+            .chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .map(char::len_utf8)
+            .sum::<usize>();
         out.push_str(&rest[..name]);
         // A default goes, and so does whatever else stands there, which nobody reads as a name.
         if name != end && !rest[name..end].starts_with(":-") {
@@ -128,28 +152,46 @@ fn named(text: &str) -> Cow<'_, str> {
 
 /// Whether a text is one `${NAME}` and no more, with a default or without.
 fn is_reference(text: &str) -> bool {
-    let inner = text.strip_prefix("${").and_then(|text| text.strip_suffix('}'));
-    inner
-        .is_some_and(|inner| !inner.contains('}') && crate::model::text::is_legacy_label_name(inner.split(":-").next().unwrap_or_default()))
+    let inner = text
+        .strip_prefix("${")
+        .and_then(|text| text.strip_suffix('}'));
+    inner.is_some_and(|inner| {
+        !inner.contains('}')
+            && crate::model::text::is_legacy_label_name(
+                inner.split(":-").next().unwrap_or_default(),
+            )
+    })
 }
 
-/// Whether a URL carries a password or a query, which may hold a token; parts of it may stand as `${NAME}`.
+/// Whether a URL carries a password or a query, which may hold a token; parts of it may stand as
+/// `${NAME}`.
 fn tells(text: &str) -> bool {
     let mut whole = named(text).into_owned();
-    while let Some((from, length)) = whole.find("${").and_then(|from| Some((from, whole[from..].find('}')? + 1))) {
+    while let Some((from, length)) = whole
+        .find("${")
+        .and_then(|from| Some((from, whole[from..].find('}')? + 1)))
+    {
         whole.replace_range(from..from + length, "x");
     }
     splits_its_password(&whole)
-        || url::Url::parse(&whole).is_ok_and(|url| url.has_host() && (url.password().is_some() || url.query().is_some()))
+        || url::Url::parse(&whole)
+            .is_ok_and(|url| url.has_host() && (url.password().is_some() || url.query().is_some()))
 }
 
 impl Serialize for Shown<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.node.value {
             Value::Scalar { .. } if self.node.is_null() => serializer.serialize_none(),
-            Value::Scalar { text, .. } if self.secret && is_reference(text) => serializer.serialize_str(&named(text)),
-            Value::Scalar { text, .. } if self.secret || tells(text) => serializer.serialize_str("<secret>"),
-            Value::Scalar { text, style: ScalarStyle::Plain } => match (text.as_str(), text.parse::<i64>()) {
+            Value::Scalar { text, .. } if self.secret && is_reference(text) => {
+                serializer.serialize_str(&named(text))
+            }
+            Value::Scalar { text, .. } if self.secret || tells(text) => {
+                serializer.serialize_str("<secret>")
+            }
+            Value::Scalar {
+                text,
+                style: ScalarStyle::Plain,
+            } => match (text.as_str(), text.parse::<i64>()) {
                 ("true", _) => serializer.serialize_bool(true),
                 ("false", _) => serializer.serialize_bool(false),
                 (_, Ok(number)) => serializer.serialize_i64(number),
@@ -158,13 +200,18 @@ impl Serialize for Shown<'_> {
             Value::Scalar { text, .. } => serializer.serialize_str(&named(text)),
             Value::List(items) => {
                 let mut list = serializer.serialize_seq(Some(items.len()))?;
-                items.iter().try_for_each(|node| list.serialize_element(&self.below(node, false)))?;
+                items
+                    .iter()
+                    .try_for_each(|node| list.serialize_element(&self.below(node, false)))?;
                 list.end()
             }
             Value::Map(entries) => {
                 let mut map = serializer.serialize_map(Some(entries.len()))?;
                 for (key, _, node) in entries {
-                    map.serialize_entry(&*named(key), &self.below(node, sounds_secret(key) || HEADERS.contains(&key.as_str())))?;
+                    map.serialize_entry(
+                        &*named(key),
+                        &self.below(node, sounds_secret(key) || HEADERS.contains(&key.as_str())),
+                    )?;
                 }
                 map.end()
             }
@@ -178,12 +225,21 @@ mod tests {
 
     #[test]
     fn a_password_with_a_raw_slash_is_noticed() {
-        for text in
-            ["http://u:123/SECRET@127.0.0.1:1", "http://u:123/SECRET@h/v1", "http://u:abc@SECRET/x@127.0.0.1:1/", "http://u:p/a/b@h"]
-        {
+        for text in [
+            "http://u:123/SECRET@127.0.0.1:1",
+            "http://u:123/SECRET@h/v1",
+            "http://u:abc@SECRET/x@127.0.0.1:1/",
+            "http://u:p/a/b@h",
+        ] {
             assert!(splits_its_password(text) && tells(text), "{text}");
         }
-        for text in ["http://u:p%2F@h/", "http://h:80/search?mail=a@b.c", "https://h/@user", "http://h:80/a/b", "u:1/x@h"] {
+        for text in [
+            "http://u:p%2F@h/",
+            "http://h:80/search?mail=a@b.c",
+            "https://h/@user",
+            "http://h:80/a/b",
+            "u:1/x@h",
+        ] {
             assert!(!splits_its_password(text), "{text}");
         }
     }
@@ -191,8 +247,14 @@ mod tests {
     #[test]
     fn secrets_are_not_shown_and_the_rest_reads_back() {
         let text = "a: {dsn: 'postgres://u:p@h/d', name: x, port: 5}\nb:\n- {url: 'https://u:p@h/', password: hunter2, api_key: '${KEY}'}\n- plain\n";
-        let shown = redacted(&Document::parse("t.yml", text).expect("YAML"), &HashSet::new());
-        assert!(!shown.contains("hunter2") && !shown.contains("u:p@"), "{shown}");
+        let shown = redacted(
+            &Document::parse("t.yml", text).expect("YAML"),
+            &HashSet::new(),
+        );
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("u:p@"),
+            "{shown}"
+        );
         let again = Document::parse("t.yml", &shown).expect("YAML");
         let text = |node: Option<&Node>| match node.map(|n| &n.value) {
             Some(Value::Scalar { text, .. }) => text.clone(),
@@ -200,7 +262,9 @@ mod tests {
         };
         assert_eq!(text(again.root.get("a").and_then(|a| a.get("name"))), "x");
         assert_eq!(text(again.root.get("a").and_then(|a| a.get("port"))), "5");
-        let Some(Value::List(items)) = again.root.get("b").map(|n| &n.value) else { panic!("a list") };
+        let Some(Value::List(items)) = again.root.get("b").map(|n| &n.value) else {
+            panic!("a list")
+        };
         assert_eq!(text(items[0].get("api_key")), "${KEY}");
     }
 
@@ -213,9 +277,15 @@ mod tests {
                     c: {name: '${HOST:-SECRET11}/x', text: '${1}-${A} ${b-SECRET12} ${C:-SECRET13', '${K:-SECRET14}': x}\n\
                     http_headers: {X-Api-Key: {values: [SECRET15]}, X-Scope: {values: ['${T:-SECRET16}']}}\n\
                     params: {token: [SECRET17], sig: SECRET18, module: [http_2xx]}\nd: {url: 'https://${U}:SECRET19@h/', e: 'http://h/?q=SECRET20', f: '${S:-https}://u:SECRET21@h/'}\n";
-        let shown = redacted(&Document::parse("t.yml", text).expect("YAML"), &HashSet::new());
+        let shown = redacted(
+            &Document::parse("t.yml", text).expect("YAML"),
+            &HashSet::new(),
+        );
         let hidden = shown.replace("<secret>", "");
-        assert!(!hidden.contains("SECRET") && shown.contains("http_2xx"), "{shown}");
+        assert!(
+            !hidden.contains("SECRET") && shown.contains("http_2xx"),
+            "{shown}"
+        );
         for name in ["${NOPE}", "${HOST}/x", "${1}-${A} "] {
             assert!(shown.contains(name), "{name}: {shown}");
         }
@@ -223,7 +293,10 @@ mod tests {
 
     #[test]
     fn a_url_is_shown_without_what_sounds_like_a_secret() {
-        assert_eq!(shown_url("http://h:1/p?a=b&token=X&X-Amz-Signature=Y"), "http://h:1/p?a=b&token=<secret>&X-Amz-Signature=<secret>");
+        assert_eq!(
+            shown_url("http://h:1/p?a=b&token=X&X-Amz-Signature=Y"),
+            "http://h:1/p?a=b&token=<secret>&X-Amz-Signature=<secret>"
+        );
         assert_eq!(shown_url("http://u:p@h/"), "http://u:secret@h/");
         assert_eq!(shown_url("http://h/p?a=b%20c"), "http://h/p?a=b%20c");
     }

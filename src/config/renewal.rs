@@ -1,4 +1,5 @@
-//! What a part of the configuration was read from, to read it once more when a file of a secret has changed.
+//! What a part of the configuration was read from, to read it once more when a file of a secret has
+//! changed.
 
 use std::any::Any;
 use std::os::unix::fs::MetadataExt as _;
@@ -39,11 +40,26 @@ impl Renewal {
         files: Vec<PathBuf>,
     ) -> Self {
         let entry = |key: &str, node: &Node| (key.to_owned(), node.position, node.clone());
-        let entries: Vec<(String, Position, Node)> =
-            std::iter::once(entry("part", part)).chain(common.map(|node| entry("common", node))).collect();
-        let root = Node { value: Value::Map(entries), ..part.clone() };
-        let document = Document { file: document.file.clone(), source: Arc::clone(&document.source), root, has_more: false };
-        Renewal { document, environment: environment.clone(), folder: folder.to_owned(), given, files }
+        let entries: Vec<(String, Position, Node)> = std::iter::once(entry("part", part))
+            .chain(common.map(|node| entry("common", node)))
+            .collect();
+        let root = Node {
+            value: Value::Map(entries),
+            ..part.clone()
+        };
+        let document = Document {
+            file: document.file.clone(),
+            source: Arc::clone(&document.source),
+            root,
+            has_more: false,
+        };
+        Renewal {
+            document,
+            environment: environment.clone(),
+            folder: folder.to_owned(),
+            given,
+            files,
+        }
     }
 
     /// What the files are like now.
@@ -52,7 +68,10 @@ impl Renewal {
     }
 
     /// Reads the part anew; errs with its mistakes.
-    pub fn read<T>(&self, read: impl FnOnce(&Section<'_>, Option<&Section<'_>>) -> T) -> Result<T, ConfigErrors> {
+    pub fn read<T>(
+        &self,
+        read: impl FnOnce(&Section<'_>, Option<&Section<'_>>) -> T,
+    ) -> Result<T, ConfigErrors> {
         let loader = Loader::new(&self.document, &self.environment, &self.folder);
         loader.take_given(self.given.clone());
         let value = {
@@ -69,10 +88,27 @@ impl Renewal {
 }
 
 impl Section<'_> {
-    /// How to read this part again, with the block of `common` settings, where files were read for it since there were `before` of them.
+    /// How to read this part again, with the block of `common` settings, where files were read for
+    /// it since there were `before` of them.
     pub fn renewal(&self, common: Option<&Section<'_>>, before: usize) -> Option<Renewal> {
-        let files = self.loader.files.borrow().get(before..).map(<[PathBuf]>::to_vec).filter(|files| !files.is_empty())?;
-        let nodes = (self.loader.document, self.node, common.map(|section| section.node));
-        Some(Renewal::new(nodes, self.loader.environment, &self.loader.folder, self.loader.given.borrow().clone(), files))
+        let files = self
+            .loader
+            .files
+            .borrow()
+            .get(before..)
+            .map(<[PathBuf]>::to_vec)
+            .filter(|files| !files.is_empty())?;
+        let nodes = (
+            self.loader.document,
+            self.node,
+            common.map(|section| section.node),
+        );
+        Some(Renewal::new(
+            nodes,
+            self.loader.environment,
+            &self.loader.folder,
+            self.loader.given.borrow().clone(),
+            files,
+        ))
     }
 }

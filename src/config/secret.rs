@@ -4,7 +4,8 @@ use std::fmt;
 use std::io::Read as _;
 use std::path::PathBuf;
 
-/// A secret text. `Debug` and `Display` print `<secret>`; [`Secret::expose`] is the one way to its text.
+/// A secret text. `Debug` and `Display` print `<secret>`; [`Secret::expose`] is the one way to its
+/// text.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -24,9 +25,14 @@ impl Secret {
         self.0.is_empty()
     }
 
-    /// `text` with every occurrence of this secret replaced by `<secret>`: for messages of libraries that may quote it.
+    /// `text` with every occurrence of this secret replaced by `<secret>`: for messages of
+    /// libraries that may quote it.
     pub fn redact(&self, text: &str) -> String {
-        if self.0.len() < 4 { text.to_owned() } else { text.replace(&self.0, "<secret>") }
+        if self.0.len() < 4 {
+            text.to_owned()
+        } else {
+            text.replace(&self.0, "<secret>")
+        }
     }
 }
 
@@ -42,7 +48,8 @@ impl fmt::Display for Secret {
     }
 }
 
-/// Where a secret stands: in the configuration, or in a file that is read whenever it is used, so that one that is renewed needs no reload.
+/// Where a secret stands: in the configuration, or in a file that is read whenever it is used, so
+/// that one that is renewed needs no reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
     /// In the configuration.
@@ -55,14 +62,16 @@ pub enum SecretSource {
 const MAX_FILE: u64 = 1 << 20;
 
 impl SecretSource {
-    /// The secret as it is now, without the white space around a file's text. Reading the file may take its time; the error names it.
+    /// The secret as it is now, without the white space around a file's text. Reading the file may
+    /// take its time; the error names it.
     pub fn current(&self) -> Result<Secret, String> {
         let path = match self {
             SecretSource::Given(secret) => return Ok(secret.clone()),
             SecretSource::File(path) => path,
         };
         let mut text = String::new();
-        let read = std::fs::File::open(path).and_then(|file| file.take(MAX_FILE).read_to_string(&mut text));
+        let read = std::fs::File::open(path)
+            .and_then(|file| file.take(MAX_FILE).read_to_string(&mut text));
         read.map_err(|error| format!("{}: cannot be read: {error}", path.display()))?;
         Ok(Secret::new(text.trim()))
     }

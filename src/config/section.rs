@@ -52,7 +52,9 @@ impl<'a> Loader<'a> {
                 position: None,
                 key: String::new(),
                 problem: "holds more than one YAML document".into(),
-                remedy: "remove the line --- and what follows it, or put that into a file of its own".into(),
+                remedy:
+                    "remove the line --- and what follows it, or put that into a file of its own"
+                        .into(),
                 non_fatal: false,
             });
         }
@@ -71,12 +73,19 @@ impl<'a> Loader<'a> {
 
     /// Keeps every key that is asked for from now on, for [`Loader::asked_keys`].
     pub fn keeping_keys(self) -> Self {
-        Loader { keys: Some(RefCell::default()), ..self }
+        Loader {
+            keys: Some(RefCell::default()),
+            ..self
+        }
     }
 
-    /// The keys that were asked for, by their path; the entries of lists have one path together: `queries[].sql`.
+    /// The keys that were asked for, by their path; the entries of lists have one path together:
+    /// `queries[].sql`.
     pub fn asked_keys(&self) -> BTreeMap<String, AskedKey> {
-        self.keys.as_ref().map(|keys| keys.borrow().clone()).unwrap_or_default()
+        self.keys
+            .as_ref()
+            .map(|keys| keys.borrow().clone())
+            .unwrap_or_default()
     }
 
     /// The root mapping.
@@ -92,10 +101,15 @@ impl<'a> Loader<'a> {
     /// `value` if no mistake was recorded, else all mistakes in the order of their positions.
     pub fn finish<T>(self, value: T) -> Result<T, ConfigErrors> {
         let errors = self.into_errors();
-        if errors.0.is_empty() { Ok(value) } else { Err(errors) }
+        if errors.0.is_empty() {
+            Ok(value)
+        } else {
+            Err(errors)
+        }
     }
 
-    /// The mistakes in the order of their positions, for a caller that looks for more of them elsewhere.
+    /// The mistakes in the order of their positions, for a caller that looks for more of them
+    /// elsewhere.
     pub fn into_errors(self) -> ConfigErrors {
         let mut errors = self.errors.into_inner();
         errors.sort_by_key(|e| e.position);
@@ -109,12 +123,14 @@ pub trait FromNode: Sized {
     /// What the reference calls a value of this type.
     const TYPE: &'static str = "text";
 
-    /// The value as it would be written in the file, for the defaults in the reference; `None` where it has no short form.
+    /// The value as it would be written in the file, for the defaults in the reference; `None`
+    /// where it has no short form.
     fn written(&self) -> Option<String> {
         None
     }
 
-    /// Reads `node`, which stands under `key` in `section`. On a mistake it records an error there and returns `None`.
+    /// Reads `node`, which stands under `key` in `section`. On a mistake it records an error there
+    /// and returns `None`.
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self>;
 }
 
@@ -130,14 +146,26 @@ pub struct Section<'a> {
 
 impl<'a> Section<'a> {
     fn new(loader: &'a Loader<'a>, path: String, node: &'a Node) -> Self {
-        let section = Section { loader, path, node, asked: RefCell::new(Vec::new()), literal: false };
+        let section = Section {
+            loader,
+            path,
+            node,
+            asked: RefCell::new(Vec::new()),
+            literal: false,
+        };
         if !matches!(node.value, Value::Map(_)) && !node.is_null() {
-            section.error_at(node.position, "", format!("is {}", node.kind()), "give a mapping: indented lines of key: value".into());
+            section.error_at(
+                node.position,
+                "",
+                format!("is {}", node.kind()),
+                "give a mapping: indented lines of key: value".into(),
+            );
         }
         section
     }
 
-    /// The value of `key`, `None` when it is absent or `null` or wrong (a wrong one is recorded as an error).
+    /// The value of `key`, `None` when it is absent or `null` or wrong (a wrong one is recorded as
+    /// an error).
     pub fn get<T: FromNode>(&self, key: &str) -> Option<T> {
         self.keep_key(key, |asked| asked.kind = T::TYPE);
         let node = self.node(key)?;
@@ -153,34 +181,50 @@ impl<'a> Section<'a> {
         self.get(key).unwrap_or(default)
     }
 
-    /// The value of `key`, which must be there. After an error it returns `T::default()`, which nobody will use.
+    /// The value of `key`, which must be there. After an error it returns `T::default()`, which
+    /// nobody will use.
     pub fn require<T: FromNode + Default>(&self, key: &str) -> T {
         self.keep_key(key, |asked| (asked.kind, asked.required) = (T::TYPE, true));
         match self.node(key) {
             Some(node) if !node.is_null() => T::from_node(self, key, node).unwrap_or_default(),
             _ => {
-                self.error_at(self.node.position, "", format!("key {key:?} is missing"), format!("add {key}: …"));
+                self.error_at(
+                    self.node.position,
+                    "",
+                    format!("key {key:?} is missing"),
+                    format!("add {key}: …"),
+                );
                 T::default()
             }
         }
     }
 
-    /// The secret under `key`, or the content of the file under `key_file` (without its last line break). Both at once is an error; an
-    /// empty one is none.
+    /// The secret under `key`, or the content of the file under `key_file` (without its last line
+    /// break). Both at once is an error; an empty one is none.
     pub fn secret(&self, key: &str) -> Option<Secret> {
         let file_key = format!("{key}_file");
-        let inline = self.get::<Secret>(key).filter(|secret| !secret.expose().is_empty());
+        let inline = self
+            .get::<Secret>(key)
+            .filter(|secret| !secret.expose().is_empty());
         let file = self.get::<PathBuf>(&file_key);
         match (inline, file) {
             (Some(_), Some(_)) => {
-                self.error(&file_key, format!("stands beside {key:?}"), "keep one of the two");
+                self.error(
+                    &file_key,
+                    format!("stands beside {key:?}"),
+                    "keep one of the two",
+                );
                 None
             }
             (Some(secret), None) => Some(secret),
             (None, Some(path)) => match self.content(&path) {
                 Ok(text) => Some(Secret::new(text.trim_end_matches(['\n', '\r']))),
                 Err(e) => {
-                    self.error(&file_key, format!("{}: cannot be read: {e}", path.display()), "check the path and its permissions");
+                    self.error(
+                        &file_key,
+                        format!("{}: cannot be read: {e}", path.display()),
+                        "check the path and its permissions",
+                    );
                     None
                 }
             },
@@ -188,14 +232,20 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// As [`Section::secret`], for one that is used again and again: its file is read at each use. A file that cannot be read yet is a
-    /// mistake with which one can run.
+    /// As [`Section::secret`], for one that is used again and again: its file is read at each use.
+    /// A file that cannot be read yet is a mistake with which one can run.
     pub fn secret_source(&self, key: &str) -> Option<SecretSource> {
         let file_key = format!("{key}_file");
-        let inline = self.get::<Secret>(key).filter(|secret| !secret.expose().is_empty());
+        let inline = self
+            .get::<Secret>(key)
+            .filter(|secret| !secret.expose().is_empty());
         match (inline, self.get::<PathBuf>(&file_key)) {
             (Some(_), Some(_)) => {
-                self.error(&file_key, format!("stands beside {key:?}"), "keep one of the two");
+                self.error(
+                    &file_key,
+                    format!("stands beside {key:?}"),
+                    "keep one of the two",
+                );
                 None
             }
             (Some(secret), None) => Some(SecretSource::Given(secret)),
@@ -208,7 +258,12 @@ impl<'a> Section<'a> {
     pub fn secret_file(&self, key: &str, path: PathBuf) -> SecretSource {
         let source = SecretSource::File(path);
         if let Err(problem) = source.current() {
-            self.non_fatal_at(self.position(key), key, problem, "check the path and its permissions".into());
+            self.non_fatal_at(
+                self.position(key),
+                key,
+                problem,
+                "check the path and its permissions".into(),
+            );
         }
         source
     }
@@ -224,10 +279,14 @@ impl<'a> Section<'a> {
         self.loader.files.borrow().len()
     }
 
-    /// The mapping under `key`; `None` when the key is absent. `key:` with nothing after it is an empty mapping.
+    /// The mapping under `key`; `None` when the key is absent. `key:` with nothing after it is an
+    /// empty mapping.
     pub fn section(&self, key: &str) -> Option<Section<'a>> {
         self.keep_key(key, |asked| asked.kind = "mapping");
-        self.node(key).map(|node| Section { literal: self.literal, ..Section::new(self.loader, self.child_path(key), node) })
+        self.node(key).map(|node| Section {
+            literal: self.literal,
+            ..Section::new(self.loader, self.child_path(key), node)
+        })
     }
 
     /// The mappings in the list under `key`; empty when the key is absent.
@@ -242,7 +301,12 @@ impl<'a> Section<'a> {
                 items.iter().enumerate().map(child).collect()
             }
             Some((node, _)) if !node.is_null() => {
-                self.error_at(node.position, key, format!("is {}", node.kind()), "give a list: each entry begins with \"- \"".into());
+                self.error_at(
+                    node.position,
+                    key,
+                    format!("is {}", node.kind()),
+                    "give a list: each entry begins with \"- \"".into(),
+                );
                 Vec::new()
             }
             _ => Vec::new(),
@@ -253,7 +317,9 @@ impl<'a> Section<'a> {
     pub fn one_or_many(&self, key: &str) -> Vec<Section<'a>> {
         match self.node(key).map(|n| &n.value) {
             Some(Value::Map(_)) => self.section(key).into_iter().collect(),
-            _ if self.node(key).is_some_and(Node::is_null) => self.section(key).into_iter().collect(),
+            _ if self.node(key).is_some_and(Node::is_null) => {
+                self.section(key).into_iter().collect()
+            }
             _ => self.sections(key),
         }
     }
@@ -270,7 +336,11 @@ impl<'a> Section<'a> {
     /// Notes for the reference how `key` is asked for.
     fn keep_key(&self, key: &str, note: impl FnOnce(&mut AskedKey)) {
         if let Some(keys) = &self.loader.keys {
-            note(keys.borrow_mut().entry(without_indexes(&self.child_path(key))).or_default());
+            note(
+                keys.borrow_mut()
+                    .entry(without_indexes(&self.child_path(key)))
+                    .or_default(),
+            );
         }
     }
 
@@ -297,23 +367,32 @@ impl<'a> Section<'a> {
         &self.loader.document.file
     }
 
-    /// The file as others may see it: what was read as a secret so far is replaced, and what looks like one.
+    /// The file as others may see it: what was read as a secret so far is replaced, and what looks
+    /// like one.
     pub fn redacted(&self) -> String {
         super::redacted::redacted(self.loader.document, &self.loader.secrets.borrow())
     }
 
     /// Notes that a value is a secret, whatever its key is called.
     pub fn conceal(&self, node: &Node) {
-        self.loader.secrets.borrow_mut().insert(std::ptr::from_ref(node));
+        self.loader
+            .secrets
+            .borrow_mut()
+            .insert(std::ptr::from_ref(node));
     }
 
     /// Where `${NAME}` comes from.
     pub fn environment(&self) -> &'a Environment {
         static NONE: Environment = Environment::literal();
-        if self.literal { &NONE } else { self.loader.environment }
+        if self.literal {
+            &NONE
+        } else {
+            self.loader.environment
+        }
     }
 
-    /// The same section, in which `${NAME}` stands for itself: a block of another program, which expands nothing there.
+    /// The same section, in which `${NAME}` stands for itself: a block of another program, which
+    /// expands nothing there.
     pub fn as_written(mut self) -> Self {
         self.literal = true;
         self
@@ -322,7 +401,13 @@ impl<'a> Section<'a> {
     /// As [`Section::get`], with `${NAME}` standing for itself.
     pub fn get_as_written<T: FromNode>(&self, key: &str) -> Option<T> {
         let node = self.node(key).filter(|node| !node.is_null())?;
-        let twin = Section { loader: self.loader, path: self.path.clone(), node: self.node, asked: RefCell::default(), literal: true };
+        let twin = Section {
+            loader: self.loader,
+            path: self.path.clone(),
+            node: self.node,
+            asked: RefCell::default(),
+            literal: true,
+        };
         T::from_node(&twin, key, node)
     }
 
@@ -331,7 +416,8 @@ impl<'a> Section<'a> {
         self.loader.folder.join(path)
     }
 
-    /// Gives what this part of the file says to the parts that are read after it: Alertmanager's `templates` to its receivers.
+    /// Gives what this part of the file says to the parts that are read after it: Alertmanager's
+    /// `templates` to its receivers.
     pub fn give<T: Any + Send + Sync>(&self, value: T) -> Arc<T> {
         let value = Arc::new(value);
         self.loader.given.borrow_mut().push(Arc::<T>::clone(&value));
@@ -340,12 +426,19 @@ impl<'a> Section<'a> {
 
     /// The last value of this type that a part read before has given.
     pub fn given<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        self.loader.given.borrow().iter().rev().find_map(|value| Arc::clone(value).downcast().ok())
+        self.loader
+            .given
+            .borrow()
+            .iter()
+            .rev()
+            .find_map(|value| Arc::clone(value).downcast().ok())
     }
 
     /// Where the value of `key` (or, when it is absent, this section) stands.
     pub fn position(&self, key: &str) -> Position {
-        self.node.get(key).map_or(self.node.position, |n| n.position)
+        self.node
+            .get(key)
+            .map_or(self.node.position, |n| n.position)
     }
 
     /// Records a mistake in the value of `key`.
@@ -353,7 +446,8 @@ impl<'a> Section<'a> {
         self.error_at(self.position(key), key, problem.into(), remedy.into());
     }
 
-    /// Records a mistake at a position of its own; `key` is relative to this section, `""` for the section itself.
+    /// Records a mistake at a position of its own; `key` is relative to this section, `""` for the
+    /// section itself.
     pub fn error_at(&self, position: Position, key: &str, problem: String, remedy: String) {
         self.record(position, key, problem, remedy, false);
     }
@@ -379,13 +473,41 @@ impl<'a> Section<'a> {
         notes.iter().map(ToString::to_string).collect()
     }
 
-    fn record(&self, position: Position, key: &str, problem: String, remedy: String, non_fatal: bool) {
-        self.loader.errors.borrow_mut().push(self.about(position, key, problem, remedy, non_fatal));
+    fn record(
+        &self,
+        position: Position,
+        key: &str,
+        problem: String,
+        remedy: String,
+        non_fatal: bool,
+    ) {
+        self.loader
+            .errors
+            .borrow_mut()
+            .push(self.about(position, key, problem, remedy, non_fatal));
     }
 
-    fn about(&self, position: Position, key: &str, problem: String, remedy: String, non_fatal: bool) -> ConfigError {
-        let key = if key.is_empty() { self.path.clone() } else { self.child_path(key) };
-        ConfigError { file: self.file().into(), position: Some(position), key, problem, remedy, non_fatal }
+    fn about(
+        &self,
+        position: Position,
+        key: &str,
+        problem: String,
+        remedy: String,
+        non_fatal: bool,
+    ) -> ConfigError {
+        let key = if key.is_empty() {
+            self.path.clone()
+        } else {
+            self.child_path(key)
+        };
+        ConfigError {
+            file: self.file().into(),
+            position: Some(position),
+            key,
+            problem,
+            remedy,
+            non_fatal,
+        }
     }
 
     /// Records a mistake that was found in another file, which this one names.
@@ -395,7 +517,9 @@ impl<'a> Section<'a> {
 
     /// Records every key that nobody asked for as unknown, naming the nearest one that exists.
     pub fn finish(&self) {
-        let Value::Map(entries) = &self.node.value else { return };
+        let Value::Map(entries) = &self.node.value else {
+            return;
+        };
         let asked = self.asked.borrow();
         for (key, position, _) in entries.iter().filter(|(k, _, _)| !asked.contains(k)) {
             let remedy = match nearest(key, asked.iter().map(String::as_str)) {
@@ -412,7 +536,11 @@ impl<'a> Section<'a> {
     }
 
     fn child_path(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
     }
 }
 
@@ -468,6 +596,9 @@ mod tests {
                 item.get::<u64>("c");
             }
         });
-        assert_eq!(got, "n.yml:3:10: a.b[0].c: is a list; give a whole number from 0 to 18446744073709551615");
+        assert_eq!(
+            got,
+            "n.yml:3:10: a.b[0].c: is a list; give a whole number from 0 to 18446744073709551615"
+        );
     }
 }

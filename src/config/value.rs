@@ -13,11 +13,20 @@ use super::redacted::{ENCODE, splits_its_password};
 use super::secret::Secret;
 use super::section::{FromNode, Section};
 
-/// The text of a scalar with `${NAME}` replaced; records an error for a list, a mapping or an unset variable.
+/// The text of a scalar with `${NAME}` replaced; records an error for a list, a mapping or an unset
+/// variable.
 fn text(section: &Section<'_>, key: &str, node: &Node, wanted: &str) -> Option<String> {
     match &node.value {
-        Value::Scalar { text, style: ScalarStyle::Binary } if !text.is_ascii() => {
-            section.error_at(node.position, key, "is !!binary".into(), format!("give {wanted}"));
+        Value::Scalar {
+            text,
+            style: ScalarStyle::Binary,
+        } if !text.is_ascii() => {
+            section.error_at(
+                node.position,
+                key,
+                "is !!binary".into(),
+                format!("give {wanted}"),
+            );
             None
         }
         Value::Scalar { text, .. } if !node.is_null() => match section.environment().expand(text) {
@@ -33,28 +42,56 @@ fn text(section: &Section<'_>, key: &str, node: &Node, wanted: &str) -> Option<S
             }
         },
         _ => {
-            section.error_at(node.position, key, format!("is {}", node.kind()), format!("give {wanted}"));
+            section.error_at(
+                node.position,
+                key,
+                format!("is {}", node.kind()),
+                format!("give {wanted}"),
+            );
             None
         }
     }
 }
 
-fn parsed<T>(section: &Section<'_>, key: &str, node: &Node, wanted: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+fn parsed<T>(
+    section: &Section<'_>,
+    key: &str,
+    node: &Node,
+    wanted: &str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Option<T> {
     let text = text(section, key, node, wanted)?;
     let value = parse(&text);
     if value.is_none() {
-        section.error_at(node.position, key, format!("{} is not valid here", shown(key, node)), format!("give {wanted}"));
+        section.error_at(
+            node.position,
+            key,
+            format!("{} is not valid here", shown(key, node)),
+            format!("give {wanted}"),
+        );
     }
     value
 }
 
-/// A wrong value for a message: as it is written, so that a variable's value never shows; not at all under a key that may hold a secret.
+/// A wrong value for a message: as it is written, so that a variable's value never shows; not at
+/// all under a key that may hold a secret.
 fn shown(key: &str, node: &Node) -> String {
-    const SECRET: [&str; 8] = ["password", "secret", "token", "credential", "key", "dsn", "auth", "cookie"];
+    const SECRET: [&str; 8] = [
+        "password",
+        "secret",
+        "token",
+        "credential",
+        "key",
+        "dsn",
+        "auth",
+        "cookie",
+    ];
     const LONGEST: usize = 60;
     let key = key.to_lowercase();
     match &node.value {
-        Value::Scalar { text, .. } if text.chars().count() <= LONGEST && !SECRET.iter().any(|word| key.contains(word)) => {
+        Value::Scalar { text, .. }
+            if text.chars().count() <= LONGEST && !SECRET.iter().any(|word| key.contains(word)) =>
+        {
             format!("{text:?}")
         }
         _ => "the value".into(),
@@ -114,7 +151,8 @@ macro_rules! whole_numbers {
 
             fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
                 let wanted = format!("a whole number from {} to {}", <$kind>::MIN, <$kind>::MAX);
-                // A leading zero would mean an octal number to YAML 1.1 and a decimal one to YAML 1.2: neither is guessed.
+                // A leading zero would mean an octal number to YAML 1.1 and a decimal one to
+                // YAML 1.2: neither is guessed.
                 parsed(section, key, node, &wanted, |t| if t.len() > 1 && t.starts_with('0') { None } else { t.parse().ok() })
             }
         }
@@ -142,7 +180,13 @@ impl FromNode for Duration {
     }
 
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
-        parsed(section, key, node, "a duration such as 15s, 5m or 1h30m", |t| parse_duration(t).ok())
+        parsed(
+            section,
+            key,
+            node,
+            "a duration such as 15s, 5m or 1h30m",
+            |t| parse_duration(t).ok(),
+        )
     }
 }
 
@@ -154,7 +198,10 @@ impl std::fmt::Display for ByteSize {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         const UNITS: [&str; 5] = ["B", "KB", "MB", "GB", "TB"];
         let mut power = 0;
-        while power + 1 < UNITS.len() && self.0 != 0 && self.0.is_multiple_of(1 << (10 * (power + 1))) {
+        while power + 1 < UNITS.len()
+            && self.0 != 0
+            && self.0.is_multiple_of(1 << (10 * (power + 1)))
+        {
             power += 1;
         }
         write!(f, "{}{}", self.0 >> (10 * power), UNITS[power])
@@ -169,18 +216,35 @@ impl FromNode for ByteSize {
     }
 
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
-        parsed(section, key, node, "a size such as 512KB, 10MB or 1GB", |text| {
-            let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-            let power = match text[digits..].trim().to_ascii_uppercase().replace('I', "").as_str() {
-                "" | "B" => 0,
-                "K" | "KB" => 1,
-                "M" | "MB" => 2,
-                "G" | "GB" => 3,
-                "T" | "TB" => 4,
-                _ => return None,
-            };
-            text[..digits].parse::<u64>().ok()?.checked_mul(1 << (10 * power)).map(ByteSize)
-        })
+        parsed(
+            section,
+            key,
+            node,
+            "a size such as 512KB, 10MB or 1GB",
+            |text| {
+                let digits = text
+                    .find(|c: char| !c.is_ascii_digit())
+                    .unwrap_or(text.len());
+                let power = match text[digits..]
+                    .trim()
+                    .to_ascii_uppercase()
+                    .replace('I', "")
+                    .as_str()
+                {
+                    "" | "B" => 0,
+                    "K" | "KB" => 1,
+                    "M" | "MB" => 2,
+                    "G" | "GB" => 3,
+                    "T" | "TB" => 4,
+                    _ => return None,
+                };
+                text[..digits]
+                    .parse::<u64>()
+                    .ok()?
+                    .checked_mul(1 << (10 * power))
+                    .map(ByteSize)
+            },
+        )
     }
 }
 
@@ -194,7 +258,12 @@ impl FromNode for Url {
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
         let text = text(section, key, node, "a URL such as https://example.org/path")?;
         if splits_its_password(&text) {
-            section.error_at(node.position, key, "has an @ in its path: a / in the password?".into(), ENCODE.into());
+            section.error_at(
+                node.position,
+                key,
+                "has an @ in its path: a / in the password?".into(),
+                ENCODE.into(),
+            );
             return None;
         }
         match Url::parse(&text) {
@@ -233,7 +302,12 @@ impl<T: FromNode> FromNode for Vec<T> {
             if node.is_null() {
                 return Some(Vec::new());
             }
-            section.error_at(node.position, key, format!("is {}", node.kind()), "give a list: [a, b]".into());
+            section.error_at(
+                node.position,
+                key,
+                format!("is {}", node.kind()),
+                "give a list: [a, b]".into(),
+            );
             return None;
         };
         let read = |(i, item): (usize, &Node)| T::from_node(section, &format!("{key}[{i}]"), item);
@@ -249,10 +323,20 @@ impl<T: FromNode> FromNode for BTreeMap<String, T> {
             if node.is_null() {
                 return Some(BTreeMap::new());
             }
-            section.error_at(node.position, key, format!("is {}", node.kind()), "give a mapping: {name: value}".into());
+            section.error_at(
+                node.position,
+                key,
+                format!("is {}", node.kind()),
+                "give a mapping: {name: value}".into(),
+            );
             return None;
         };
-        let read = |(name, _, value): &(String, _, Node)| Some((name.clone(), T::from_node(section, &format!("{key}.{name}"), value)?));
+        let read = |(name, _, value): &(String, _, Node)| {
+            Some((
+                name.clone(),
+                T::from_node(section, &format!("{key}.{name}"), value)?,
+            ))
+        };
         Some(entries.iter().filter_map(read).collect())
     }
 }

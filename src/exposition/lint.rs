@@ -1,8 +1,8 @@
 //! What is unusual in a page's metrics: the findings of promtool's `check metrics`, in its words
 //! (<https://prometheus.io/docs/practices/naming/>).
 //!
-//! The page is read more strictly than a scrape reads it: a family's HELP and TYPE stand once and before its samples, names keep to the
-//! old alphabet, and the last line is complete.
+//! The page is read more strictly than a scrape reads it: a family's HELP and TYPE stand once and
+//! before its samples, names keep to the old alphabet, and the last line is complete.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,10 @@ use crate::model::text::{is_legacy_label_name, is_legacy_metric_name, quote};
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MetricKind};
 
 /// Units that are their own base, as promtool knows them.
-const BASE_UNITS: [&str; 10] = ["amperes", "bytes", "celsius", "grams", "joules", "kelvin", "meters", "metres", "seconds", "volts"];
+const BASE_UNITS: [&str; 10] = [
+    "amperes", "bytes", "celsius", "grams", "joules", "kelvin", "meters", "metres", "seconds",
+    "volts",
+];
 /// Units with the base to use in their position.
 const OTHER_UNITS: [(&str, &str); 14] = [
     ("minutes", "seconds"),
@@ -32,10 +35,12 @@ const OTHER_UNITS: [(&str, &str); 14] = [
     ("ounces", "grams"),
 ];
 const PREFIXES: [&str; 18] = [
-    "pico", "nano", "micro", "milli", "centi", "deci", "deca", "hecto", "kilo", "kibi", "mega", "mibi", "giga", "gibi", "tera", "tebi",
-    "peta", "pebi",
+    "pico", "nano", "micro", "milli", "centi", "deci", "deca", "hecto", "kilo", "kibi", "mega",
+    "mibi", "giga", "gibi", "tera", "tebi", "peta", "pebi",
 ];
-const ABBREVIATIONS: [&str; 14] = ["s", "ms", "us", "ns", "sec", "b", "kb", "mb", "gb", "tb", "pb", "m", "h", "d"];
+const ABBREVIATIONS: [&str; 14] = [
+    "s", "ms", "us", "ns", "sec", "b", "kb", "mb", "gb", "tb", "pb", "m", "h", "d",
+];
 
 /// A mistake that makes the page unreadable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +66,8 @@ pub struct Finding {
 pub struct Family {
     has_help: bool,
     kind: Option<MetricKind>,
-    /// Label sets in the order of the page: a histogram's without `le`, a summary's without `quantile`.
+    /// Label sets in the order of the page: a histogram's without `le`, a summary's without
+    /// `quantile`.
     metrics: Vec<Labels>,
     seen: BTreeSet<Labels>,
     repeated: usize,
@@ -77,12 +83,21 @@ pub fn families(page: &[u8]) -> Result<Families, LintError> {
     let mut families = Families::new();
     let mut lines = Lines::new(page, Format::Text);
     loop {
-        let item = lines.next(b"").map_err(|e| LintError { line: e.line, problem: e.problem.to_owned() })?;
+        let item = lines.next(b"").map_err(|e| LintError {
+            line: e.line,
+            problem: e.problem.to_owned(),
+        })?;
         let Some(item) = item else { break };
-        take(&mut families, item).map_err(|problem| LintError { line: lines.line().saturating_sub(1), problem })?;
+        take(&mut families, item).map_err(|problem| LintError {
+            line: lines.line().saturating_sub(1),
+            problem,
+        })?;
     }
     if !page.is_empty() && !page.ends_with(b"\n") {
-        return Err(LintError { line: lines.line(), problem: "unexpected end of input stream".to_owned() });
+        return Err(LintError {
+            line: lines.line(),
+            problem: "unexpected end of input stream".to_owned(),
+        });
     }
     families.retain(|_, family| !family.metrics.is_empty());
     Ok(families)
@@ -100,7 +115,10 @@ fn take(families: &mut Families, item: Item<'_>) -> Result<(), String> {
         Item::Type(name, kind) => {
             let family = families.entry(name.to_string()).or_default();
             if family.kind.is_some() || !family.metrics.is_empty() {
-                return Err(format!("second TYPE line for metric name {}, or TYPE reported after samples", quote(&name)));
+                return Err(format!(
+                    "second TYPE line for metric name {}, or TYPE reported after samples",
+                    quote(&name)
+                ));
             }
             family.kind = Some(kind);
         }
@@ -121,7 +139,10 @@ fn sample(families: &mut Families, line: &Line<'_>) -> Result<(), String> {
     if !is_legacy_metric_name(&name) {
         return Err(format!("invalid metric name {}", quote(&name)));
     }
-    if all.iter().any(|(label, _)| label != METRIC_NAME && !is_legacy_label_name(label)) {
+    if all
+        .iter()
+        .any(|(label, _)| label != METRIC_NAME && !is_legacy_label_name(label))
+    {
         return Err(format!("invalid label name for metric {}", quote(&name)));
     }
     let owner = owner(families, &name).to_owned();
@@ -137,7 +158,10 @@ fn sample(families: &mut Families, line: &Line<'_>) -> Result<(), String> {
     };
     let value = all.get(part).map(str::to_owned);
     if let Some(text) = value.as_deref().filter(|text| text.parse::<f64>().is_err()) {
-        return Err(format!("expected float as value for '{part}' label, got {}", quote(text)));
+        return Err(format!(
+            "expected float as value for '{part}' label, got {}",
+            quote(text)
+        ));
     }
     builder.remove(part);
     family.add(builder.build(), false);
@@ -160,13 +184,21 @@ fn bad_escape(series: &[u8]) -> Option<char> {
     None
 }
 
-/// The family of a sample: its own name's, or that of the histogram or summary which it is a part of.
+/// The family of a sample: its own name's, or that of the histogram or summary which it is a part
+/// of.
 fn owner<'a>(families: &Families, name: &'a str) -> &'a str {
-    let declared = |stem: &str, kind: MetricKind| families.get(stem).is_some_and(|f| f.kind == Some(kind));
-    let plain = ["_count", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix));
+    let declared =
+        |stem: &str, kind: MetricKind| families.get(stem).is_some_and(|f| f.kind == Some(kind));
+    let plain = ["_count", "_sum"]
+        .iter()
+        .find_map(|suffix| name.strip_suffix(suffix));
     match (plain, name.strip_suffix("_bucket")) {
         _ if families.contains_key(name) => name,
-        (Some(stem), _) if declared(stem, MetricKind::Summary) || declared(stem, MetricKind::Histogram) => stem,
+        (Some(stem), _)
+            if declared(stem, MetricKind::Summary) || declared(stem, MetricKind::Histogram) =>
+        {
+            stem
+        }
         (_, Some(stem)) if declared(stem, MetricKind::Histogram) => stem,
         _ => name,
     }
@@ -184,7 +216,9 @@ impl Family {
     /// Series that the family makes.
     pub fn cardinality(&self) -> usize {
         match self.kind {
-            Some(MetricKind::Histogram | MetricKind::Summary) => self.metrics.len() * (2 + self.parts),
+            Some(MetricKind::Histogram | MetricKind::Summary) => {
+                self.metrics.len() * (2 + self.parts)
+            }
             _ => self.metrics.len() + self.repeated,
         }
     }
@@ -194,7 +228,12 @@ impl Family {
 pub fn lint(families: &Families) -> Vec<Finding> {
     let mut findings: Vec<Finding> = families
         .iter()
-        .flat_map(|(name, family)| about(name, family).into_iter().map(|text| Finding { metric: name.clone(), text }))
+        .flat_map(|(name, family)| {
+            about(name, family).into_iter().map(|text| Finding {
+                metric: name.clone(),
+                text,
+            })
+        })
         .collect();
     findings.sort();
     findings
@@ -211,49 +250,102 @@ fn about(name: &str, family: &Family) -> Vec<String> {
     let (untyped, counter) = (kind == MetricKind::Untyped, kind == MetricKind::Counter);
     let (histogram, summary) = (kind == MetricKind::Histogram, kind == MetricKind::Summary);
     note(!family.has_help, "no help text");
-    note(counter && !name.ends_with("_total"), "counter metrics should have \"_total\" suffix");
-    note(!untyped && !counter && name.ends_with("_total"), "non-counter metrics should not have \"_total\" suffix");
+    note(
+        counter && !name.ends_with("_total"),
+        "counter metrics should have \"_total\" suffix",
+    );
+    note(
+        !untyped && !counter && name.ends_with("_total"),
+        "non-counter metrics should not have \"_total\" suffix",
+    );
     if !untyped {
-        note(!histogram && name.ends_with("_bucket"), "non-histogram metrics should not have \"_bucket\" suffix");
+        note(
+            !histogram && name.ends_with("_bucket"),
+            "non-histogram metrics should not have \"_bucket\" suffix",
+        );
         let plain = !histogram && !summary;
-        note(plain && name.ends_with("_count"), "non-histogram and non-summary metrics should not have \"_count\" suffix");
-        note(plain && name.ends_with("_sum"), "non-histogram and non-summary metrics should not have \"_sum\" suffix");
+        note(
+            plain && name.ends_with("_count"),
+            "non-histogram and non-summary metrics should not have \"_count\" suffix",
+        );
+        note(
+            plain && name.ends_with("_sum"),
+            "non-histogram and non-summary metrics should not have \"_sum\" suffix",
+        );
         for labels in &family.metrics {
-            note(!histogram && labels.get("le").is_some(), "non-histogram metrics should not have \"le\" label");
-            note(!summary && labels.get("quantile").is_some(), "non-summary metrics should not have \"quantile\" label");
+            note(
+                !histogram && labels.get("le").is_some(),
+                "non-histogram metrics should not have \"le\" label",
+            );
+            note(
+                !summary && labels.get("quantile").is_some(),
+                "non-summary metrics should not have \"quantile\" label",
+            );
         }
     }
     note(name.contains(':'), "metric names should not contain ':'");
-    note(is_camel_case(name), "metric names should be written in 'snake_case' not 'camelCase'");
+    note(
+        is_camel_case(name),
+        "metric names should be written in 'snake_case' not 'camelCase'",
+    );
     for (label, _) in family.metrics.iter().flatten() {
-        note(is_camel_case(label), "label names should be written in 'snake_case' not 'camelCase'");
+        note(
+            is_camel_case(label),
+            "label names should be written in 'snake_case' not 'camelCase'",
+        );
     }
     let lower = name.to_lowercase();
-    let has_word = |word: &str| lower.contains(&format!("_{word}_")) || lower.ends_with(&format!("_{word}"));
+    let has_word =
+        |word: &str| lower.contains(&format!("_{word}_")) || lower.ends_with(&format!("_{word}"));
     for abbreviation in ABBREVIATIONS {
-        note(has_word(abbreviation), "metric names should not contain abbreviated units");
+        note(
+            has_word(abbreviation),
+            "metric names should not contain abbreviated units",
+        );
     }
     (0..family.repeated).for_each(|_| note(true, "metric not unique"));
     if !untyped && has_word(kind.as_str()) {
-        texts.push(format!("metric name should not include type '{}'", kind.as_str()));
+        texts.push(format!(
+            "metric name should not include type '{}'",
+            kind.as_str()
+        ));
     }
-    if let Some((unit, base)) = name.split('_').find_map(unit).filter(|(unit, base)| unit != base) {
-        texts.push(format!("use base unit {} instead of {}", quote(base), quote(unit)));
+    if let Some((unit, base)) = name
+        .split('_')
+        .find_map(unit)
+        .filter(|(unit, base)| unit != base)
+    {
+        texts.push(format!(
+            "use base unit {} instead of {}",
+            quote(base),
+            quote(unit)
+        ));
     }
     texts
 }
 
 /// Whether a lower-case letter meets an upper-case one.
 fn is_camel_case(name: &str) -> bool {
-    name.as_bytes().windows(2).any(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase())
+    name.as_bytes()
+        .windows(2)
+        .any(|pair| pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase())
 }
 
 /// A word that is a unit, with a prefix or without, and its base.
 fn unit(word: &str) -> Option<(&str, &'static str)> {
     let known = |word: &str| {
         let base = BASE_UNITS.into_iter().find(|unit| *unit == word);
-        base.or_else(|| OTHER_UNITS.into_iter().find(|(unit, _)| *unit == word).map(|(_, base)| base))
+        base.or_else(|| {
+            OTHER_UNITS
+                .into_iter()
+                .find(|(unit, _)| *unit == word)
+                .map(|(_, base)| base)
+        })
     };
-    let prefixed = || PREFIXES.iter().find_map(|prefix| known(word.strip_prefix(prefix)?));
+    let prefixed = || {
+        PREFIXES
+            .iter()
+            .find_map(|prefix| known(word.strip_prefix(prefix)?))
+    };
     known(word).or_else(prefixed).map(|base| (word, base))
 }

@@ -1,5 +1,5 @@
-//! Prometheus's text formats, out ([`encode`]) and in ([`parse`]), its protobuf format in ([`protobuf`]), what OpenTelemetry sends
-//! ([`otlp`]), and what is unusual in a page ([`lint`]).
+//! Prometheus's text formats, out ([`encode`]) and in ([`parse`]), its protobuf format in
+//! ([`protobuf`]), what OpenTelemetry sends ([`otlp`]), and what is unusual in a page ([`lint`]).
 
 pub mod encode;
 pub mod lint;

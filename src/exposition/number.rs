@@ -3,11 +3,13 @@
 /// The NaN that stands for every exposed NaN, so that a target cannot write a stale marker.
 const CANONICAL_NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0001);
 
-/// Most values: digits, perhaps with a decimal point among them. Up to fifteen of them and their power of ten are exact, so that the one
-/// division rounds as it should.
+/// Most values: digits, perhaps with a decimal point among them. Up to fifteen of them and their
+/// power of ten are exact, so that the one division rounds as it should.
 fn short_float(token: &[u8]) -> Option<f64> {
     const DIGITS: usize = 15;
-    const POWERS: [f64; DIGITS + 1] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    const POWERS: [f64; DIGITS + 1] = [
+        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+    ];
     if token.len() > DIGITS + 1 {
         return None;
     }
@@ -23,10 +25,13 @@ fn short_float(token: &[u8]) -> Option<f64> {
         }
     }
     let positions = digits - before_point.unwrap_or(digits);
-    (1..=DIGITS).contains(&digits).then(|| number as f64 / POWERS[positions])
+    (1..=DIGITS)
+        .contains(&digits)
+        .then(|| number as f64 / POWERS[positions])
 }
 
-/// A sample's value as Go reads it: decimal, `Inf` and `NaN` in any case; no `_`, no hexadecimal, nothing beyond the range.
+/// A sample's value as Go reads it: decimal, `Inf` and `NaN` in any case; no `_`, no hexadecimal,
+/// nothing beyond the range.
 pub(super) fn float(token: &[u8]) -> Result<f64, &'static str> {
     const PROBLEM: &str = "value is not a number";
     if let Some(value) = short_float(token) {

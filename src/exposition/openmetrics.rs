@@ -1,4 +1,5 @@
-//! What follows the series on an OpenMetrics line: value, timestamp, exemplar, one space between each (OpenMetrics 1.0, section ABNF).
+//! What follows the series on an OpenMetrics line: value, timestamp, exemplar, one space between
+//! each (OpenMetrics 1.0, section ABNF).
 //!
 //! Exemplars are checked and dropped: nightbell stores none.
 
@@ -31,16 +32,29 @@ fn starts_stamp(rest: &[u8]) -> bool {
 
 /// One space and what follows it up to the next space or line break.
 fn token<'a>(tail: &'a [u8], at: &mut usize) -> Result<&'a [u8], &'static str> {
-    let Some((b' ', rest)) = tail.get(*at..).and_then(|t| t.split_first()) else { return Err("expected one space") };
-    let length = rest.iter().take_while(|b| !matches!(b, b' ' | b'\n' | b'\t')).count();
+    let Some((b' ', rest)) = tail.get(*at..).and_then(|t| t.split_first()) else {
+        return Err("expected one space");
+    };
+    let length = rest
+        .iter()
+        .take_while(|b| !matches!(b, b' ' | b'\n' | b'\t'))
+        .count();
     *at += 1 + length;
-    if length == 0 { Err("expected a value after one space") } else { Ok(&rest[..length]) }
+    if length == 0 {
+        Err("expected a value after one space")
+    } else {
+        Ok(&rest[..length])
+    }
 }
 
 /// Float seconds, truncated to milliseconds.
 fn stamp(token: &[u8]) -> Result<Timestamp, &'static str> {
     let seconds = float(token).map_err(|_| "timestamp is not a number")?;
-    if seconds.is_finite() { Ok(Timestamp((seconds * 1000.0) as i64)) } else { Err("timestamp is not finite") }
+    if seconds.is_finite() {
+        Ok(Timestamp((seconds * 1000.0) as i64))
+    } else {
+        Err("timestamp is not finite")
+    }
 }
 
 fn exemplar(tail: &[u8], at: &mut usize) -> Result<(), &'static str> {

@@ -1,8 +1,11 @@
-//! Reads an exposition line by line: Prometheus text 0.0.4 as Prometheus's own scraper accepts it, and OpenMetrics 1.0.
+//! Reads an exposition line by line: Prometheus text 0.0.4 as Prometheus's own scraper accepts it,
+//! and OpenMetrics 1.0.
 //!
-//! Nothing is copied: an [`Item`] borrows from the page. A sample's series stays raw bytes, so that a caller who saw the same bytes on
-//! the previous page parses no label twice; [`super::labels`] reads them when they are new. The scanner allocates nothing and stops at the
-//! first mistake, which fails the page as a whole. A page may be read part by part while it comes: see [`Lines::part`].
+//! Nothing is copied: an [`Item`] borrows from the page. A sample's series stays raw bytes, so that
+//! a caller who saw the same bytes on the previous page parses no label twice; [`super::labels`]
+//! reads them when they are new. The scanner allocates nothing and stops at the first mistake,
+//! which fails the page as a whole. A page may be read part by part while it comes: see
+//! [`Lines::part`].
 
 use super::number::float;
 use std::borrow::Cow;
@@ -76,20 +79,39 @@ impl<'a> Lines<'a> {
         Lines::part(page, format, Progress::default(), true)
     }
 
-    /// Goes on behind the parts that were read `before`. Of a part that is not the `last` one whole lines are read, up to one whose quotes
-    /// or braces are still open; what is left then ([`Lines::taken`]) must stand before the next part. All parts together give the items,
-    /// and the mistake, of the page as a whole.
+    /// Goes on behind the parts that were read `before`. Of a part that is not the `last` one whole
+    /// lines are read, up to one whose quotes or braces are still open; what is left then
+    /// ([`Lines::taken`]) must stand before the next part. All parts together give the items, and
+    /// the mistake, of the page as a whole.
     pub fn part(part: &'a [u8], format: Format, before: Progress, last: bool) -> Self {
-        let end = if last { part.len() } else { memrchr(b'\n', part).map_or(0, |at| at + 1) };
-        Lines { page: &part[..end], at: 0, format, before, last, ended: before.ended }
+        let end = if last {
+            part.len()
+        } else {
+            memrchr(b'\n', part).map_or(0, |at| at + 1)
+        };
+        Lines {
+            page: &part[..end],
+            at: 0,
+            format,
+            before,
+            last,
+            ended: before.ended,
+        }
     }
 
     /// How many bytes of the part were read, and what the next one must know.
     pub fn taken(&self) -> (usize, Progress) {
-        (self.at, Progress { lines: self.line() - 1, ended: self.ended })
+        (
+            self.at,
+            Progress {
+                lines: self.line() - 1,
+                ended: self.ended,
+            },
+        )
     }
 
-    /// The next item; `None` at the end. `hint` is the series that probably comes next, `""` for none: if it does, the line is not scanned.
+    /// The next item; `None` at the end. `hint` is the series that probably comes next, `""` for
+    /// none: if it does, the line is not scanned.
     pub fn next(&mut self, hint: &[u8]) -> Result<Option<Item<'a>>, ParseError> {
         match self.item(hint) {
             Ok(item) => Ok(item),
@@ -115,11 +137,17 @@ impl<'a> Lines<'a> {
                 self.skip_blanks();
             }
             match self.peek() {
-                None if self.format == Format::OpenMetrics && self.last && !self.ended => return Err("the page does not end with # EOF"),
+                None if self.format == Format::OpenMetrics && self.last && !self.ended => {
+                    return Err("the page does not end with # EOF");
+                }
                 None => return Ok(None),
                 Some(_) if self.ended => return Err("data after # EOF"),
                 Some(b'\n') if self.format == Format::Text => self.at += 1,
-                Some(b'#') => match if self.format == Format::Text { self.text_comment()? } else { self.open_comment()? } {
+                Some(b'#') => match if self.format == Format::Text {
+                    self.text_comment()?
+                } else {
+                    self.open_comment()?
+                } {
                     Some(item) => return Ok(Some(item)),
                     None => continue,
                 },
@@ -152,7 +180,9 @@ impl<'a> Lines<'a> {
         line = &line[1..];
         let word = skip_blanks(line);
         let is_blank = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
-        let (Some(keyword), true) = (word.get(..4), is_blank(line.first())) else { return Ok(None) };
+        let (Some(keyword), true) = (word.get(..4), is_blank(line.first())) else {
+            return Ok(None);
+        };
         if !matches!(keyword, b"HELP" | b"TYPE" | b"UNIT") || !is_blank(word.get(4)) {
             return Ok(None);
         }
@@ -177,7 +207,9 @@ impl<'a> Lines<'a> {
                 self.ended = true;
                 None
             }
-            _ if !self.page[..end].ends_with(b"\n") => return Err("the page ends inside a comment"),
+            _ if !self.page[..end].ends_with(b"\n") => {
+                return Err("the page ends inside a comment");
+            }
             _ => match line.split_at_checked(7) {
                 Some((b"# HELP ", body)) => Some(metadata(b"HELP", body, self.format)?),
                 Some((b"# TYPE ", body)) => Some(metadata(b"TYPE", body, self.format)?),
@@ -191,8 +223,13 @@ impl<'a> Lines<'a> {
 
     fn sample(&mut self, hint: &[u8]) -> Result<Line<'a>, Problem> {
         let rest = &self.page[self.at..];
-        let expected = !hint.is_empty() && rest.starts_with(hint) && is_whole(&rest[hint.len()..], hint);
-        let length = if expected { hint.len() } else { series_length(rest, self.format)? };
+        let expected =
+            !hint.is_empty() && rest.starts_with(hint) && is_whole(&rest[hint.len()..], hint);
+        let length = if expected {
+            hint.len()
+        } else {
+            series_length(rest, self.format)?
+        };
         let series = &rest[..length];
         let tail = &rest[length..];
         let (value, timestamp, used) = match self.format {
@@ -200,25 +237,42 @@ impl<'a> Lines<'a> {
             Format::OpenMetrics => super::openmetrics::tail(tail)?,
         };
         self.at += length + used;
-        Ok(Line { series, expected, value, timestamp })
+        Ok(Line {
+            series,
+            expected,
+            value,
+            timestamp,
+        })
     }
 }
 
 /// Whether a series that ends before `tail` ends there indeed: `name` before ` {a="b"} 1` does not.
 fn is_whole(tail: &[u8], series: &[u8]) -> bool {
     let blank = matches!(tail.first(), Some(b' ' | b'\t'));
-    blank && (series.ends_with(b"}") || tail.iter().find(|b| !matches!(b, b' ' | b'\t')).is_some_and(|b| *b != b'{'))
+    blank
+        && (series.ends_with(b"}")
+            || tail
+                .iter()
+                .find(|b| !matches!(b, b' ' | b'\t'))
+                .is_some_and(|b| *b != b'{'))
 }
 
 /// Length of the name and the braces at the start of `rest`.
 fn series_length(rest: &[u8], format: Format) -> Result<usize, Problem> {
     let name = name_end(rest);
     let blanks = match format {
-        Format::Text => rest[name..].iter().take_while(|b| matches!(b, b' ' | b'\t')).count(),
+        Format::Text => rest[name..]
+            .iter()
+            .take_while(|b| matches!(b, b' ' | b'\t'))
+            .count(),
         Format::OpenMetrics => 0,
     };
     if rest.get(name + blanks) != Some(&b'{') {
-        return if name == 0 { Err("expected a metric name") } else { Ok(name) };
+        return if name == 0 {
+            Err("expected a metric name")
+        } else {
+            Ok(name)
+        };
     }
     let mut at = name + blanks + 1;
     loop {
@@ -227,7 +281,11 @@ fn series_length(rest: &[u8], format: Format) -> Result<usize, Problem> {
             Some(found) if rest[at + found] == b'}' => {
                 let end = at + found + 1;
                 let broken = format == Format::OpenMetrics && memchr(b'\n', &rest[..end]).is_some();
-                return if broken { Err("line break inside labels") } else { Ok(end) };
+                return if broken {
+                    Err("line break inside labels")
+                } else {
+                    Ok(end)
+                };
             }
             Some(found) => at = closing_quote(rest, at + found)? + 1,
         }
@@ -239,7 +297,11 @@ fn text_tail(tail: &[u8]) -> Result<(f64, Option<Timestamp>, usize), Problem> {
     let blank = |b: &u8| matches!(b, b' ' | b'\t');
     let token = |from: usize| {
         let start = from + tail[from..].iter().take_while(|b| blank(b)).count();
-        let end = start + tail[start..].iter().take_while(|b| !blank(b) && **b != b'\n').count();
+        let end = start
+            + tail[start..]
+                .iter()
+                .take_while(|b| !blank(b) && **b != b'\n')
+                .count();
         (start, end)
     };
     let (start, end) = token(0);
@@ -250,7 +312,9 @@ fn text_tail(tail: &[u8]) -> Result<(f64, Option<Timestamp>, usize), Problem> {
     let (start, end) = token(end);
     let timestamp = match &tail[start..end] {
         [] => None,
-        digits => Some(Timestamp(whole(digits).ok_or("timestamp is not a whole number of milliseconds")?)),
+        digits => Some(Timestamp(
+            whole(digits).ok_or("timestamp is not a whole number of milliseconds")?,
+        )),
     };
     let (extra, behind) = token(end);
     match (extra == behind, tail.get(behind)) {
@@ -261,7 +325,13 @@ fn text_tail(tail: &[u8]) -> Result<(f64, Option<Timestamp>, usize), Problem> {
 }
 
 fn whole(digits: &[u8]) -> Option<i64> {
-    digits.iter().try_fold(0i64, |n, b| if b.is_ascii_digit() { n.checked_mul(10)?.checked_add(i64::from(b - b'0')) } else { None })
+    digits.iter().try_fold(0i64, |n, b| {
+        if b.is_ascii_digit() {
+            n.checked_mul(10)?.checked_add(i64::from(b - b'0'))
+        } else {
+            None
+        }
+    })
 }
 
 /// The body of a HELP or TYPE line: a name, one blank, a text.
@@ -292,7 +362,10 @@ fn family_and_text(body: &[u8]) -> Result<(Cow<'_, str>, &[u8]), Problem> {
         (close + 1, unquoted(&body[1..close])?)
     } else {
         let end = name_end(body);
-        (end, Cow::Borrowed(std::str::from_utf8(&body[..end]).map_err(|_| PROBLEM)?))
+        (
+            end,
+            Cow::Borrowed(std::str::from_utf8(&body[..end]).map_err(|_| PROBLEM)?),
+        )
     };
     match (name.is_empty(), body.get(end)) {
         (false, None) => Ok((name, &[])),
@@ -304,8 +377,15 @@ fn family_and_text(body: &[u8]) -> Result<(Cow<'_, str>, &[u8]), Problem> {
 fn unit(body: &[u8]) -> Result<Item<'_>, Problem> {
     let (family, unit) = family_and_text(body)?;
     let unit = std::str::from_utf8(unit).map_err(|_| "UNIT is not UTF-8")?;
-    let fits = unit.is_empty() || family.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_'));
-    if fits { Ok(Item::Unit(family, unit)) } else { Err("the metric name does not end with its unit") }
+    let fits = unit.is_empty()
+        || family
+            .strip_suffix(unit)
+            .is_some_and(|rest| rest.ends_with('_'));
+    if fits {
+        Ok(Item::Unit(family, unit))
+    } else {
+        Err("the metric name does not end with its unit")
+    }
 }
 
 /// A HELP text without its escapes: `\\` and `\n`, in OpenMetrics `\"` too.

@@ -1,4 +1,5 @@
-//! A series as a page writes it: `name{label="value",…}`, or with quoted names `{"metric.name","label name"="value"}`.
+//! A series as a page writes it: `name{label="value",…}`, or with quoted names
+//! `{"metric.name","label name"="value"}`.
 
 use std::borrow::Cow;
 
@@ -11,28 +12,39 @@ use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MetricKind};
 type Problem = &'static str;
 pub(super) const UNCLOSED_QUOTE: Problem = "quoted text without closing quote";
 
-/// Labels that a series may write, empty ones included: what reading them costs grows faster than their number.
+/// Labels that a series may write, empty ones included: what reading them costs grows faster than
+/// their number.
 const MOST_LABELS: usize = 1024;
 
-/// Reads the raw bytes of a series into `labels`, the metric name included; pairs with an empty value vanish. `kind` is the type that the
-/// page declared last: Prometheus spells a histogram's `le` and a summary's `quantile` as floats (`1` becomes `1.0`).
+/// Reads the raw bytes of a series into `labels`, the metric name included; pairs with an empty
+/// value vanish. `kind` is the type that the page declared last: Prometheus spells a histogram's
+/// `le` and a summary's `quantile` as floats (`1` becomes `1.0`).
 pub fn labels(series: &[u8], kind: MetricKind, labels: &mut LabelsBuilder) -> Result<(), Problem> {
     let end = name_end(series);
     let mut name = Cow::Borrowed(text(&series[..end])?);
     let rest = skip_blanks(&series[end..]);
     let mut seen: Vec<Cow<'_, str>> = Vec::new();
     if let Some(inner) = rest.strip_prefix(b"{") {
-        let inner = inner.strip_suffix(b"}").ok_or("labels without closing brace")?;
+        let inner = inner
+            .strip_suffix(b"}")
+            .ok_or("labels without closing brace")?;
         pairs(inner, |label, value| {
             let Some(value) = value else {
                 let first = name.is_empty();
                 name = label;
-                return if first { Ok(()) } else { Err("two metric names") };
+                return if first {
+                    Ok(())
+                } else {
+                    Err("two metric names")
+                };
             };
             if seen.len() >= MOST_LABELS {
                 return Err("a sample has more than 1,024 labels");
             }
-            let bound = matches!((kind, &*label), (MetricKind::Histogram, "le") | (MetricKind::Summary, "quantile"));
+            let bound = matches!(
+                (kind, &*label),
+                (MetricKind::Histogram, "le") | (MetricKind::Summary, "quantile")
+            );
             match value.parse::<f64>() {
                 Ok(number) if bound => labels.set(&label, &bound_text(number)),
                 _ => labels.set(&label, &value),
@@ -58,7 +70,11 @@ pub fn labels(series: &[u8], kind: MetricKind, labels: &mut LabelsBuilder) -> Re
 /// A bucket bound or quantile in the spelling of OpenMetrics: always a float.
 pub(super) fn bound_text(value: f64) -> String {
     let text = format_float_g(value);
-    if text.contains(['e', '.', 'N', 'I']) { text } else { format!("{text}.0") }
+    if text.contains(['e', '.', 'N', 'I']) {
+        text
+    } else {
+        format!("{text}.0")
+    }
 }
 
 /// Writes a series as [`labels`] reads it: names outside the legacy alphabet between quotes.
@@ -86,7 +102,11 @@ pub fn written(labels: &Labels) -> String {
 
 /// Writes a name, between quotes where `bare` does not take it without.
 pub(super) fn push_name(out: &mut String, name: &str, bare: fn(&str) -> bool) {
-    if bare(name) { out.push_str(name) } else { push_quoted(out, name) }
+    if bare(name) {
+        out.push_str(name)
+    } else {
+        push_quoted(out, name)
+    }
 }
 
 pub(super) fn push_quoted(out: &mut String, text: &str) {
@@ -95,7 +115,8 @@ pub(super) fn push_quoted(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// Calls `each` for every `name="value"`, and with `None` for a quoted name that stands alone. `inner` is what stands between the braces.
+/// Calls `each` for every `name="value"`, and with `None` for a quoted name that stands alone.
+/// `inner` is what stands between the braces.
 pub(super) fn pairs<'a>(
     inner: &'a [u8],
     mut each: impl FnMut(Cow<'a, str>, Option<Cow<'a, str>>) -> Result<(), Problem>,
@@ -103,7 +124,11 @@ pub(super) fn pairs<'a>(
     let mut rest = skip_blanks(inner);
     while !rest.is_empty() {
         let quoted = rest[0] == b'"';
-        let (name, tail) = if quoted { quoted_text(rest)? } else { bare_name(rest)? };
+        let (name, tail) = if quoted {
+            quoted_text(rest)?
+        } else {
+            bare_name(rest)?
+        };
         rest = skip_blanks(tail);
         match rest.strip_prefix(b"=") {
             Some(tail) => {
@@ -139,13 +164,21 @@ fn bare_name(rest: &[u8]) -> Result<(Cow<'_, str>, &[u8]), Problem> {
 
 /// `rest` from its first byte that is neither space nor tab.
 pub(super) fn skip_blanks(rest: &[u8]) -> &[u8] {
-    &rest[rest.iter().take_while(|b| matches!(b, b' ' | b'\t')).count()..]
+    &rest[rest
+        .iter()
+        .take_while(|b| matches!(b, b' ' | b'\t'))
+        .count()..]
 }
 
 /// Where the bare name at the start of `rest` ends; 0 when there is none.
 pub(super) fn name_end(rest: &[u8]) -> usize {
-    let part = |(i, b): (usize, &u8)| b.is_ascii_alphabetic() || matches!(b, b'_' | b':') || (i > 0 && b.is_ascii_digit());
-    rest.iter().enumerate().take_while(|pair| part(*pair)).count()
+    let part = |(i, b): (usize, &u8)| {
+        b.is_ascii_alphabetic() || matches!(b, b'_' | b':') || (i > 0 && b.is_ascii_digit())
+    };
+    rest.iter()
+        .enumerate()
+        .take_while(|pair| part(*pair))
+        .count()
 }
 
 /// The position of the quote that closes the one at `open`.

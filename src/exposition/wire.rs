@@ -1,13 +1,16 @@
-//! The wire format of Protocol Buffers (<https://protobuf.dev/programming-guides/encoding/>): a message as its fields, in order.
+//! The wire format of Protocol Buffers (<https://protobuf.dev/programming-guides/encoding/>): a
+//! message as its fields, in order.
 //!
-//! Nothing is copied, and nothing is reserved on the word of the input: a length is good only when so many bytes are there.
+//! Nothing is copied, and nothing is reserved on the word of the input: a length is good only when
+//! so many bytes are there.
 
 use crate::model::bytes::{Reader, unzigzag};
 
 /// What is wrong, in words.
 type Problem = &'static str;
 
-/// Most buckets, and most runs of them, on one side of a histogram's zero: ten times what covers nanoseconds to hours most finely.
+/// Most buckets, and most runs of them, on one side of a histogram's zero: ten times what covers
+/// nanoseconds to hours most finely.
 pub(super) const MOST: usize = 100_000;
 pub(super) const TOO_MANY: Problem = "a histogram has more than 100,000 buckets";
 
@@ -39,7 +42,10 @@ impl<'a> Fields<'a> {
             return Ok(None);
         }
         let key = self.0.uint().ok_or("a field has no whole key")?;
-        let number = u32::try_from(key >> 3).ok().filter(|n| (1..1 << 29).contains(n)).ok_or("a field has no valid number")?;
+        let number = u32::try_from(key >> 3)
+            .ok()
+            .filter(|n| (1..1 << 29).contains(n))
+            .ok_or("a field has no valid number")?;
         let value = match key & 7 {
             0 => Value::Varint(self.0.uint().ok_or(CUT)?),
             1 => Value::Fixed64(self.0.u64().ok_or(CUT)?),
@@ -81,7 +87,8 @@ impl<'a> Value<'a> {
 
     /// `sint32`: like Go, what does not fit is cut.
     pub(super) fn sint32(self) -> Result<i32, Problem> {
-        self.uint().map(|number| unzigzag(number & u64::from(u32::MAX)) as i32)
+        self.uint()
+            .map(|number| unzigzag(number & u64::from(u32::MAX)) as i32)
     }
 
     pub(super) fn double(self) -> Result<f64, Problem> {
@@ -164,7 +171,9 @@ impl<'a> Value<'a> {
         match self {
             Value::Fixed64(number) => into.push(number),
             Value::Bytes(packed) => {
-                let (numbers, []) = packed.as_chunks::<8>() else { return Err(CUT) };
+                let (numbers, []) = packed.as_chunks::<8>() else {
+                    return Err(CUT);
+                };
                 if into.len() + numbers.len() > MOST {
                     return Err(TOO_MANY);
                 }
@@ -180,7 +189,9 @@ impl<'a> Value<'a> {
         match self {
             Value::Fixed64(bits) => into.push(f64::from_bits(bits)),
             Value::Bytes(packed) => {
-                let (numbers, []) = packed.as_chunks::<8>() else { return Err(CUT) };
+                let (numbers, []) = packed.as_chunks::<8>() else {
+                    return Err(CUT);
+                };
                 if into.len() + numbers.len() > MOST {
                     return Err(TOO_MANY);
                 }

@@ -1,7 +1,9 @@
-//! The `http_config` block of Prometheus and Alertmanager: authentication, TLS, proxy, redirects, headers.
+//! The `http_config` block of Prometheus and Alertmanager: authentication, TLS, proxy, redirects,
+//! headers.
 //!
-//! What Prometheus refuses is refused here; of what it takes, three things are refused too: a TLS older than 1.2 alone, a JWT as grant of
-//! `oauth2`, and secrets by reference (`*_ref`), which need a manager of secrets.
+//! What Prometheus refuses is refused here; of what it takes, three things are refused too: a TLS
+//! older than 1.2 alone, a JWT as grant of `oauth2`, and secrets by reference (`*_ref`), which need
+//! a manager of secrets.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +13,8 @@ use url::Url;
 use super::oauth2::OAuth2;
 use crate::config::{Node, Secret, SecretSource, Section, Stamp, Value, stamp};
 
-/// Headers that nobody may set by `http_headers`, as in Prometheus: others of the settings, or the client itself, write them.
+/// Headers that nobody may set by `http_headers`, as in Prometheus: others of the settings, or the
+/// client itself, write them.
 const RESERVED: &[&str] = &[
     "accept-encoding",
     "authorization",
@@ -114,14 +117,28 @@ impl TlsVersions {
             });
             known.unwrap_or_default()
         };
-        match (version("min_version").as_str(), version("max_version").as_str()) {
+        match (
+            version("min_version").as_str(),
+            version("max_version").as_str(),
+        ) {
             (old @ ("TLS10" | "TLS11"), newest) if !matches!(newest, "TLS10" | "TLS11") => {
-                let problem = format!("{old} is not spoken; what holds is TLS12, the oldest version here");
+                let problem =
+                    format!("{old} is not spoken; what holds is TLS12, the oldest version here");
                 section.note("min_version", problem, "give TLS12, or remove it");
-                return if newest == "TLS12" { TlsVersions::Only12 } else { TlsVersions::Both };
+                return if newest == "TLS12" {
+                    TlsVersions::Only12
+                } else {
+                    TlsVersions::Both
+                };
             }
-            (_, "TLS10" | "TLS11") => section.error("max_version", "is older than TLS 1.2, the oldest spoken", "give TLS12 or TLS13"),
-            ("TLS13", "TLS12") => section.error("min_version", "is above max_version", "keep one of the two"),
+            (_, "TLS10" | "TLS11") => section.error(
+                "max_version",
+                "is older than TLS 1.2, the oldest spoken",
+                "give TLS12 or TLS13",
+            ),
+            ("TLS13", "TLS12") => {
+                section.error("min_version", "is above max_version", "keep one of the two")
+            }
             ("TLS13", _) => return TlsVersions::Only13,
             (_, "TLS12") => return TlsVersions::Only12,
             _ => {}
@@ -159,20 +176,34 @@ impl Default for HttpConfig {
 }
 
 impl HttpConfig {
-    /// All it logs in with, as far as it can be read now, for those who must not show it. May read files.
+    /// All it logs in with, as far as it can be read now, for those who must not show it. May read
+    /// files.
     pub fn secrets(&self) -> Vec<Secret> {
         use base64::Engine as _;
-        let sources =
-            self.basic_auth.iter().map(|(_, password)| password).chain(self.authorization.iter().map(|(_, credentials)| credentials));
-        let mut secrets: Vec<Secret> = sources.chain(self.headers.values().flatten()).filter_map(|source| source.current().ok()).collect();
-        if let Some((Ok(user), Ok(password))) = self.basic_auth.as_ref().map(|(user, password)| (user.current(), password.current())) {
+        let sources = self.basic_auth.iter().map(|(_, password)| password).chain(
+            self.authorization
+                .iter()
+                .map(|(_, credentials)| credentials),
+        );
+        let mut secrets: Vec<Secret> = sources
+            .chain(self.headers.values().flatten())
+            .filter_map(|source| source.current().ok())
+            .collect();
+        if let Some((Ok(user), Ok(password))) = self
+            .basic_auth
+            .as_ref()
+            .map(|(user, password)| (user.current(), password.current()))
+        {
             let pair = format!("{}:{}", user.expose(), password.expose());
-            secrets.push(Secret::new(base64::engine::general_purpose::STANDARD.encode(pair)));
+            secrets.push(Secret::new(
+                base64::engine::general_purpose::STANDARD.encode(pair),
+            ));
         }
         secrets
     }
 
-    /// Reads the block's keys from `section`, which is the block itself or the mapping that inlines it (`scrape_configs`).
+    /// Reads the block's keys from `section`, which is the block itself or the mapping that inlines
+    /// it (`scrape_configs`).
     pub fn read(section: &Section<'_>) -> Self {
         let basic_auth = section.section("basic_auth").map(|auth| {
             let user = auth.secret_source("username").unwrap_or_default();
@@ -184,16 +215,38 @@ impl HttpConfig {
             let scheme = auth.or("type", "Bearer".to_owned());
             let credentials = auth.secret_source("credentials").unwrap_or_default();
             if scheme.eq_ignore_ascii_case("basic") {
-                auth.error("type", "is basic", "use basic_auth with username and password instead");
+                auth.error(
+                    "type",
+                    "is basic",
+                    "use basic_auth with username and password instead",
+                );
             }
             auth.finish();
             (scheme, credentials)
         });
-        let bearer = section.secret_source("bearer_token").map(|token| ("Bearer".to_owned(), token));
-        let oauth2 = section.section("oauth2").filter(|oauth2| !oauth2.own_node().is_null());
-        if [basic_auth.is_some(), authorization.is_some(), bearer.is_some(), oauth2.is_some()].iter().filter(|x| **x).count() > 1 {
+        let bearer = section
+            .secret_source("bearer_token")
+            .map(|token| ("Bearer".to_owned(), token));
+        let oauth2 = section
+            .section("oauth2")
+            .filter(|oauth2| !oauth2.own_node().is_null());
+        if [
+            basic_auth.is_some(),
+            authorization.is_some(),
+            bearer.is_some(),
+            oauth2.is_some(),
+        ]
+        .iter()
+        .filter(|x| **x)
+        .count()
+            > 1
+        {
             let remedy = "keep one of basic_auth, authorization, bearer_token, oauth2";
-            section.error("authorization", "stands beside another way to log in", remedy);
+            section.error(
+                "authorization",
+                "stands beside another way to log in",
+                remedy,
+            );
         }
         let oauth2 = oauth2.and_then(|section| OAuth2::read(&section));
         // HTTP/2 is never spoken; the key may stand where a Prometheus file has it.
@@ -209,37 +262,74 @@ impl HttpConfig {
 
     /// Reads the keys that say how a server is reached, not who asks: TLS, proxy, headers.
     pub(super) fn read_transport(section: &Section<'_>) -> Self {
-        let proxy_url = section.get::<String>("proxy_url").filter(|text| !text.is_empty()).and_then(|text| {
-            let known = |url: &Url| ["http", "https", "socks5", "socks5h"].contains(&url.scheme()) && url.has_host();
-            let url = Url::parse(&text).ok().filter(known);
-            if url.is_none() {
-                section.error("proxy_url", "is not the URL of a proxy", "give a URL such as http://proxy:3128 or socks5://proxy:1080");
-            }
-            url
-        });
+        let proxy_url = section
+            .get::<String>("proxy_url")
+            .filter(|text| !text.is_empty())
+            .and_then(|text| {
+                let known = |url: &Url| {
+                    ["http", "https", "socks5", "socks5h"].contains(&url.scheme()) && url.has_host()
+                };
+                let url = Url::parse(&text).ok().filter(known);
+                if url.is_none() {
+                    section.error(
+                        "proxy_url",
+                        "is not the URL of a proxy",
+                        "give a URL such as http://proxy:3128 or socks5://proxy:1080",
+                    );
+                }
+                url
+            });
         let config = HttpConfig {
-            tls: section.section("tls_config").map(|s| TlsConfig::read(&s)).unwrap_or_default(),
-            no_proxy: section.get::<String>("no_proxy").filter(|hosts| !hosts.is_empty()),
+            tls: section
+                .section("tls_config")
+                .map(|s| TlsConfig::read(&s))
+                .unwrap_or_default(),
+            no_proxy: section
+                .get::<String>("no_proxy")
+                .filter(|hosts| !hosts.is_empty()),
             proxy_from_environment: section.or("proxy_from_environment", false),
             proxy_connect_header: section.or("proxy_connect_header", BTreeMap::new()),
-            headers: section.section("http_headers").map(|headers| read_headers(&headers)).unwrap_or_default(),
+            headers: section
+                .section("http_headers")
+                .map(|headers| read_headers(&headers))
+                .unwrap_or_default(),
             proxy_url,
             ..HttpConfig::default()
         };
         let has_url = section.node("proxy_url").is_some_and(says_something);
-        let beside = |key: &str| section.error(key, "stands beside proxy_from_environment", "keep one of the two");
+        let beside = |key: &str| {
+            section.error(
+                key,
+                "stands beside proxy_from_environment",
+                "keep one of the two",
+            )
+        };
         match (config.proxy_from_environment, has_url) {
             (true, true) => beside("proxy_url"),
             (true, false) if config.no_proxy.is_some() => beside("no_proxy"),
             (true, false) if !config.proxy_connect_header.is_empty() => {
-                section.error("proxy_connect_header", "is not sent to a proxy that the environment names", "name the proxy in proxy_url");
+                section.error(
+                    "proxy_connect_header",
+                    "is not sent to a proxy that the environment names",
+                    "name the proxy in proxy_url",
+                );
             }
             (false, false) => {
-                for (key, _) in [("no_proxy", config.no_proxy.is_some()), ("proxy_connect_header", !config.proxy_connect_header.is_empty())]
-                    .iter()
-                    .filter(|(_, set)| *set)
+                for (key, _) in [
+                    ("no_proxy", config.no_proxy.is_some()),
+                    (
+                        "proxy_connect_header",
+                        !config.proxy_connect_header.is_empty(),
+                    ),
+                ]
+                .iter()
+                .filter(|(_, set)| *set)
                 {
-                    section.error(key, "is of no use without a proxy", "add proxy_url, or remove it");
+                    section.error(
+                        key,
+                        "is of no use without a proxy",
+                        "add proxy_url, or remove it",
+                    );
                 }
             }
             _ => {}
@@ -258,10 +348,19 @@ fn read_headers(section: &Section<'_>) -> BTreeMap<String, Vec<SecretSource>> {
         let mut values: Vec<Secret> = header.or("values", Vec::new());
         values.extend(header.or::<Vec<Secret>>("secrets", Vec::new()));
         let mut values: Vec<SecretSource> = values.into_iter().map(SecretSource::Given).collect();
-        values.extend(header.or::<Vec<PathBuf>>("files", Vec::new()).into_iter().map(|path| header.secret_file("files", path)));
+        values.extend(
+            header
+                .or::<Vec<PathBuf>>("files", Vec::new())
+                .into_iter()
+                .map(|path| header.secret_file("files", path)),
+        );
         header.finish();
         if RESERVED.contains(&name.to_ascii_lowercase().as_str()) {
-            section.error(name, "may not be set here", "use the key that is there for it, such as authorization, or remove it");
+            section.error(
+                name,
+                "may not be set here",
+                "use the key that is there for it, such as authorization, or remove it",
+            );
         }
         Some(((*name).to_owned(), values))
     };
@@ -274,7 +373,11 @@ impl TlsConfig {
         // Before their contents: a change meanwhile is seen at the next look.
         let file = |key: &'static str| {
             let path = section.get::<PathBuf>(&format!("{key}_file"))?;
-            Some(TlsFile { key, stamp: stamp(&path), path })
+            Some(TlsFile {
+                key,
+                stamp: stamp(&path),
+                path,
+            })
         };
         let config = TlsConfig {
             files: TlsFiles(["ca", "cert", "key"].into_iter().filter_map(file).collect()),
@@ -286,7 +389,11 @@ impl TlsConfig {
             versions: TlsVersions::read(section),
         };
         if config.cert.is_some() != config.key.is_some() {
-            section.error("cert_file", "a client certificate needs its key", "give both cert_file and key_file");
+            section.error(
+                "cert_file",
+                "a client certificate needs its key",
+                "give both cert_file and key_file",
+            );
         }
         section.finish();
         config
@@ -318,6 +425,11 @@ impl TlsConfig {
 
     /// Its files, for the log.
     pub(super) fn shown_files(&self) -> String {
-        self.files.0.iter().map(|file| file.path.display().to_string()).collect::<Vec<_>>().join(", ")
+        self.files
+            .0
+            .iter()
+            .map(|file| file.path.display().to_string())
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }

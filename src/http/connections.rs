@@ -1,5 +1,5 @@
-//! The HTTP library's clients for one configuration. They are made anew when a file of its TLS has changed, so that a renewed authority or
-//! client certificate works without a reload.
+//! The HTTP library's clients for one configuration. They are made anew when a file of its TLS has
+//! changed, so that a renewed authority or client certificate works without a reload.
 
 use std::sync::Arc;
 
@@ -23,7 +23,10 @@ pub struct Followed {
 impl Followed {
     /// The settings as they were read.
     pub fn new(tls: TlsConfig) -> Self {
-        Followed { seen: tls.stamps(), tls }
+        Followed {
+            seen: tls.stamps(),
+            tls,
+        }
     }
 
     /// Whether there are files to follow.
@@ -31,8 +34,8 @@ impl Followed {
         !self.seen.is_empty()
     }
 
-    /// What `make` makes of the settings, where a file has changed since the last look and they can be used: else the former ones are.
-    /// Reads files, so it may take its time.
+    /// What `make` makes of the settings, where a file has changed since the last look and they can
+    /// be used: else the former ones are. Reads files, so it may take its time.
     pub fn look<T>(&mut self, make: impl FnOnce(&TlsConfig) -> Result<T, String>) -> Option<T> {
         let stamps = self.tls.stamps_now();
         if stamps == self.seen {
@@ -41,12 +44,18 @@ impl Followed {
         self.seen = stamps;
         match self.tls.read_again().and_then(|tls| Ok((make(&tls)?, tls))) {
             Ok((made, tls)) => {
-                info!(files = self.tls.shown_files(), "TLS files were read again: one has changed.");
+                info!(
+                    files = self.tls.shown_files(),
+                    "TLS files were read again: one has changed."
+                );
                 self.tls = tls;
                 Some(made)
             }
             Err(error) => {
-                warn!(files = self.tls.shown_files(), error, "Changed TLS files cannot be used; the former ones are.");
+                warn!(
+                    files = self.tls.shown_files(),
+                    error, "Changed TLS files cannot be used; the former ones are."
+                );
                 None
             }
         }
@@ -58,7 +67,8 @@ pub(super) struct Connections {
     config: HttpConfig,
     keeps_body: bool,
     clients: Mutex<Clients>,
-    /// `None` where there is nothing to follow. One look at a time: a folder that hangs holds one thread, not one for each request.
+    /// `None` where there is nothing to follow. One look at a time: a folder that hangs holds one
+    /// thread, not one for each request.
     followed: Option<Arc<tokio::sync::Mutex<Followed>>>,
 }
 
@@ -73,18 +83,32 @@ impl Connections {
     pub(super) fn build(config: &HttpConfig, keeps_body: bool) -> Result<Self, HttpError> {
         let kept = build(config, IDLE, keeps_body)?;
         let followed = Followed::new(config.tls.clone());
-        let followed = followed.has_files().then(|| Arc::new(tokio::sync::Mutex::new(followed)));
-        Ok(Connections { config: config.clone(), keeps_body, clients: Mutex::new(Clients { kept, fresh: None }), followed })
+        let followed = followed
+            .has_files()
+            .then(|| Arc::new(tokio::sync::Mutex::new(followed)));
+        Ok(Connections {
+            config: config.clone(),
+            keeps_body,
+            clients: Mutex::new(Clients { kept, fresh: None }),
+            followed,
+        })
     }
 
     /// Looks whether the files have changed.
     pub(super) async fn follow(self: &Arc<Self>) {
-        let Some(followed) = &self.followed else { return };
+        let Some(followed) = &self.followed else {
+            return;
+        };
         let (mut followed, this) = (Arc::clone(followed).lock_owned().await, Arc::clone(self));
         let look = move || {
             let make = |tls: &TlsConfig| {
-                let config = HttpConfig { tls: tls.clone(), ..this.config.clone() };
-                build(&config, IDLE, this.keeps_body).map(|kept| (kept, config)).map_err(|error| error.to_string())
+                let config = HttpConfig {
+                    tls: tls.clone(),
+                    ..this.config.clone()
+                };
+                build(&config, IDLE, this.keeps_body)
+                    .map(|kept| (kept, config))
+                    .map_err(|error| error.to_string())
             };
             if let Some((kept, config)) = followed.look(make) {
                 let fresh = build(&config, 0, this.keeps_body).ok();
@@ -106,6 +130,9 @@ impl Connections {
         if clients.fresh.is_none() {
             clients.fresh = Some(build(&self.config, 0, self.keeps_body)?);
         }
-        Ok(clients.fresh.clone().unwrap_or_else(|| clients.kept.clone()))
+        Ok(clients
+            .fresh
+            .clone()
+            .unwrap_or_else(|| clients.kept.clone()))
     }
 }

@@ -1,4 +1,5 @@
-//! Why a request failed, in a closed set of kinds, never with a URL's query, userinfo or a body in the text.
+//! Why a request failed, in a closed set of kinds, never with a URL's query, userinfo or a body in
+//! the text.
 
 use std::error::Error as _;
 
@@ -47,14 +48,19 @@ pub struct HttpError {
     pub kind: HttpErrorKind,
     /// One line, without secrets.
     pub message: String,
-    /// Whether the connection ended before an answer had come: where it was an old one, the other side may just have closed it.
+    /// Whether the connection ended before an answer had come: where it was an old one, the other
+    /// side may just have closed it.
     pub unanswered: bool,
 }
 
 impl HttpError {
     /// An error of this kind.
     pub fn new(kind: HttpErrorKind, message: impl Into<String>) -> Self {
-        HttpError { kind, message: message.into(), unanswered: false }
+        HttpError {
+            kind,
+            message: message.into(),
+            unanswered: false,
+        }
     }
 }
 
@@ -93,23 +99,44 @@ impl From<reqwest::Error> for HttpError {
             HttpErrorKind::Protocol
         };
         let unanswered = ended && kind == HttpErrorKind::Protocol && error.is_request();
-        HttpError { unanswered, ..HttpError::new(kind, if kind == HttpErrorKind::Timeout { "timed out".into() } else { cause }) }
+        HttpError {
+            unanswered,
+            ..HttpError::new(
+                kind,
+                if kind == HttpErrorKind::Timeout {
+                    "timed out".into()
+                } else {
+                    cause
+                },
+            )
+        }
     }
 }
 
 /// Whether this layer of an error says that the other side has ended the connection.
 fn is_end(error: &(dyn std::error::Error + 'static)) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    match (error.downcast_ref::<hyper::Error>(), error.downcast_ref::<std::io::Error>()) {
-        (Some(error), _) => error.is_incomplete_message() || error.is_canceled() || error.is_closed(),
-        (_, Some(error)) => matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof),
+    match (
+        error.downcast_ref::<hyper::Error>(),
+        error.downcast_ref::<std::io::Error>(),
+    ) {
+        (Some(error), _) => {
+            error.is_incomplete_message() || error.is_canceled() || error.is_closed()
+        }
+        (_, Some(error)) => matches!(
+            error.kind(),
+            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+        ),
         _ => false,
     }
 }
 
 /// Whether this layer of an error is one of TLS; I/O errors carry it inside, one within another.
 fn is_tls_error(error: &(dyn std::error::Error + 'static)) -> bool {
-    match error.downcast_ref::<std::io::Error>().and_then(|e| e.get_ref()) {
+    match error
+        .downcast_ref::<std::io::Error>()
+        .and_then(|e| e.get_ref())
+    {
         Some(inner) => is_tls_error(inner),
         None => error.is::<rustls::Error>(),
     }

@@ -16,7 +16,9 @@ pub fn gunzipped(body: &[u8], most: usize) -> Result<Vec<u8>, String> {
     gunzip.put(Bytes::copy_from_slice(body));
     while let Some(part) = gunzip.part().map_err(|error| error.to_string())? {
         if out.len() + part.len() > most {
-            return Err(format!("the body has more than {most} bytes without its gzip"));
+            return Err(format!(
+                "the body has more than {most} bytes without its gzip"
+            ));
         }
         out.extend_from_slice(&part);
     }
@@ -45,7 +47,12 @@ impl Default for Gunzip {
 impl Gunzip {
     /// Nothing has come.
     pub fn new() -> Self {
-        Gunzip { member: None, input: Bytes::new(), full: false, empty: true }
+        Gunzip {
+            member: None,
+            input: Bytes::new(),
+            full: false,
+            empty: true,
+        }
     }
 
     /// Takes what came next; all of the last one was read.
@@ -60,10 +67,14 @@ impl Gunzip {
     /// When it is no gzip.
     pub fn part(&mut self) -> Result<Option<Bytes>, HttpError> {
         while !self.input.is_empty() || self.full {
-            let member = self.member.get_or_insert_with(|| Decompress::new_gzip(WINDOW));
+            let member = self
+                .member
+                .get_or_insert_with(|| Decompress::new_gzip(WINDOW));
             let mut part = Vec::with_capacity(PART);
             let before = member.total_in();
-            let status = member.decompress_vec(&self.input, &mut part, FlushDecompress::None).map_err(|_| broken("is damaged"))?;
+            let status = member
+                .decompress_vec(&self.input, &mut part, FlushDecompress::None)
+                .map_err(|_| broken("is damaged"))?;
             let taken = usize::try_from(member.total_in() - before).unwrap_or(usize::MAX);
             self.input.advance(taken.min(self.input.len()));
             let goes_on = status != Status::StreamEnd;
@@ -88,7 +99,11 @@ impl Gunzip {
 
     /// Errs where the body ends within a member.
     pub(super) fn end(&self) -> Result<(), HttpError> {
-        if self.member.is_some() { Err(broken("ends too early")) } else { Ok(()) }
+        if self.member.is_some() {
+            Err(broken("ends too early"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether there was no body, which is no gzip body either.

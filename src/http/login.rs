@@ -1,5 +1,6 @@
-//! What a client says of itself with each request: its credentials and secret headers. Those that stand in files are read at each use, as
-//! Prometheus and Alertmanager do, so that a token that is renewed needs no reload, and one that is missing fails that request alone.
+//! What a client says of itself with each request: its credentials and secret headers. Those that
+//! stand in files are read at each use, as Prometheus and Alertmanager do, so that a token that is
+//! renewed needs no reload, and one that is missing fails that request alone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,8 +47,16 @@ impl Login {
         for name in settings.headers.keys() {
             header_name(name)?;
         }
-        let fixed = if settings.has_files() { None } else { Some(settings.said()?) };
-        Ok(Login { settings: Arc::new(settings), fixed, turn: Arc::default() })
+        let fixed = if settings.has_files() {
+            None
+        } else {
+            Some(settings.said()?)
+        };
+        Ok(Login {
+            settings: Arc::new(settings),
+            fixed,
+            turn: Arc::default(),
+        })
     }
 
     /// What to say now. The caller keeps the deadline.
@@ -61,15 +70,24 @@ impl Login {
             let _turn = turn;
             settings.said()
         });
-        reading.await.unwrap_or_else(|_| Err(invalid("the credentials could not be read".into())))
+        reading
+            .await
+            .unwrap_or_else(|_| Err(invalid("the credentials could not be read".into())))
     }
 }
 
 impl Settings {
     fn has_files(&self) -> bool {
-        let basic = self.basic_auth.iter().flat_map(|(user, password)| [user, password]);
+        let basic = self
+            .basic_auth
+            .iter()
+            .flat_map(|(user, password)| [user, password]);
         basic
-            .chain(self.authorization.iter().map(|(_, credentials)| credentials))
+            .chain(
+                self.authorization
+                    .iter()
+                    .map(|(_, credentials)| credentials),
+            )
             .chain(self.headers.values().flatten())
             .any(SecretSource::is_file)
     }
@@ -79,32 +97,52 @@ impl Settings {
         for (name, values) in &self.headers {
             let header = header_name(name)?;
             for value in values {
-                headers.append(header.clone(), secret_value(read(value, "http_headers")?.expose())?);
+                headers.append(
+                    header.clone(),
+                    secret_value(read(value, "http_headers")?.expose())?,
+                );
             }
         }
-        Ok(Said { headers, authorization: self.authorization()? })
+        Ok(Said {
+            headers,
+            authorization: self.authorization()?,
+        })
     }
 
     fn authorization(&self) -> Result<Option<HeaderValue>, HttpError> {
         use base64::Engine as _;
         if let Some((user, password)) = &self.basic_auth {
-            let (user, password) = (read(user, "username_file")?, read(password, "password_file")?);
-            let pair = base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", user.expose(), password.expose()));
+            let (user, password) = (
+                read(user, "username_file")?,
+                read(password, "password_file")?,
+            );
+            let pair = base64::engine::general_purpose::STANDARD.encode(format!(
+                "{}:{}",
+                user.expose(),
+                password.expose()
+            ));
             return secret_value(&format!("Basic {pair}")).map(Some);
         }
         match &self.authorization {
-            Some((scheme, credentials)) => secret_value(&format!("{scheme} {}", read(credentials, "credentials_file")?.expose())).map(Some),
+            Some((scheme, credentials)) => secret_value(&format!(
+                "{scheme} {}",
+                read(credentials, "credentials_file")?.expose()
+            ))
+            .map(Some),
             None => Ok(None),
         }
     }
 }
 
 fn header_name(name: &str) -> Result<HeaderName, HttpError> {
-    HeaderName::from_bytes(name.as_bytes()).map_err(|_| HttpError::new(HttpErrorKind::Request, "http_headers: not a header name"))
+    HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| HttpError::new(HttpErrorKind::Request, "http_headers: not a header name"))
 }
 
 fn read(source: &SecretSource, key: &str) -> Result<Secret, HttpError> {
-    source.current().map_err(|problem| invalid(format!("{key}: {problem}")))
+    source
+        .current()
+        .map_err(|problem| invalid(format!("{key}: {problem}")))
 }
 
 /// A secret as it is now, read on a thread that may wait.
@@ -114,7 +152,9 @@ pub(super) async fn current(source: &SecretSource, key: &'static str) -> Result<
     }
     let source = source.clone();
     let reading = tokio::task::spawn_blocking(move || read(&source, key));
-    reading.await.unwrap_or_else(|_| Err(invalid(format!("{key}: could not be read"))))
+    reading
+        .await
+        .unwrap_or_else(|_| Err(invalid(format!("{key}: could not be read"))))
 }
 
 /// A file may come back, so another attempt may help: it is not the request that is wrong.

@@ -1,4 +1,5 @@
-//! The one door to the outgoing HTTP client: settings, deadlines, bounded bodies, errors without secrets.
+//! The one door to the outgoing HTTP client: settings, deadlines, bounded bodies, errors without
+//! secrets.
 
 mod chain;
 mod client;

@@ -1,7 +1,9 @@
-//! Access tokens by OAuth 2.0's client credentials (RFC 6749, section 4.4), as the `oauth2` block of `http_config` asks for them.
+//! Access tokens by OAuth 2.0's client credentials (RFC 6749, section 4.4), as the `oauth2` block
+//! of `http_config` asks for them.
 //!
-//! A token is kept until shortly before its end, or until a server refuses it. How the token's server wants the client to identify itself is found
-//! out as Go's client does: in the header, and where that is refused, in the body. Only this grant is known: no JWT is signed.
+//! A token is kept until shortly before its end, or until a server refuses it. How the token's
+//! server wants the client to identify itself is found out as Go's client does: in the header, and
+//! where that is refused, in the body. Only this grant is known: no JWT is signed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -45,9 +47,18 @@ impl OAuth2 {
     pub(super) fn read(section: &Section<'_>) -> Option<Self> {
         let grant = section.or("grant_type", "client_credentials".to_owned());
         if !["client_credentials", ""].contains(&grant.as_str()) {
-            section.error("grant_type", "is not supported", "use client_credentials with client_id and client_secret");
+            section.error(
+                "grant_type",
+                "is not supported",
+                "use client_credentials with client_id and client_secret",
+            );
         }
-        for key in ["client_certificate_key_id", "client_certificate_key", "client_certificate_key_file", "signature_algorithm"] {
+        for key in [
+            "client_certificate_key_id",
+            "client_certificate_key",
+            "client_certificate_key_file",
+            "signature_algorithm",
+        ] {
             section.node(key);
         }
         for key in ["iss", "audience", "claims"] {
@@ -70,7 +81,11 @@ impl OAuth2 {
 fn filled(section: &Section<'_>, key: &str) -> Option<String> {
     let text = section.get::<String>(key).filter(|text| !text.is_empty());
     if text.is_none() {
-        section.error("", format!("key {key:?} is missing"), format!("add {key}: …"));
+        section.error(
+            "",
+            format!("key {key:?} is missing"),
+            format!("add {key}: …"),
+        );
     }
     text
 }
@@ -94,7 +109,12 @@ struct Known {
 impl Tokens {
     pub(super) fn build(settings: OAuth2) -> Result<Self, HttpError> {
         let client = Client::build(&settings.http)?;
-        Ok(Tokens { settings, client, known: Mutex::default(), turn: tokio::sync::Mutex::default() })
+        Ok(Tokens {
+            settings,
+            client,
+            known: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        })
     }
 
     /// The `Authorization` header of a request that is sent now.
@@ -129,7 +149,8 @@ impl Tokens {
     fn kept(&self) -> Option<HeaderValue> {
         let known = self.known.lock();
         let (value, end) = known.token.as_ref()?;
-        end.is_none_or(|end| Instant::now() < end).then(|| value.clone())
+        end.is_none_or(|end| Instant::now() < end)
+            .then(|| value.clone())
     }
 
     fn request(&self, in_body: bool, secret: &Secret) -> Result<Request, HttpError> {
@@ -145,7 +166,8 @@ impl Tokens {
         let mut request = Request::post_form(settings.token_url.clone(), TIMEOUT);
         request.max_body = MAX_BODY;
         if in_body {
-            form.append_pair("client_id", &settings.client_id).append_pair("client_secret", secret.expose());
+            form.append_pair("client_id", &settings.client_id)
+                .append_pair("client_secret", secret.expose());
         } else {
             request.headers.insert(AUTHORIZATION, self.basic(secret)?);
         }
@@ -154,29 +176,48 @@ impl Tokens {
     }
 
     async fn ask(&self, in_body: bool) -> Result<(HeaderValue, Option<Duration>), Refusal> {
-        let secret = super::login::current(&self.settings.client_secret, "client_secret_file").await?;
+        let secret =
+            super::login::current(&self.settings.client_secret, "client_secret_file").await?;
         let request = self.request(in_body, &secret)?;
         // The client of a token asks for no token itself, but the compiler cannot know.
         let response = Box::pin(self.client.send(request)).await?;
         if !(200..300).contains(&response.status) {
             return Err(Refusal::Status(response.status));
         }
-        let is_form = response
-            .header(CONTENT_TYPE.as_str())
-            .is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded") || kind.starts_with("text/plain"));
+        let is_form = response.header(CONTENT_TYPE.as_str()).is_some_and(|kind| {
+            kind.starts_with("application/x-www-form-urlencoded") || kind.starts_with("text/plain")
+        });
         let fields: BTreeMap<String, String> = if is_form {
-            url::form_urlencoded::parse(&response.body).into_owned().collect()
+            url::form_urlencoded::parse(&response.body)
+                .into_owned()
+                .collect()
         } else {
-            let json: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&response.body).unwrap_or_default();
-            json.into_iter().map(|(name, value)| (name, value.as_str().map_or_else(|| value.to_string(), str::to_owned))).collect()
+            let json: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_slice(&response.body).unwrap_or_default();
+            json.into_iter()
+                .map(|(name, value)| {
+                    (
+                        name,
+                        value
+                            .as_str()
+                            .map_or_else(|| value.to_string(), str::to_owned),
+                    )
+                })
+                .collect()
         };
-        let token = fields.get("access_token").filter(|token| !token.is_empty()).ok_or(Refusal::NoToken)?;
+        let token = fields
+            .get("access_token")
+            .filter(|token| !token.is_empty())
+            .ok_or(Refusal::NoToken)?;
         let kind = match fields.get("token_type").map(String::as_str) {
             None | Some("") => "Bearer",
             Some(kind) if kind.eq_ignore_ascii_case("bearer") => "Bearer",
             Some(kind) => kind,
         };
-        let lifetime = fields.get("expires_in").and_then(|seconds| seconds.parse::<f64>().ok()).filter(|seconds| *seconds > 0.0);
+        let lifetime = fields
+            .get("expires_in")
+            .and_then(|seconds| seconds.parse::<f64>().ok())
+            .filter(|seconds| *seconds > 0.0);
         let lifetime = lifetime.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         Ok((secret_value(&format!("{kind} {token}"))?, lifetime))
     }
@@ -184,9 +225,17 @@ impl Tokens {
     fn basic(&self, secret: &Secret) -> Result<HeaderValue, HttpError> {
         use base64::Engine as _;
         // RFC 6749, section 2.3.1: both are encoded as in a form before they become a pair.
-        let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-        let pair = format!("{}:{}", encoded(&self.settings.client_id), encoded(secret.expose()));
-        secret_value(&format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
+        let encoded =
+            |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let pair = format!(
+            "{}:{}",
+            encoded(&self.settings.client_id),
+            encoded(secret.expose())
+        );
+        secret_value(&format!(
+            "Basic {}",
+            base64::engine::general_purpose::STANDARD.encode(pair)
+        ))
     }
 }
 
@@ -204,12 +253,15 @@ impl From<HttpError> for Refusal {
 }
 
 impl Refusal {
-    /// Another attempt may help whatever the status: a token's server is not the server that the request is for.
+    /// Another attempt may help whatever the status: a token's server is not the server that the
+    /// request is for.
     fn error(self) -> HttpError {
         let text = match self {
             Refusal::Status(status) => format!("oauth2: token_url answered {status}"),
             Refusal::NoToken => "oauth2: token_url gave no access_token".to_owned(),
-            Refusal::Failed(error) => return HttpError::new(error.kind, format!("oauth2: token_url: {}", error.message)),
+            Refusal::Failed(error) => {
+                return HttpError::new(error.kind, format!("oauth2: token_url: {}", error.message));
+            }
         };
         HttpError::new(HttpErrorKind::Protocol, text)
     }

@@ -1,4 +1,5 @@
-//! Passing requests on to another server, and its answers back, while they come: nothing is gathered, decompressed, followed or repeated.
+//! Passing requests on to another server, and its answers back, while they come: nothing is
+//! gathered, decompressed, followed or repeated.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +42,8 @@ pub struct Relay(reqwest::Client);
 pub type RelayedBody = Body;
 
 impl Relay {
-    /// A client that trusts as the block says, and gives an answer up when nothing of it has come for so long.
+    /// A client that trusts as the block says, and gives an answer up when nothing of it has come
+    /// for so long.
     ///
     /// # Errors
     /// When a certificate cannot be used.
@@ -59,7 +61,8 @@ impl Relay {
         Ok(Relay(client))
     }
 
-    /// Passes a request on; returns as soon as the head of the answer is there. Headers of the connection are left out on both ways.
+    /// Passes a request on; returns as soon as the head of the answer is there. Headers of the
+    /// connection are left out on both ways.
     ///
     /// # Errors
     /// When there is no answer.
@@ -92,6 +95,11 @@ fn passed_on(headers: &HeaderMap) -> HeaderMap {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    let is_passed = |name: &HeaderName| !OF_CONNECTION.contains(&name.as_str()) && !named.contains(name);
-    headers.iter().filter(|(name, _)| is_passed(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+    let is_passed =
+        |name: &HeaderName| !OF_CONNECTION.contains(&name.as_str()) && !named.contains(name);
+    headers
+        .iter()
+        .filter(|(name, _)| is_passed(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }

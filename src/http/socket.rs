@@ -8,18 +8,37 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-/// The status and the body of an answer; the error says what went wrong. A longer body than `most` bytes is refused.
-pub async fn get_by_socket(socket: &Path, path: &str, timeout: Duration, most: usize) -> Result<(u16, Bytes), String> {
+/// The status and the body of an answer; the error says what went wrong. A longer body than `most`
+/// bytes is refused.
+pub async fn get_by_socket(
+    socket: &Path,
+    path: &str,
+    timeout: Duration,
+    most: usize,
+) -> Result<(u16, Bytes), String> {
     let exchange = async {
-        let stream = UnixStream::connect(socket).await.map_err(|error| error.to_string())?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+        let stream = UnixStream::connect(socket)
+            .await
+            .map_err(|error| error.to_string())?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| error.to_string())?;
         let talk = async {
-            let request = hyper::Request::get(path).header("Host", "localhost").header("Connection", "close");
-            let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
-            let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+            let request = hyper::Request::get(path)
+                .header("Host", "localhost")
+                .header("Connection", "close");
+            let request = request
+                .body(Empty::<Bytes>::new())
+                .map_err(|error| error.to_string())?;
+            let response = sender
+                .send_request(request)
+                .await
+                .map_err(|error| error.to_string())?;
             let status = response.status().as_u16();
-            let body = Limited::new(response.into_body(), most).collect().await.map_err(|error| error.to_string())?;
+            let body = Limited::new(response.into_body(), most)
+                .collect()
+                .await
+                .map_err(|error| error.to_string())?;
             Ok((status, body.to_bytes()))
         };
         // The connection is driven as long as the answer comes, and ends with it.
@@ -29,7 +48,9 @@ pub async fn get_by_socket(socket: &Path, path: &str, timeout: Duration, most: u
             ended = drive(connection) => Err(ended),
         }
     };
-    let answer = tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| Err("timed out".to_owned()));
+    let answer = tokio::time::timeout(timeout, exchange)
+        .await
+        .unwrap_or_else(|_| Err("timed out".to_owned()));
     answer.map_err(|error| format!("{}: {error}", socket.display()))
 }
 

@@ -1,5 +1,6 @@
-//! TLS for outgoing connections from a `tls_config` block: one store of the system's roots for all clients, read when the first
-//! handshake needs it, so that a process that speaks no TLS pays nothing for it.
+//! TLS for outgoing connections from a `tls_config` block: one store of the system's roots for all
+//! clients, read when the first handshake needs it, so that a process that speaks no TLS pays
+//! nothing for it.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +10,9 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
@@ -25,13 +28,17 @@ pub fn client_config(tls: &TlsConfig) -> Result<ClientConfig, HttpError> {
             (_, true) => Trust::Anyone,
             (Some(pem), false) => {
                 let certificates = certificates_of(pem.expose())?;
-                let verifier = verifier_of(roots_of(&certificates)?.into()).map_err(|_| invalid("ca holds no certificate"))?;
+                let verifier = verifier_of(roots_of(&certificates)?.into())
+                    .map_err(|_| invalid("ca holds no certificate"))?;
                 Trust::These(verifier, certificates)
             }
             (None, false) => Trust::System,
         },
         server_name: match &tls.server_name {
-            Some(name) => Some(ServerName::try_from(name.clone()).map_err(|_| invalid("server_name is not a host name"))?),
+            Some(name) => Some(
+                ServerName::try_from(name.clone())
+                    .map_err(|_| invalid("server_name is not a host name"))?,
+            ),
             None => None,
         },
         provider: provider.clone(),
@@ -44,9 +51,12 @@ pub fn client_config(tls: &TlsConfig) -> Result<ClientConfig, HttpError> {
     match (&tls.cert, &tls.key) {
         (Some(cert), Some(key)) => {
             let pair = || invalid("cert and key are not a PEM pair");
-            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(cert.expose().as_bytes()).collect();
+            let chain: Result<Vec<_>, _> =
+                CertificateDer::pem_slice_iter(cert.expose().as_bytes()).collect();
             let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).map_err(|_| pair())?;
-            builder.with_client_auth_cert(chain.map_err(|_| pair())?, key).map_err(|_| pair())
+            builder
+                .with_client_auth_cert(chain.map_err(|_| pair())?, key)
+                .map_err(|_| pair())
         }
         _ => Ok(builder.with_no_client_auth()),
     }
@@ -57,18 +67,23 @@ fn invalid(what: &str) -> HttpError {
 }
 
 fn certificates_of(pem: &str) -> Result<Vec<CertificateDer<'static>>, HttpError> {
-    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|_| invalid("ca is not PEM"))
+    CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|_| invalid("ca is not PEM"))
 }
 
 fn roots_of(certificates: &[CertificateDer<'static>]) -> Result<RootCertStore, HttpError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
-        roots.add(certificate.clone()).map_err(|_| invalid("ca holds something that is not a certificate"))?;
+        roots
+            .add(certificate.clone())
+            .map_err(|_| invalid("ca holds something that is not a certificate"))?;
     }
     Ok(roots)
 }
 
-/// What these settings trust, to judge a chain by; `None` when they verify nothing. Errs when `ca` is not PEM.
+/// What these settings trust, to judge a chain by; `None` when they verify nothing. Errs when `ca`
+/// is not PEM.
 pub fn anchors(tls: &TlsConfig) -> Result<Option<Anchors>, HttpError> {
     match (&tls.ca, tls.insecure_skip_verify) {
         (_, true) => Ok(None),
@@ -101,8 +116,12 @@ fn system() -> Result<&'static WebPkiServerVerifier, Error> {
 
 /// Errs outside the time for which a certificate was issued.
 fn verify_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
-    let (_, certificate) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
-    let (validity, now) = (certificate.validity(), i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    let (_, certificate) =
+        X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    let (validity, now) = (
+        certificate.validity(),
+        i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+    );
     if now < validity.not_before.timestamp() {
         return Err(CertificateError::NotValidYet.into());
     }
@@ -117,8 +136,9 @@ enum Trust {
     System,
     /// The certificates of `ca`, as roots, and as they are.
     These(Arc<WebPkiServerVerifier>, Vec<CertificateDer<'static>>),
-    /// `insecure_skip_verify`. The handshake's signature is not checked either: a machine in the middle could sign with a key of his own,
-    /// and a certificate too old in form to be read for its key (X.509 version 1) would be refused.
+    /// `insecure_skip_verify`. The handshake's signature is not checked either: a machine in the
+    /// middle could sign with a key of his own, and a certificate too old in form to be read for
+    /// its key (X.509 version 1) would be refused.
     Anyone,
 }
 
@@ -141,8 +161,11 @@ impl ServerCertVerifier for Verifier {
         let name = self.server_name.as_ref().unwrap_or(server_name);
         let verifier = match &self.trust {
             Trust::System => system()?,
-            // A self-signed server certificate is often its own `ca`. Go accepts that; here too it is trusted as it stands, for its names.
-            Trust::These(_, certificates) if certificates.contains(&end_entity.clone().into_owned()) => {
+            // A self-signed server certificate is often its own `ca`. Go accepts that; here too it
+            // is trusted as it stands, for its names.
+            Trust::These(_, certificates)
+                if certificates.contains(&end_entity.clone().into_owned()) =>
+            {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
                 verify_validity(end_entity, now)?;
                 return Ok(ServerCertVerified::assertion());
@@ -162,7 +185,12 @@ impl ServerCertVerifier for Verifier {
         if matches!(self.trust, Trust::Anyone) {
             return Ok(HandshakeSignatureValid::assertion());
         }
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -174,10 +202,17 @@ impl ServerCertVerifier for Verifier {
         if matches!(self.trust, Trust::Anyone) {
             return Ok(HandshakeSignatureValid::assertion());
         }
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -1,7 +1,9 @@
-//! The maintenance calendar (`maintenance`): tasks by schedule that people do by hand, or jobs do, and planned windows.
+//! The maintenance calendar (`maintenance`): tasks by schedule that people do by hand, or jobs do,
+//! and planned windows.
 //!
-//! What was done is in the state database before anybody is answered, so that `kill -9` forgets nothing. [`task`] says when a task is due;
-//! this file keeps the entries, shows them as metrics, and looks at the jobs.
+//! What was done is in the state database before anybody is answered, so that `kill -9` forgets
+//! nothing. [`task`] says when a task is due; this file keeps the entries, shows them as metrics,
+//! and looks at the jobs.
 
 pub mod task;
 
@@ -93,13 +95,23 @@ impl Window {
     pub fn row(&self) -> WindowRow {
         // Strings and lists of them always have a JSON form.
         let body = serde_json::to_string(&self.about).unwrap_or_default();
-        WindowRow { id: self.id.clone(), starts_at: self.starts_at, ends_at: self.ends_at, body }
+        WindowRow {
+            id: self.id.clone(),
+            starts_at: self.starts_at,
+            ends_at: self.ends_at,
+            body,
+        }
     }
 
     /// From a row of the database.
     pub fn of(row: WindowRow) -> Self {
         let about = serde_json::from_str(&row.body).unwrap_or_default();
-        Window { id: row.id, starts_at: row.starts_at, ends_at: row.ends_at, about }
+        Window {
+            id: row.id,
+            starts_at: row.starts_at,
+            ends_at: row.ends_at,
+            about,
+        }
     }
 }
 
@@ -158,13 +170,36 @@ impl Calendar {
     pub fn start(tasks: Vec<Task>, state: State, store: Arc<Store>, telemetry: &Telemetry) -> Self {
         let metrics = Metrics::default();
         telemetry.register(|registry| {
-            registry.register("maintenance_task_done_timestamp_seconds", "When a task was last done, Unix time.", metrics.done.clone());
+            registry.register(
+                "maintenance_task_done_timestamp_seconds",
+                "When a task was last done, Unix time.",
+                metrics.done.clone(),
+            );
             let help = "By when a task must be done next, grace included, Unix time.";
-            registry.register("maintenance_task_due_timestamp_seconds", help, metrics.due.clone());
-            registry.register("maintenance_task_overdue", "Whether a task is not done by its time and grace.", metrics.overdue.clone());
-            registry.register("maintenance_window", "1 while a planned window lasts, 0 from a day before.", metrics.window.clone());
+            registry.register(
+                "maintenance_task_due_timestamp_seconds",
+                help,
+                metrics.due.clone(),
+            );
+            registry.register(
+                "maintenance_task_overdue",
+                "Whether a task is not done by its time and grace.",
+                metrics.overdue.clone(),
+            );
+            registry.register(
+                "maintenance_window",
+                "1 while a planned window lasts, 0 from a day before.",
+                metrics.window.clone(),
+            );
         });
-        let inner = Inner { tasks: RwLock::new(tasks), known: Mutex::default(), metrics, state, store, changed: Notify::new() };
+        let inner = Inner {
+            tasks: RwLock::new(tasks),
+            known: Mutex::default(),
+            metrics,
+            state,
+            store,
+            changed: Notify::new(),
+        };
         let calendar = Calendar(Arc::new(inner));
         let before = calendar.clone();
         telemetry.before_reading(move || before.show(Timestamp::now()));
@@ -200,13 +235,37 @@ impl Calendar {
             if seen.contains_key(&task.name) {
                 continue;
             }
-            self.0.state.put_schedule(&format!("{TASK}{}", task.name), now, false).await?;
+            self.0
+                .state
+                .put_schedule(&format!("{TASK}{}", task.name), now, false)
+                .await?;
             seen.insert(task.name.clone(), now);
         }
-        let last = self.0.state.tasks_last_done().await?.into_iter().map(|row| (row.task.clone(), row)).collect();
-        let windows = self.0.state.windows(now - DAY, now + DAY).await?.into_iter().map(Window::of).collect();
-        let jobs: Vec<(String, Timestamp)> =
-            tasks.iter().filter_map(|task| Some((task.name.clone(), self.job_success(task.job.as_deref()?, now)?))).collect();
+        let last = self
+            .0
+            .state
+            .tasks_last_done()
+            .await?
+            .into_iter()
+            .map(|row| (row.task.clone(), row))
+            .collect();
+        let windows = self
+            .0
+            .state
+            .windows(now - DAY, now + DAY)
+            .await?
+            .into_iter()
+            .map(Window::of)
+            .collect();
+        let jobs: Vec<(String, Timestamp)> = tasks
+            .iter()
+            .filter_map(|task| {
+                Some((
+                    task.name.clone(),
+                    self.job_success(task.job.as_deref()?, now)?,
+                ))
+            })
+            .collect();
         let mut known = self.0.known.lock();
         (known.seen, known.last, known.windows) = (seen, last, windows);
         // A job that is not collected at the moment has still succeeded before.
@@ -216,20 +275,33 @@ impl Calendar {
 
     async fn seen(&self) -> Result<BTreeMap<String, Timestamp>, Error> {
         let rows = self.0.state.schedules().await?;
-        Ok(rows.into_iter().filter_map(|(name, at)| Some((name.strip_prefix(TASK)?.to_owned(), at))).collect())
+        Ok(rows
+            .into_iter()
+            .filter_map(|(name, at)| Some((name.strip_prefix(TASK)?.to_owned(), at)))
+            .collect())
     }
 
     /// When the scheduled job of this name last succeeded, by its metric.
     fn job_success(&self, job: &str, now: Timestamp) -> Option<Timestamp> {
-        let matchers = [Matcher::equal(METRIC_NAME, "job_last_success_timestamp_seconds"), Matcher::equal("instance", job)];
+        let matchers = [
+            Matcher::equal(METRIC_NAME, "job_last_success_timestamp_seconds"),
+            Matcher::equal("instance", job),
+        ];
         let mut found = None;
         let visit = |_: &crate::model::Labels, window: crate::store::Window<'_>| {
-            let newest = window.values.last().copied().filter(|value| value.is_finite());
+            let newest = window
+                .values
+                .last()
+                .copied()
+                .filter(|value| value.is_finite());
             found = found.max(newest.map(Timestamp::from_seconds));
             ControlFlow::Continue(())
         };
         // A history that cannot be read says nothing about the job.
-        self.0.store.select(&matchers, now - LOOKBACK, now, visit).ok()?;
+        self.0
+            .store
+            .select(&matchers, now - LOOKBACK, now, visit)
+            .ok()?;
         found
     }
 
@@ -238,9 +310,16 @@ impl Calendar {
         let known = self.0.known.lock();
         let view = |task: &Task| {
             let entry = known.last.get(&task.name).cloned();
-            let done = entry.as_ref().map(|row| row.at).max(known.jobs.get(&task.name).copied());
+            let done = entry
+                .as_ref()
+                .map(|row| row.at)
+                .max(known.jobs.get(&task.name).copied());
             let seen = known.seen.get(&task.name).copied().unwrap_or(now);
-            TaskView { standing: task.standing(done, seen, now), task: task.clone(), entry }
+            TaskView {
+                standing: task.standing(done, seen, now),
+                task: task.clone(),
+                entry,
+            }
         };
         self.0.tasks.read().iter().map(view).collect()
     }
@@ -250,10 +329,27 @@ impl Calendar {
     /// # Errors
     ///
     /// There is no such task, the time has not come yet, or the database failed.
-    pub async fn done(&self, task: &str, by: &str, at: Timestamp, note: &str, now: Timestamp) -> Result<DoneRow, DoneError> {
+    pub async fn done(
+        &self,
+        task: &str,
+        by: &str,
+        at: Timestamp,
+        note: &str,
+        now: Timestamp,
+    ) -> Result<DoneRow, DoneError> {
         if !self.0.tasks.read().iter().any(|known| known.name == task) {
-            let names: Vec<String> = self.0.tasks.read().iter().map(|task| task.name.clone()).collect();
-            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let names: Vec<String> = self
+                .0
+                .tasks
+                .read()
+                .iter()
+                .map(|task| task.name.clone())
+                .collect();
+            let names = if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            };
             return Err(DoneError::Unknown(task.to_owned(), names));
         }
         if at > now + Duration::from_secs(60) {
@@ -261,7 +357,14 @@ impl Calendar {
         }
         // The same entry sent twice is one.
         let id = hex(&Sha256::digest(format!("{task}\0{}\0{by}\0{note}", at.0))[..16]);
-        let row = DoneRow { id, task: task.to_owned(), at, noted_at: now, by: by.to_owned(), note: note.to_owned() };
+        let row = DoneRow {
+            id,
+            task: task.to_owned(),
+            at,
+            noted_at: now,
+            by: by.to_owned(),
+            note: note.to_owned(),
+        };
         self.0.state.put_task_done(&row).await?;
         let mut known = self.0.known.lock();
         if known.last.get(task).is_none_or(|last| last.at <= at) {
@@ -285,7 +388,14 @@ impl Calendar {
     ///
     /// The database failed.
     pub async fn windows(&self, from: Timestamp, to: Timestamp) -> Result<Vec<Window>, Error> {
-        Ok(self.0.state.windows(from, to).await?.into_iter().map(Window::of).collect())
+        Ok(self
+            .0
+            .state
+            .windows(from, to)
+            .await?
+            .into_iter()
+            .map(Window::of)
+            .collect())
     }
 
     /// Keeps a window, whose silence is made already.
@@ -307,19 +417,39 @@ impl Calendar {
         metrics.overdue.clear();
         metrics.window.clear();
         for view in self.tasks(now) {
-            let labels = TaskLabels { task: view.task.name.clone(), of: view.task.of.clone() };
+            let labels = TaskLabels {
+                task: view.task.name.clone(),
+                of: view.task.of.clone(),
+            };
             if let Some(done) = view.standing.done {
                 metrics.done.get_or_create(&labels).set(done.seconds());
             }
             if let Some(due) = view.standing.due {
                 metrics.due.get_or_create(&labels).set(due.seconds());
             }
-            metrics.overdue.get_or_create(&labels).set(i64::from(view.standing.is_overdue));
+            metrics
+                .overdue
+                .get_or_create(&labels)
+                .set(i64::from(view.standing.is_overdue));
         }
-        for window in self.0.known.lock().windows.iter().filter(|window| window.ends_at > now) {
+        for window in self
+            .0
+            .known
+            .lock()
+            .windows
+            .iter()
+            .filter(|window| window.ends_at > now)
+        {
             let about = &window.about;
-            let labels = WindowLabels { window: window.id.clone(), comment: about.comment.clone(), author: about.author.clone() };
-            metrics.window.get_or_create(&labels).set(i64::from(window.starts_at <= now));
+            let labels = WindowLabels {
+                window: window.id.clone(),
+                comment: about.comment.clone(),
+                author: about.author.clone(),
+            };
+            metrics
+                .window
+                .get_or_create(&labels)
+                .set(i64::from(window.starts_at <= now));
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::model::time::millis;
 
 /// Most tasks.
 const MAX_TASKS: usize = 200;
-/// A task is done for the coming time when it is done early by no more than this part of its interval …
+/// A task is done for the coming time when it is done early by no more than this part of its
+/// interval …
 const EARLY_PART: u32 = 10;
 /// … and than this.
 const EARLY: Duration = Duration::from_secs(86_400);
@@ -53,15 +54,26 @@ impl Task {
         for section in root.sections("maintenance") {
             let name: String = section.require("name");
             if names.contains(&name) {
-                section.error("name", format!("{name:?} is the name of another task"), "give each task a name of its own");
+                section.error(
+                    "name",
+                    format!("{name:?} is the name of another task"),
+                    "give each task a name of its own",
+                );
             }
             if name.trim().is_empty() || name.contains(char::is_control) {
                 section.error("name", "is no name", "give a word such as reindex");
             }
             names.push(name.clone());
             let schedule = schedule::read(&section, "schedule");
-            if schedule.is_none() && section.node("schedule").is_none() && section.node("every").is_none() {
-                section.error("", "has no time", "add schedule: \"0 3 1 * *\" with a timezone, or every: 30d");
+            if schedule.is_none()
+                && section.node("schedule").is_none()
+                && section.node("every").is_none()
+            {
+                section.error(
+                    "",
+                    "has no time",
+                    "add schedule: \"0 3 1 * *\" with a timezone, or every: 30d",
+                );
             }
             let task = schedule.map(|schedule| Task {
                 name,
@@ -75,7 +87,11 @@ impl Task {
             tasks.extend(task);
         }
         if tasks.len() > MAX_TASKS {
-            root.error("maintenance", format!("has more than {MAX_TASKS} tasks"), "group them");
+            root.error(
+                "maintenance",
+                format!("has more than {MAX_TASKS} tasks"),
+                "group them",
+            );
             tasks.truncate(MAX_TASKS);
         }
         tasks
@@ -92,7 +108,12 @@ impl Task {
         };
         let grace = self.grace.unwrap_or_else(|| (interval / 5).min(GRACE));
         let due = next.map(|next| next + grace);
-        Standing { done, next, due, is_overdue: due.is_some_and(|due| due < now) }
+        Standing {
+            done,
+            next,
+            due,
+            is_overdue: due.is_some_and(|due| due < now),
+        }
     }
 
     /// The time between the next two.
@@ -100,7 +121,9 @@ impl Task {
         let first = self.schedule.after(from);
         let second = first.and_then(|first| self.schedule.after(first));
         match (first, second) {
-            (Some(first), Some(second)) => Duration::from_millis(u64::try_from((second.0 - first.0).min(millis(GRACE) * 366)).unwrap_or(0)),
+            (Some(first), Some(second)) => Duration::from_millis(
+                u64::try_from((second.0 - first.0).min(millis(GRACE) * 366)).unwrap_or(0),
+            ),
             _ => Duration::ZERO,
         }
     }
@@ -114,8 +137,18 @@ mod tests {
     use crate::collectors::schedule::Cron;
 
     fn task(cron: &str, zone: &str) -> Task {
-        let schedule = Schedule::At(Cron::parse(cron).expect("cron"), TimeZone::get(zone).expect("a zone"));
-        Task { name: "t".into(), of: String::new(), hint: String::new(), schedule, grace: None, job: None }
+        let schedule = Schedule::At(
+            Cron::parse(cron).expect("cron"),
+            TimeZone::get(zone).expect("a zone"),
+        );
+        Task {
+            name: "t".into(),
+            of: String::new(),
+            hint: String::new(),
+            schedule,
+            grace: None,
+            job: None,
+        }
     }
 
     fn time(text: &str) -> Timestamp {
@@ -126,18 +159,34 @@ mod tests {
     fn a_task_by_hand_is_due_by_its_zone_and_counts_a_little_early() {
         let weekly = task("Sun 04:00", "Asia/Shanghai");
         let seen = time("2026-11-30T00:00:00Z");
-        let standing = |done: Option<&str>, now: &str| weekly.standing(done.map(time), seen, time(now));
+        let standing =
+            |done: Option<&str>, now: &str| weekly.standing(done.map(time), seen, time(now));
         let first = standing(None, "2026-11-30T00:00:00Z");
-        assert_eq!(first.next, Some(time("2026-12-05T20:00:00Z")), "from when it was first seen");
+        assert_eq!(
+            first.next,
+            Some(time("2026-12-05T20:00:00Z")),
+            "from when it was first seen"
+        );
         assert!(!first.is_overdue);
-        assert_eq!(first.due, Some(time("2026-12-06T20:00:00Z")), "a day of grace");
+        assert_eq!(
+            first.due,
+            Some(time("2026-12-06T20:00:00Z")),
+            "a day of grace"
+        );
         assert!(standing(None, "2026-12-06T20:00:01Z").is_overdue);
         let early = standing(Some("2026-12-05T10:00:00Z"), "2026-12-06T20:00:01Z");
-        assert_eq!(early.next, Some(time("2026-12-12T20:00:00Z")), "ten hours early count");
+        assert_eq!(
+            early.next,
+            Some(time("2026-12-12T20:00:00Z")),
+            "ten hours early count"
+        );
         let too_early = standing(Some("2026-12-03T10:00:00Z"), "2026-12-06T20:00:01Z");
         assert!(too_early.is_overdue, "two days early do not");
         let late = standing(Some("2026-12-07T10:00:00Z"), "2026-12-07T10:00:00Z");
-        assert_eq!((late.next, late.is_overdue), (Some(time("2026-12-12T20:00:00Z")), false));
+        assert_eq!(
+            (late.next, late.is_overdue),
+            (Some(time("2026-12-12T20:00:00Z")), false)
+        );
     }
 
     #[test]
@@ -148,7 +197,11 @@ mod tests {
             ..task("@daily", "UTC")
         };
         let seen = time("2026-11-01T00:00:00Z");
-        let standing = every.standing(Some(time("2026-11-10T12:00:00Z")), seen, time("2026-11-17T13:00:01Z"));
+        let standing = every.standing(
+            Some(time("2026-11-10T12:00:00Z")),
+            seen,
+            time("2026-11-17T13:00:01Z"),
+        );
         assert_eq!(standing.due, Some(time("2026-11-17T13:00:00Z")));
         assert!(standing.is_overdue);
     }

@@ -1,6 +1,8 @@
-//! A budget of bytes that several kinds of work share, so that the process refuses work instead of running out of memory.
+//! A budget of bytes that several kinds of work share, so that the process refuses work instead of
+//! running out of memory.
 //!
-//! Some holders have a share that nobody else may take: rules are judged and alerts taken in while dashboards have used up the rest.
+//! Some holders have a share that nobody else may take: rules are judged and alerts taken in while
+//! dashboards have used up the rest.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +28,14 @@ pub enum Holder {
 
 impl Holder {
     /// All of them.
-    pub const ALL: [Holder; 6] = [Holder::Queries, Holder::Answers, Holder::Bodies, Holder::Caches, Holder::Alerts, Holder::Rules];
+    pub const ALL: [Holder; 6] = [
+        Holder::Queries,
+        Holder::Answers,
+        Holder::Bodies,
+        Holder::Caches,
+        Holder::Alerts,
+        Holder::Rules,
+    ];
 
     /// The name, as metrics show it.
     pub fn as_str(self) -> &'static str {
@@ -94,8 +103,14 @@ struct State {
 impl Budget {
     /// A budget of which nothing is held.
     pub fn new(limit: usize) -> Arc<Self> {
-        let state = Mutex::new(State { limit, held: [0; Holder::ALL.len()] });
-        Arc::new(Budget { state, refused: Default::default() })
+        let state = Mutex::new(State {
+            limit,
+            held: [0; Holder::ALL.len()],
+        });
+        Arc::new(Budget {
+            state,
+            refused: Default::default(),
+        })
     }
 
     /// Bytes in all.
@@ -120,13 +135,20 @@ impl Budget {
 
     /// Nothing yet, for a piece of work that will ask for more.
     pub fn reserve(self: &Arc<Self>, holder: Holder) -> Reservation {
-        Reservation { budget: Arc::clone(self), holder, bytes: 0 }
+        Reservation {
+            budget: Arc::clone(self),
+            holder,
+            bytes: 0,
+        }
     }
 
-    /// Most bytes that a holder can have: what is left when everybody else has nothing but what is kept for him.
+    /// Most bytes that a holder can have: what is left when everybody else has nothing but what is
+    /// kept for him.
     pub fn most(&self, holder: Holder) -> usize {
         let limit = self.limit();
-        let others = Holder::ALL.into_iter().filter(|other| *other != holder && other.kept_for() > 0);
+        let others = Holder::ALL
+            .into_iter()
+            .filter(|other| *other != holder && other.kept_for() > 0);
         limit.saturating_sub(others.map(|other| limit / other.kept_for()).sum())
     }
 
@@ -150,11 +172,20 @@ impl Budget {
         if had.saturating_add(more) > one {
             return Some(OverBudget::TooLarge(one));
         }
-        let others = Holder::ALL.into_iter().filter(|other| *other != holder && other.kept_for() > 0);
-        let kept: usize = others.map(|other| (state.limit / other.kept_for()).saturating_sub(state.held[other as usize])).sum();
+        let others = Holder::ALL
+            .into_iter()
+            .filter(|other| *other != holder && other.kept_for() > 0);
+        let kept: usize = others
+            .map(|other| {
+                (state.limit / other.kept_for()).saturating_sub(state.held[other as usize])
+            })
+            .sum();
         let held: usize = state.held.iter().sum();
         let is_full = held.saturating_add(kept).saturating_add(more) > state.limit;
-        is_full.then_some(OverBudget::Full { limit: state.limit, wanted: had.saturating_add(more) })
+        is_full.then_some(OverBudget::Full {
+            limit: state.limit,
+            wanted: had.saturating_add(more),
+        })
     }
 }
 
@@ -188,14 +219,19 @@ impl Reservation {
         }
     }
 
-    /// A part of it, which another holder takes over. What one has asked for is there already, so this cannot be refused.
+    /// A part of it, which another holder takes over. What one has asked for is there already, so
+    /// this cannot be refused.
     pub fn hand_over(&mut self, bytes: usize, holder: Holder) -> Reservation {
         let bytes = bytes.min(self.bytes);
         let mut state = self.budget.state.lock();
         state.held[self.holder as usize] -= bytes;
         state.held[holder as usize] += bytes;
         self.bytes -= bytes;
-        Reservation { budget: Arc::clone(&self.budget), holder, bytes }
+        Reservation {
+            budget: Arc::clone(&self.budget),
+            holder,
+            bytes,
+        }
     }
 }
 
@@ -215,9 +251,15 @@ mod tests {
         let mut held = budget.reserve(Holder::Queries);
         assert_eq!(held.grow(400 << 10), Ok(()));
         let answer = held.hand_over(100 << 10, Holder::Answers);
-        assert_eq!((budget.held(Holder::Queries), budget.held(Holder::Answers)), (300 << 10, 100 << 10));
+        assert_eq!(
+            (budget.held(Holder::Queries), budget.held(Holder::Answers)),
+            (300 << 10, 100 << 10)
+        );
         drop(held);
-        assert_eq!((budget.held(Holder::Queries), budget.held(Holder::Answers)), (0, answer.bytes()));
+        assert_eq!(
+            (budget.held(Holder::Queries), budget.held(Holder::Answers)),
+            (0, answer.bytes())
+        );
         drop(answer);
         assert_eq!(budget.held(Holder::Answers), 0);
     }
@@ -227,8 +269,17 @@ mod tests {
         let budget = Budget::new(1 << 20);
         let mut greedy = budget.reserve(Holder::Queries);
         let error = greedy.grow(600 << 10).expect_err("more than half");
-        assert_eq!(error.to_string(), "it would take more than 512 KiB of memory (limits.memory)");
-        assert_eq!((budget.refused(Holder::Queries), budget.held(Holder::Queries)), (1, 0));
+        assert_eq!(
+            error.to_string(),
+            "it would take more than 512 KiB of memory (limits.memory)"
+        );
+        assert_eq!(
+            (
+                budget.refused(Holder::Queries),
+                budget.held(Holder::Queries)
+            ),
+            (1, 0)
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Numbers and texts as bytes: variable-length integers (LEB128), as Protocol Buffers has them, and a reader that never runs over the end.
+//! Numbers and texts as bytes: variable-length integers (LEB128), as Protocol Buffers has them, and
+//! a reader that never runs over the end.
 
 use super::Labels;
 
@@ -76,7 +77,8 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// What [`put_uint`] wrote, as a size; at most `bound`, so that a damaged one cannot make us reserve the memory.
+    /// What [`put_uint`] wrote, as a size; at most `bound`, so that a damaged one cannot make us
+    /// reserve the memory.
     pub(crate) fn size(&mut self, bound: usize) -> Option<usize> {
         usize::try_from(self.uint()?).ok().filter(|n| *n <= bound)
     }
@@ -105,7 +107,9 @@ impl<'a> Reader<'a> {
     /// What [`put_labels`] wrote.
     pub(crate) fn labels(&mut self) -> Option<Labels> {
         let count = self.size(self.0.len())?;
-        let pairs: Option<Vec<(&str, &str)>> = (0..count).map(|_| Some((self.text()?, self.text()?))).collect();
+        let pairs: Option<Vec<(&str, &str)>> = (0..count)
+            .map(|_| Some((self.text()?, self.text()?)))
+            .collect();
         pairs.map(Labels::from_pairs)
     }
 }

@@ -1,8 +1,10 @@
-//! The process's clock: wall time that runs as evenly as the monotonic clock, and steps only when somebody says so.
+//! The process's clock: wall time that runs as evenly as the monotonic clock, and steps only when
+//! somebody says so.
 //!
-//! [`Timestamp::now`] returns the wall clock as long as it runs beside the monotonic one. When it has jumped (NTP, a flat
-//! battery, somebody's hand), time goes on as before until [`adopt`] takes the new time, at a moment when samples, timers and rules can be
-//! moved with it. Small corrections are followed at once. The time that a machine was suspended is no jump: it has passed.
+//! [`Timestamp::now`] returns the wall clock as long as it runs beside the monotonic one. When it
+//! has jumped (NTP, a flat battery, somebody's hand), time goes on as before until [`adopt`] takes
+//! the new time, at a moment when samples, timers and rules can be moved with it. Small corrections
+//! are followed at once. The time that a machine was suspended is no jump: it has passed.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -13,7 +15,8 @@ use super::time::wall;
 
 /// Milliseconds that are followed at once.
 const FOLLOWED: i64 = 1000;
-/// Milliseconds between two readings of the monotonic clock in which the wall clock was read; a longer time says nothing about it.
+/// Milliseconds between two readings of the monotonic clock in which the wall clock was read; a
+/// longer time says nothing about it.
 const AT_ONCE: i64 = 50;
 const READINGS: usize = 10;
 /// No time was asked yet.
@@ -57,8 +60,8 @@ impl Jump {
 }
 
 impl Timestamp {
-    /// The clock's present; a wall clock that jumps is followed when [`adopt`] says so. Only floors 4 and above may call it;
-    /// below, time is an argument.
+    /// The clock's present; a wall clock that jumps is followed when [`adopt`] says so. Only floors
+    /// 4 and above may call it; below, time is an argument.
     pub fn now() -> Self {
         now()
     }
@@ -114,7 +117,10 @@ pub fn pending() -> Option<Jump> {
     let (monotonic, measured) = read();
     let offset = OFFSET.load(Ordering::Relaxed);
     let jumped = offset != UNSET && !is_followed(measured, offset);
-    jumped.then(|| Jump { from: Timestamp(monotonic.saturating_add(offset)), to: Timestamp(monotonic.saturating_add(measured)) })
+    jumped.then(|| Jump {
+        from: Timestamp(monotonic.saturating_add(offset)),
+        to: Timestamp(monotonic.saturating_add(measured)),
+    })
 }
 
 /// From now on [`Timestamp::now`] is the wall clock's time again; gives the jump that this is.
@@ -147,10 +153,12 @@ pub fn total() -> i64 {
     TOTAL.load(Ordering::Relaxed)
 }
 
-/// The time by which it is decided what is old enough to be deleted: `now`, or an earlier time while a clock that has jumped ahead is not
-/// believed yet. What is kept too long does no harm.
+/// The time by which it is decided what is old enough to be deleted: `now`, or an earlier time
+/// while a clock that has jumped ahead is not believed yet. What is kept too long does no harm.
 pub fn aged(now: Timestamp) -> Timestamp {
-    let aged = AGED.lock().map(|(at, since)| Timestamp(at.saturating_add(monotonic() - since)));
+    let aged = AGED
+        .lock()
+        .map(|(at, since)| Timestamp(at.saturating_add(monotonic() - since)));
     aged.map_or(now, |aged| aged.min(now))
 }
 
@@ -170,15 +178,33 @@ mod tests {
 
     #[test]
     fn what_was_due_is_moved_with_the_clock() {
-        let back = Jump { from: Timestamp(1_000_000), to: Timestamp(400_000) };
-        assert_eq!((back.millis(), back.is_back(), back.moved(Timestamp(1_030_000))), (-600_000, true, Timestamp(430_000)));
-        assert!(is_followed(5000, 4000) && !is_followed(5001, 4000) && !is_followed(i64::MIN + 1, i64::MAX), "a second is followed");
+        let back = Jump {
+            from: Timestamp(1_000_000),
+            to: Timestamp(400_000),
+        };
+        assert_eq!(
+            (
+                back.millis(),
+                back.is_back(),
+                back.moved(Timestamp(1_030_000))
+            ),
+            (-600_000, true, Timestamp(430_000))
+        );
+        assert!(
+            is_followed(5000, 4000)
+                && !is_followed(5001, 4000)
+                && !is_followed(i64::MIN + 1, i64::MAX),
+            "a second is followed"
+        );
     }
 
     #[test]
     fn the_present_is_the_wall_clocks_while_that_runs_evenly() {
         let (before, now, after) = (wall(), Timestamp::now(), wall());
-        assert!(before.0 - 1 <= now.0 && now.0 <= after.0 + 1, "{before:?} {now:?} {after:?}");
+        assert!(
+            before.0 - 1 <= now.0 && now.0 <= after.0 + 1,
+            "{before:?} {now:?} {after:?}"
+        );
         assert_eq!(pending(), None);
     }
 }

@@ -1,8 +1,9 @@
 //! Many label sets in a fixed order, shared, with the tables that were derived from them.
 //!
-//! What a query makes of label sets (names dropped, groups, partners) depends on nothing but the sets: it is made once and kept beside
-//! them, until the last user of the sets goes. A list without metric names is a view of the list with them: its sets are made only for
-//! code that reads them, which an aggregation does not.
+//! What a query makes of label sets (names dropped, groups, partners) depends on nothing but the
+//! sets: it is made once and kept beside them, until the last user of the sets goes. A list without
+//! metric names is a view of the list with them: its sets are made only for code that reads them,
+//! which an aggregation does not.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -61,7 +62,11 @@ struct With {
 impl List {
     /// Whether a set has a label, other than the name, that goes with it.
     fn is_typed(&self) -> bool {
-        *self.typed.get_or_init(|| self.sets.iter().any(|labels| METADATA[1..].iter().any(|name| labels.get(name).is_some())))
+        *self.typed.get_or_init(|| {
+            self.sets
+                .iter()
+                .any(|labels| METADATA[1..].iter().any(|name| labels.get(name).is_some()))
+        })
     }
 }
 
@@ -85,9 +90,14 @@ impl Grouping {
         }
     }
 
-    /// Whether it makes no difference that what goes with metric names is there; `others` says whether that is more than the names.
+    /// Whether it makes no difference that what goes with metric names is there; `others` says
+    /// whether that is more than the names.
     fn is_nameless(&self, others: impl FnOnce() -> bool) -> bool {
-        if self.without { !others() } else { !self.labels.iter().any(|name| is_metadata(name)) }
+        if self.without {
+            !others()
+        } else {
+            !self.labels.iter().any(|name| is_metadata(name))
+        }
     }
 }
 
@@ -128,7 +138,11 @@ pub struct Groups {
 impl Groups {
     /// The rows of a group.
     pub fn rows(&self, group: usize) -> &[u32] {
-        let start = if group == 0 { 0 } else { self.ends[group - 1] as usize };
+        let start = if group == 0 {
+            0
+        } else {
+            self.ends[group - 1] as usize
+        };
         &self.rows[start..self.ends[group] as usize]
     }
 
@@ -152,7 +166,8 @@ impl Groups {
         for end in &mut ends {
             start += std::mem::replace(end, start);
         }
-        // `ends` holds where each group begins, and moves to where it ends as its rows are put in place.
+        // `ends` holds where each group begins, and moves to where it ends as its rows are put in
+        // place.
         let mut rows = vec![0; of.len()];
         for (row, group) in of.iter().enumerate() {
             let position = &mut ends[*group as usize];
@@ -161,13 +176,21 @@ impl Groups {
         }
         labels.shrink_to_fit();
         ends.shrink_to_fit();
-        Groups { labels: LabelSets::from(labels), rows, ends }
+        Groups {
+            labels: LabelSets::from(labels),
+            rows,
+            ends,
+        }
     }
 }
 
 impl LabelSets {
     fn tables(&self) -> MappedMutexGuard<'_, Tables> {
-        let kept = if self.nameless { &self.list.nameless_tables } else { &self.list.tables };
+        let kept = if self.nameless {
+            &self.list.nameless_tables
+        } else {
+            &self.list.tables
+        };
         MutexGuard::map(kept.lock(), |tables| &mut **tables.get_or_insert_default())
     }
 
@@ -183,14 +206,26 @@ impl LabelSets {
 
     /// The same sets with the metric names that they have.
     fn named(&self) -> LabelSets {
-        LabelSets { list: Arc::clone(&self.list), nameless: false }
+        LabelSets {
+            list: Arc::clone(&self.list),
+            nameless: false,
+        }
     }
 
     /// The same sets without metric names.
     pub fn without_names(&self) -> LabelSets {
         // The name sorts before every lower-case label: most sets that have one begin with it.
-        let named = !self.nameless && (self.list.sets.iter().any(|labels| labels.get(METRIC_NAME).is_some()) || self.list.is_typed());
-        LabelSets { list: Arc::clone(&self.list), nameless: self.nameless || named }
+        let named = !self.nameless
+            && (self
+                .list
+                .sets
+                .iter()
+                .any(|labels| labels.get(METRIC_NAME).is_some())
+                || self.list.is_typed());
+        LabelSets {
+            list: Arc::clone(&self.list),
+            nameless: self.nameless || named,
+        }
     }
 
     /// Whether no two sets are equal.
@@ -202,12 +237,17 @@ impl LabelSets {
             return distinct;
         }
         let sets = &self.list.sets;
-        let distinct = if self.nameless { all_distinct(sets.iter().map(Nameless)) } else { all_distinct(sets.iter()) };
+        let distinct = if self.nameless {
+            all_distinct(sets.iter().map(Nameless))
+        } else {
+            all_distinct(sets.iter())
+        };
         self.tables().distinct = Some(distinct);
         distinct
     }
 
-    /// The sets in these rows, which ascend. A large part is remembered: it is probably asked for again.
+    /// The sets in these rows, which ascend. A large part is remembered: it is probably asked for
+    /// again.
     pub fn part(&self, rows: &[u32]) -> LabelSets {
         if rows.len() == self.len() {
             return self.clone();
@@ -215,7 +255,12 @@ impl LabelSets {
         if self.nameless {
             return self.named().part(rows).without_names();
         }
-        if let Some((_, part)) = self.tables().parts.iter().find(|(known, _)| **known == *rows) {
+        if let Some((_, part)) = self
+            .tables()
+            .parts
+            .iter()
+            .find(|(known, _)| **known == *rows)
+        {
             return part.clone();
         }
         let part = LabelSets::from_iter(rows.iter().map(|row| self[*row as usize].clone()));
@@ -247,19 +292,29 @@ impl LabelSets {
     }
 
     /// The table called `key` that `make` derives from this list and `other`.
-    pub fn with<T: Any + Send + Sync>(&self, other: &LabelSets, key: &str, make: impl FnOnce() -> T) -> Arc<T> {
+    pub fn with<T: Any + Send + Sync>(
+        &self,
+        other: &LabelSets,
+        key: &str,
+        make: impl FnOnce() -> T,
+    ) -> Arc<T> {
         if let Some(table) = self.known_with(other, key) {
             return table;
         }
         let table = Arc::new(make());
         let tables = &mut self.tables().with;
-        // The weak reference keeps the memory of the other list from being used again: no later list can be mistaken for it.
+        // The weak reference keeps the memory of the other list from being used again: no later
+        // list can be mistaken for it.
         tables.retain(|with| with.other.0.strong_count() > 0);
         if tables.len() >= MOST_TABLES {
             tables.clear();
         }
         let kept: Arc<T> = Arc::clone(&table);
-        tables.push(With { key: key.into(), other: (Arc::downgrade(&other.list), other.nameless), table: kept });
+        tables.push(With {
+            key: key.into(),
+            other: (Arc::downgrade(&other.list), other.nameless),
+            table: kept,
+        });
         table
     }
 
@@ -267,9 +322,16 @@ impl LabelSets {
     pub fn known_with<T: Any + Send + Sync>(&self, other: &LabelSets, key: &str) -> Option<Arc<T>> {
         let same = |with: &With| {
             let (list, nameless) = &with.other;
-            *with.key == *key && *nameless == other.nameless && std::ptr::eq(list.as_ptr(), Arc::as_ptr(&other.list))
+            *with.key == *key
+                && *nameless == other.nameless
+                && std::ptr::eq(list.as_ptr(), Arc::as_ptr(&other.list))
         };
-        let known = self.tables().with.iter().find(|with| same(with)).map(|with| Arc::clone(&with.table));
+        let known = self
+            .tables()
+            .with
+            .iter()
+            .find(|with| same(with))
+            .map(|with| Arc::clone(&with.table));
         known?.downcast::<T>().ok()
     }
 
@@ -279,19 +341,29 @@ impl LabelSets {
             *self = LabelSets::from(self.to_vec());
         }
         let list = Arc::get_mut(&mut self.list).expect("the only user");
-        *list = List { sets: std::mem::take(&mut list.sets), ..List::default() };
+        *list = List {
+            sets: std::mem::take(&mut list.sets),
+            ..List::default()
+        };
         &mut list.sets
     }
 }
 
 fn all_distinct<T: Hash + Eq>(sets: impl ExactSizeIterator<Item = T>) -> bool {
-    let mut seen = std::collections::HashSet::with_capacity_and_hasher(sets.len(), ahash::RandomState::new());
+    let mut seen =
+        std::collections::HashSet::with_capacity_and_hasher(sets.len(), ahash::RandomState::new());
     sets.into_iter().all(|set| seen.insert(set))
 }
 
 impl From<Vec<Labels>> for LabelSets {
     fn from(sets: Vec<Labels>) -> Self {
-        LabelSets { list: Arc::new(List { sets, ..List::default() }), nameless: false }
+        LabelSets {
+            list: Arc::new(List {
+                sets,
+                ..List::default()
+            }),
+            nameless: false,
+        }
     }
 }
 
@@ -305,7 +377,13 @@ impl Deref for LabelSets {
     type Target = [Labels];
     fn deref(&self) -> &[Labels] {
         let sets = &self.list.sets;
-        if self.nameless { self.list.nameless.get_or_init(|| sets.iter().map(Labels::without_metadata).collect()) } else { sets }
+        if self.nameless {
+            self.list
+                .nameless
+                .get_or_init(|| sets.iter().map(Labels::without_metadata).collect())
+        } else {
+            sets
+        }
     }
 }
 
@@ -320,22 +398,41 @@ mod tests {
     use super::*;
 
     fn sets(texts: &[(&str, &str)]) -> LabelSets {
-        texts.iter().map(|(name, job)| Labels::from_pairs([("__name__", name), ("job", job)])).collect()
+        texts
+            .iter()
+            .map(|(name, job)| Labels::from_pairs([("__name__", name), ("job", job)]))
+            .collect()
     }
 
     #[test]
     fn groups_stand_in_the_order_of_their_first_row() {
         let sets = sets(&[("a", "y"), ("b", "x"), ("c", "y")]);
-        let groups = sets.groups(&Grouping { without: false, labels: vec!["job".into()] });
-        assert_eq!(groups.labels.iter().map(|l| l.value("job")).collect::<Vec<_>>(), ["y", "x"]);
+        let groups = sets.groups(&Grouping {
+            without: false,
+            labels: vec!["job".into()],
+        });
+        assert_eq!(
+            groups
+                .labels
+                .iter()
+                .map(|l| l.value("job"))
+                .collect::<Vec<_>>(),
+            ["y", "x"]
+        );
         assert_eq!((groups.rows(0), groups.rows(1)), (&[0, 2][..], &[1][..]));
     }
 
     #[test]
     fn tables_are_made_once_and_forgotten_by_a_change() {
         let mut one = sets(&[("a", "x"), ("b", "x")]);
-        let grouping = Grouping { without: true, labels: Vec::new() };
-        assert!(Arc::ptr_eq(&one.groups(&grouping), &one.clone().groups(&grouping)));
+        let grouping = Grouping {
+            without: true,
+            labels: Vec::new(),
+        };
+        assert!(Arc::ptr_eq(
+            &one.groups(&grouping),
+            &one.clone().groups(&grouping)
+        ));
         assert!(one.are_distinct() && !one.without_names().are_distinct());
         let other = sets(&[("a", "x")]);
         let made = |one: &LabelSets| *one.with(&other, "rows", || one.len() + other.len());
@@ -349,7 +446,10 @@ mod tests {
     fn a_part_is_remembered() {
         let all = sets(&[("a", "x"), ("b", "x"), ("c", "x")]);
         let part = all.part(&[0, 2]);
-        assert_eq!(part.iter().map(Labels::metric_name).collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(
+            part.iter().map(Labels::metric_name).collect::<Vec<_>>(),
+            ["a", "c"]
+        );
         assert!(Arc::ptr_eq(&part.list, &all.part(&[0, 2]).list));
     }
 
@@ -359,10 +459,25 @@ mod tests {
         let named = sets(&[("a", "x"), ("b", "x"), ("b", "y")]);
         let view = named.without_names();
         let made: LabelSets = named.iter().map(Labels::without_name).collect();
-        let by = |labels: &[&str]| Grouping { without: false, labels: labels.iter().map(|l| (*l).to_owned()).collect() };
-        for grouping in [by(&["job"]), by(&[]), by(&["__name__", "job"]), Grouping { without: true, labels: Vec::new() }] {
+        let by = |labels: &[&str]| Grouping {
+            without: false,
+            labels: labels.iter().map(|l| (*l).to_owned()).collect(),
+        };
+        for grouping in [
+            by(&["job"]),
+            by(&[]),
+            by(&["__name__", "job"]),
+            Grouping {
+                without: true,
+                labels: Vec::new(),
+            },
+        ] {
             let (seen, expected) = (view.groups(&grouping), made.groups(&grouping));
-            assert_eq!((&seen.rows, &seen.ends, &seen.labels[..]), (&expected.rows, &expected.ends, &expected.labels[..]), "{grouping:?}");
+            assert_eq!(
+                (&seen.rows, &seen.ends, &seen.labels[..]),
+                (&expected.rows, &expected.ends, &expected.labels[..]),
+                "{grouping:?}"
+            );
         }
         assert_eq!(view.are_distinct(), made.are_distinct());
         assert!(view.part(&[1, 2]).are_distinct());

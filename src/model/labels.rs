@@ -1,8 +1,9 @@
 //! Label sets: sorted by name, without empty values, in one shared allocation.
 //!
-//! The text of a set is `name value name value …`, each with its length before it in digits that are ASCII, so that the whole stays
-//! valid UTF-8: equality, hashing and cloning touch one string, and 50,000 series cost 50,000 allocations, not a million. Names that
-//! most series carry are one byte: of a set's text they would be a third.
+//! The text of a set is `name value name value …`, each with its length before it in digits that
+//! are ASCII, so that the whole stays valid UTF-8: equality, hashing and cloning touch one string,
+//! and 50,000 series cost 50,000 allocations, not a million. Names that most series carry are one
+//! byte: of a set's text they would be a third.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -21,7 +22,8 @@ pub fn is_metadata(name: &str) -> bool {
     name.starts_with("__") && METADATA.contains(&name)
 }
 
-/// A sorted label set; cheap to clone, hash and compare. A label with an empty value is the same as no label.
+/// A sorted label set; cheap to clone, hash and compare. A label with an empty value is the same as
+/// no label.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Labels(ArcStr);
 
@@ -31,8 +33,11 @@ impl Labels {
         Labels(ArcStr::new())
     }
 
-    /// Builds a set from pairs in any order; the last value of a repeated name wins, empty values vanish.
-    pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+    /// Builds a set from pairs in any order; the last value of a repeated name wins, empty values
+    /// vanish.
+    pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
         let mut builder = LabelsBuilder::new();
         for (name, value) in pairs {
             builder.set(name.as_ref(), value.as_ref());
@@ -77,7 +82,12 @@ impl Labels {
 
     /// A builder that starts from this set.
     pub fn to_builder(&self) -> LabelsBuilder {
-        LabelsBuilder { pairs: self.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect() }
+        LabelsBuilder {
+            pairs: self
+                .iter()
+                .map(|(n, v)| (n.to_owned(), v.to_owned()))
+                .collect(),
+        }
     }
 
     /// This set without the labels that go with the metric's name, and it.
@@ -115,7 +125,8 @@ impl Labels {
     /// Alertmanager's fingerprint: FNV-1a 64 over `name 0xFF value 0xFF` in name order.
     pub fn fingerprint(&self) -> u64 {
         let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-        let mut step = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        let mut step =
+            |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         for (name, value) in self.iter() {
             name.bytes().for_each(&mut step);
             step(0xff);
@@ -226,7 +237,8 @@ impl<'a> Iterator for LabelsIter<'a> {
     }
 }
 
-/// Names that are written as one byte. The list may change from version to version: the text is never stored.
+/// Names that are written as one byte. The list may change from version to version: the text is
+/// never stored.
 #[rustfmt::skip]
 const USUAL: [&str; 48] = [
     METRIC_NAME, "instance", "job", "le", "quantile", "alertname", "alertstate", "severity", "code", "status", "method", "path", "route",
@@ -278,7 +290,9 @@ fn take(text: &str, digit: u32) -> (&str, &str) {
 
 fn take_name(text: &str) -> (&str, &str) {
     match text.as_bytes().first() {
-        Some(byte) if byte & MARK != 0 => (USUAL[usize::from(byte & !MARK) % USUAL.len()], &text[1..]),
+        Some(byte) if byte & MARK != 0 => {
+            (USUAL[usize::from(byte & !MARK) % USUAL.len()], &text[1..])
+        }
         _ => take(text, NAME_DIGIT),
     }
 }
@@ -313,8 +327,8 @@ impl LabelsBuilder {
         self
     }
 
-    /// Sets `name` to a text that may be empty: for what is said about labels, where a label set to nothing differs from one of which
-    /// nothing is said. The set is then no series' set.
+    /// Sets `name` to a text that may be empty: for what is said about labels, where a label set to
+    /// nothing differs from one of which nothing is said. The set is then no series' set.
     pub fn put(&mut self, name: &str, text: &str) -> &mut Self {
         match self.find(name) {
             Ok(i) => text.clone_into(&mut self.pairs[i].1),
@@ -341,7 +355,8 @@ impl LabelsBuilder {
 
     /// The finished set.
     pub fn build(&self) -> Labels {
-        let mut text = String::with_capacity(self.pairs.iter().map(|(n, v)| n.len() + v.len() + 4).sum());
+        let mut text =
+            String::with_capacity(self.pairs.iter().map(|(n, v)| n.len() + v.len() + 4).sum());
         for (name, value) in &self.pairs {
             put_name(&mut text, name);
             put(&mut text, value, DIGIT);
@@ -371,32 +386,62 @@ mod tests {
         let labels = Labels::from_pairs([("ключ", "значение"), ("long", long.as_str())]);
         assert_eq!(labels.get("long"), Some(long.as_str()));
         assert_eq!(labels.get("ключ"), Some("значение"));
-        for length in [1, 31, 32, 33, 63, 64, 65, 1023, 1024, 1025, 4095, 4096, 40_000] {
+        for length in [
+            1, 31, 32, 33, 63, 64, 65, 1023, 1024, 1025, 4095, 4096, 40_000,
+        ] {
             let (name, value) = ("n".repeat(length), "v".repeat(length));
             let labels = Labels::from_pairs([(name.as_str(), value.as_str()), ("le", "1")]);
-            assert_eq!(labels.iter().collect::<Vec<_>>(), [("le", "1"), (name.as_str(), value.as_str())]);
+            assert_eq!(
+                labels.iter().collect::<Vec<_>>(),
+                [("le", "1"), (name.as_str(), value.as_str())]
+            );
         }
     }
 
     #[test]
     fn usual_names_are_names_like_others() {
         assert!(USUAL.len() <= usize::from(MARK));
-        let pairs: Vec<(&str, String)> = USUAL.iter().enumerate().map(|(index, name)| (*name, index.to_string())).collect();
+        let pairs: Vec<(&str, String)> = USUAL
+            .iter()
+            .enumerate()
+            .map(|(index, name)| (*name, index.to_string()))
+            .collect();
         let labels = Labels::from_pairs(pairs.iter().map(|(name, value)| (*name, value.as_str())));
         assert_eq!(labels.len(), USUAL.len(), "each once");
         for (name, value) in &pairs {
             assert_eq!(labels.get(name), Some(value.as_str()));
         }
-        assert_eq!(labels.filtered(|name| name == "job").iter().collect::<Vec<_>>(), [("job", "2")]);
-        assert_eq!(Labels::from_pairs([("job", "a"), ("jobs", "b"), ("jo", "c")]).to_string(), r#"{jo="c", job="a", jobs="b"}"#);
+        assert_eq!(
+            labels
+                .filtered(|name| name == "job")
+                .iter()
+                .collect::<Vec<_>>(),
+            [("job", "2")]
+        );
+        assert_eq!(
+            Labels::from_pairs([("job", "a"), ("jobs", "b"), ("jo", "c")]).to_string(),
+            r#"{jo="c", job="a", jobs="b"}"#
+        );
     }
 
     /// SEMANTICS 135: the published vectors.
     #[test]
     fn fingerprints_equal_alertmanagers() {
-        assert_eq!(format!("{:016x}", Labels::empty().fingerprint()), "cbf29ce484222325");
-        assert_eq!(format!("{:016x}", Labels::from_pairs([("alertname", "X")]).fingerprint()), "d2aeefc389ca7746");
-        let down = Labels::from_pairs([("alertname", "InstanceDown"), ("instance", "localhost:9090")]);
+        assert_eq!(
+            format!("{:016x}", Labels::empty().fingerprint()),
+            "cbf29ce484222325"
+        );
+        assert_eq!(
+            format!(
+                "{:016x}",
+                Labels::from_pairs([("alertname", "X")]).fingerprint()
+            ),
+            "d2aeefc389ca7746"
+        );
+        let down = Labels::from_pairs([
+            ("alertname", "InstanceDown"),
+            ("instance", "localhost:9090"),
+        ]);
         assert_eq!(format!("{:016x}", down.fingerprint()), "1ad38065f8e21903");
     }
 
@@ -406,7 +451,10 @@ mod tests {
         assert_eq!(labels.to_string(), r#"up{job="a\"b"}"#);
         assert_eq!(Labels::empty().to_string(), "{}");
         assert_eq!(Labels::from_pairs([(METRIC_NAME, "up")]).to_string(), "up");
-        assert_eq!(Labels::from_pairs([(METRIC_NAME, "a.b"), ("x", "1")]).to_string(), r#"{"a.b", x="1"}"#);
+        assert_eq!(
+            Labels::from_pairs([(METRIC_NAME, "a.b"), ("x", "1")]).to_string(),
+            r#"{"a.b", x="1"}"#
+        );
     }
 
     #[test]

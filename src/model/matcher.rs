@@ -9,9 +9,11 @@ use super::labels::Labels;
 use super::regex::translate;
 use super::text::{is_legacy_label_name, quote};
 
-/// Longest pattern that is compiled, in bytes. Alternatives of plain text are not compiled and may be longer.
+/// Longest pattern that is compiled, in bytes. Alternatives of plain text are not compiled and may
+/// be longer.
 const MAX_PATTERN: usize = 1 << 20;
-/// What a compiled pattern may take, in bytes: so much, so much for each byte of its text, and never more than that.
+/// What a compiled pattern may take, in bytes: so much, so much for each byte of its text, and
+/// never more than that.
 const MAX_COMPILED: usize = 512 << 10;
 /// Bytes of a compiled pattern for each byte of its text.
 pub const COMPILED_BYTE: usize = 64;
@@ -70,7 +72,8 @@ pub struct Matcher {
 enum Pattern {
     /// None is needed.
     Text,
-    /// The alternatives of a pattern without other syntax, sorted: found without compiling anything, however many there are.
+    /// The alternatives of a pattern without other syntax, sorted: found without compiling
+    /// anything, however many there are.
     Literals(Arc<[Box<str>]>),
     Regex(Regex),
 }
@@ -86,7 +89,9 @@ impl Pattern {
     fn is_match(&self, value: &str) -> bool {
         match self {
             Pattern::Text => false,
-            Pattern::Literals(literals) => literals.binary_search_by(|literal| (**literal).cmp(value)).is_ok(),
+            Pattern::Literals(literals) => literals
+                .binary_search_by(|literal| (**literal).cmp(value))
+                .is_ok(),
             Pattern::Regex(regex) => regex.is_match(value),
         }
     }
@@ -110,12 +115,22 @@ impl Matcher {
             MatchOp::Equal | MatchOp::NotEqual => Pattern::Text,
             MatchOp::Regex | MatchOp::NotRegex => Pattern::new(value)?,
         };
-        Ok(Matcher { name: name.to_owned(), op, value: value.to_owned(), pattern })
+        Ok(Matcher {
+            name: name.to_owned(),
+            op,
+            value: value.to_owned(),
+            pattern,
+        })
     }
 
     /// `name = value`.
     pub fn equal(name: &str, value: &str) -> Self {
-        Matcher { name: name.to_owned(), op: MatchOp::Equal, value: value.to_owned(), pattern: Pattern::Text }
+        Matcher {
+            name: name.to_owned(),
+            op: MatchOp::Equal,
+            value: value.to_owned(),
+            pattern: Pattern::Text,
+        }
     }
 
     /// Whether a label value (`""` for an absent label) passes.
@@ -128,7 +143,8 @@ impl Matcher {
         }
     }
 
-    /// The texts that the pattern matches, sorted, where it is nothing but alternatives of plain text.
+    /// The texts that the pattern matches, sorted, where it is nothing but alternatives of plain
+    /// text.
     pub fn literals(&self) -> Option<&[Box<str>]> {
         match &self.pattern {
             Pattern::Literals(literals) => Some(literals),
@@ -149,15 +165,30 @@ fn compiled_size(length: usize) -> usize {
 
 /// Compiles a pattern anchored at both ends, the dot matching newlines (Prometheus 3).
 pub fn anchored(pattern: &str) -> Result<Regex, MatcherError> {
-    let fail = |reason: String| MatcherError { pattern: pattern.to_owned(), reason };
+    let fail = |reason: String| MatcherError {
+        pattern: pattern.to_owned(),
+        reason,
+    };
     if pattern.len() > MAX_PATTERN {
-        return Err(MatcherError { pattern: String::new(), reason: format!("it is longer than {MAX_PATTERN} bytes") });
+        return Err(MatcherError {
+            pattern: String::new(),
+            reason: format!("it is longer than {MAX_PATTERN} bytes"),
+        });
     }
     let translated = translate(pattern).map_err(fail)?;
-    let compiled = RegexBuilder::new(&format!("^(?s:{translated})$")).size_limit(compiled_size(pattern.len())).build();
+    let compiled = RegexBuilder::new(&format!("^(?s:{translated})$"))
+        .size_limit(compiled_size(pattern.len()))
+        .build();
     compiled.map_err(|e| {
         let text = e.to_string();
-        fail(text.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("").trim().trim_start_matches("error: ").to_owned())
+        fail(
+            text.lines()
+                .rfind(|l| !l.trim().is_empty())
+                .unwrap_or("")
+                .trim()
+                .trim_start_matches("error: ")
+                .to_owned(),
+        )
     })
 }
 
@@ -208,12 +239,34 @@ mod tests {
 
     #[test]
     fn alternatives_of_plain_text_are_looked_up_whatever_their_number() {
-        let pattern = (0..100_000).map(|i| format!("pod-{i}")).collect::<Vec<_>>().join("|") + "|";
-        let (is, is_not) = (Matcher::new("a", MatchOp::Regex, &pattern), Matcher::new("a", MatchOp::NotRegex, &pattern));
+        let pattern = (0..100_000)
+            .map(|i| format!("pod-{i}"))
+            .collect::<Vec<_>>()
+            .join("|")
+            + "|";
+        let (is, is_not) = (
+            Matcher::new("a", MatchOp::Regex, &pattern),
+            Matcher::new("a", MatchOp::NotRegex, &pattern),
+        );
         let (is, is_not) = (is.expect("valid"), is_not.expect("valid"));
-        for (value, expected) in [("pod-99999", true), ("", true), ("pod-", false), ("pod-1|pod-2", false), ("xpod-1", false)] {
-            assert_eq!((is.matches(value), is_not.matches(value)), (expected, !expected), "{value}");
+        for (value, expected) in [
+            ("pod-99999", true),
+            ("", true),
+            ("pod-", false),
+            ("pod-1|pod-2", false),
+            ("xpod-1", false),
+        ] {
+            assert_eq!(
+                (is.matches(value), is_not.matches(value)),
+                (expected, !expected),
+                "{value}"
+            );
         }
-        assert!(Matcher::new("a", MatchOp::Regex, "a.b").expect("valid").literals().is_none());
+        assert!(
+            Matcher::new("a", MatchOp::Regex, "a.b")
+                .expect("valid")
+                .literals()
+                .is_none()
+        );
     }
 }

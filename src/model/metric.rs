@@ -48,7 +48,8 @@ impl MetricKind {
 /// A metric that a collector emits. HELP text, `nightbell metrics` and the reference all read this.
 #[derive(Debug, Clone, Copy)]
 pub struct MetricDesc {
-    /// Full name, with unit and `_total` where the field's convention (or the established exporter) has them.
+    /// Full name, with unit and `_total` where the field's convention (or the established exporter)
+    /// has them.
     pub name: &'static str,
     /// Its type.
     pub kind: MetricKind,

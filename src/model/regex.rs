@@ -1,8 +1,10 @@
-//! Regular expressions as Prometheus and Alertmanager write them: RE2 in Go's spelling (<https://github.com/google/re2/wiki/Syntax>).
+//! Regular expressions as Prometheus and Alertmanager write them: RE2 in Go's spelling
+//! (<https://github.com/google/re2/wiki/Syntax>).
 //!
-//! A pattern is checked by Go's rules, with Go's words for a refusal, and rewritten for the `regex` crate so that it means the same:
-//! `\d`, `\s`, `\w` and `\b` are ASCII, `\Q…\E` and octal escapes are spelled out, a bracket inside a class is only a bracket.
-//! Unicode class names are left to the crate, which knows a few more than Go.
+//! A pattern is checked by Go's rules, with Go's words for a refusal, and rewritten for the `regex`
+//! crate so that it means the same: `\d`, `\s`, `\w` and `\b` are ASCII, `\Q…\E` and octal escapes
+//! are spelled out, a bracket inside a class is only a bracket. Unicode class names are left to the
+//! crate, which knows a few more than Go.
 
 use std::collections::HashSet;
 
@@ -11,10 +13,15 @@ const MAX_REPEAT: u64 = 1_000;
 /// Go's limit for nesting.
 const MAX_DEPTH: usize = 1_000;
 
-/// The pattern in the dialect of the `regex` crate, or why it is none, as Go says it: ``missing closing ): `(` ``.
+/// The pattern in the dialect of the `regex` crate, or why it is none, as Go says it: ``missing
+/// closing ): `(` ``.
 pub fn translate(pattern: &str) -> Result<String, String> {
-    let mut translator =
-        Translator { whole: pattern, rest: pattern, out: String::with_capacity(pattern.len() + 8), ..Translator::default() };
+    let mut translator = Translator {
+        whole: pattern,
+        rest: pattern,
+        out: String::with_capacity(pattern.len() + 8),
+        ..Translator::default()
+    };
     translator.run()?;
     Ok(translator.out)
 }
@@ -24,7 +31,8 @@ struct Translator<'a> {
     whole: &'a str,
     rest: &'a str,
     out: String,
-    /// Whether something stands before that could be repeated, and the product of the counts inside it.
+    /// Whether something stands before that could be repeated, and the product of the counts inside
+    /// it.
     atom: Option<u64>,
     /// The greatest such product of the current group.
     heaviest: u64,
@@ -66,7 +74,8 @@ impl<'a> Translator<'a> {
                 '{' => match counts(before) {
                     Some((text, min, max)) => {
                         self.rest = &before[text.len()..];
-                        let valid = min <= MAX_REPEAT && max.is_none_or(|m| m <= MAX_REPEAT && min <= m);
+                        let valid =
+                            min <= MAX_REPEAT && max.is_none_or(|m| m <= MAX_REPEAT && min <= m);
                         if !valid {
                             return refuse("invalid repeat count", text);
                         }
@@ -84,7 +93,11 @@ impl<'a> Translator<'a> {
             }
             last_repeat = repeated;
         }
-        if self.groups.is_empty() { Ok(()) } else { refuse("missing closing )", self.whole) }
+        if self.groups.is_empty() {
+            Ok(())
+        } else {
+            refuse("missing closing )", self.whole)
+        }
     }
 
     fn bump(&mut self) -> Option<char> {
@@ -106,16 +119,27 @@ impl<'a> Translator<'a> {
         }
     }
 
-    fn repeat(&mut self, before: &'a str, last: Option<&'a str>, text: &str, counts: Option<(u64, Option<u64>)>) -> Result<(), String> {
+    fn repeat(
+        &mut self,
+        before: &'a str,
+        last: Option<&'a str>,
+        text: &str,
+        counts: Option<(u64, Option<u64>)>,
+    ) -> Result<(), String> {
         let lazy = self.rest.starts_with('?');
         if lazy {
             self.bump();
         }
         if let Some(last) = last {
-            return refuse("invalid nested repetition operator", between(last, self.rest));
+            return refuse(
+                "invalid nested repetition operator",
+                between(last, self.rest),
+            );
         }
         let fragment = between(before, self.rest);
-        let Some(inner) = self.atom else { return refuse("missing argument to repetition operator", fragment) };
+        let Some(inner) = self.atom else {
+            return refuse("missing argument to repetition operator", fragment);
+        };
         if let Some((min, max)) = counts {
             let count = max.unwrap_or(min).max(1);
             if count >= 2 && count * inner > MAX_REPEAT {
@@ -149,7 +173,9 @@ impl<'a> Translator<'a> {
     }
 
     fn close(&mut self) -> Result<(), String> {
-        let Some(outer) = self.groups.pop() else { return refuse("unexpected )", self.whole) };
+        let Some(outer) = self.groups.pop() else {
+            return refuse("unexpected )", self.whole);
+        };
         self.bump();
         self.out.push(')');
         let inner = self.heaviest;
@@ -161,15 +187,24 @@ impl<'a> Translator<'a> {
     /// `(?P<name>`, `(?<name>`, `(?flags)`, `(?flags:`.
     fn perl_group(&mut self) -> Result<(), String> {
         let start = self.rest;
-        if let Some(named) = start.strip_prefix("(?P<").or_else(|| start.strip_prefix("(?<")) {
-            let Some((name, rest)) = named.split_once('>') else { return refuse("invalid named capture", start) };
+        if let Some(named) = start
+            .strip_prefix("(?P<")
+            .or_else(|| start.strip_prefix("(?<"))
+        {
+            let Some((name, rest)) = named.split_once('>') else {
+                return refuse("invalid named capture", start);
+            };
             if name.is_empty() || !name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric()) {
                 return refuse("invalid named capture", between(start, rest));
             }
             self.rest = rest;
             // The crate knows neither repeated names nor names that begin with a digit.
             let usable = !name.starts_with(|c: char| c.is_ascii_digit()) && self.names.insert(name);
-            self.out.push_str(&if usable { format!("(?P<{name}>") } else { "(".into() });
+            self.out.push_str(&if usable {
+                format!("(?P<{name}>")
+            } else {
+                "(".into()
+            });
             self.enter();
             return Ok(());
         }
@@ -186,7 +221,12 @@ impl<'a> Translator<'a> {
                     }
                     return Ok(());
                 }
-                _ => return refuse("invalid or unsupported Perl syntax", between(start, self.rest)),
+                _ => {
+                    return refuse(
+                        "invalid or unsupported Perl syntax",
+                        between(start, self.rest),
+                    );
+                }
             }
         }
     }
@@ -251,7 +291,9 @@ impl<'a> Translator<'a> {
         self.rest = &start[2..];
         let name = match self.bump() {
             Some('{') => {
-                let Some((name, rest)) = self.rest.split_once('}') else { return refuse("invalid character class range", start) };
+                let Some((name, rest)) = self.rest.split_once('}') else {
+                    return refuse("invalid character class range", start);
+                };
                 self.rest = rest;
                 name
             }
@@ -275,7 +317,9 @@ impl<'a> Translator<'a> {
     fn escaped_char(&mut self) -> Result<char, String> {
         let start = self.rest;
         self.bump();
-        let Some(c) = self.bump() else { return refuse("trailing backslash at end of expression", "") };
+        let Some(c) = self.bump() else {
+            return refuse("trailing backslash at end of expression", "");
+        };
         let invalid = |rest: &str| refuse("invalid escape sequence", between(start, rest));
         match c {
             'a' => Ok('\u{7}'),
@@ -289,7 +333,9 @@ impl<'a> Translator<'a> {
             '0'..='7' => {
                 let mut code = c.to_digit(8).unwrap_or(0);
                 for _ in 0..2 {
-                    let Some(digit) = self.rest.chars().next().and_then(|d| d.to_digit(8)) else { break };
+                    let Some(digit) = self.rest.chars().next().and_then(|d| d.to_digit(8)) else {
+                        break;
+                    };
                     code = code * 8 + digit;
                     self.bump();
                 }
@@ -304,8 +350,13 @@ impl<'a> Translator<'a> {
     fn hex_char(&mut self, start: &'a str) -> Result<char, String> {
         let digits = match self.rest.strip_prefix('{') {
             Some(braced) => {
-                let length = braced.len() - braced.trim_start_matches(|c: char| c.is_ascii_hexdigit()).len();
-                let too_large = |n: &usize| u32::from_str_radix(&braced[..*n], 16).map_or(true, |code| code > 0x10_ffff);
+                let length = braced.len()
+                    - braced
+                        .trim_start_matches(|c: char| c.is_ascii_hexdigit())
+                        .len();
+                let too_large = |n: &usize| {
+                    u32::from_str_radix(&braced[..*n], 16).map_or(true, |code| code > 0x10_ffff)
+                };
                 if let Some(n) = (1..=length).find(too_large) {
                     return refuse("invalid escape sequence", between(start, &braced[n..]));
                 }
@@ -326,8 +377,13 @@ impl<'a> Translator<'a> {
                 digits
             }
         };
-        let code = u32::from_str_radix(digits, 16).ok().and_then(char::from_u32);
-        code.map_or_else(|| refuse("invalid escape sequence", between(start, self.rest)), Ok)
+        let code = u32::from_str_radix(digits, 16)
+            .ok()
+            .and_then(char::from_u32);
+        code.map_or_else(
+            || refuse("invalid escape sequence", between(start, self.rest)),
+            Ok,
+        )
     }
 
     fn class(&mut self) -> Result<(), String> {
@@ -351,7 +407,11 @@ impl<'a> Translator<'a> {
                 }
                 [b'\\', letter, ..] if perl_class(char::from(*letter)).is_some() => {
                     let (negated, body) = perl_class(char::from(*letter)).unwrap_or_default();
-                    self.out.push_str(&if negated { format!("[^{body}]") } else { body.into() });
+                    self.out.push_str(&if negated {
+                        format!("[^{body}]")
+                    } else {
+                        body.into()
+                    });
                     self.rest = &self.rest[2..];
                 }
                 _ => self.class_range(start)?,
@@ -365,9 +425,17 @@ impl<'a> Translator<'a> {
 
     /// `[:alpha:]` inside a class.
     fn posix_class(&mut self) -> Result<bool, String> {
-        const NAMES: [&str; 14] =
-            ["alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space", "upper", "word", "xdigit"];
-        let Some((name, rest)) = self.rest.strip_prefix("[:").and_then(|r| r.split_once(":]")) else { return Ok(false) };
+        const NAMES: [&str; 14] = [
+            "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print",
+            "punct", "space", "upper", "word", "xdigit",
+        ];
+        let Some((name, rest)) = self
+            .rest
+            .strip_prefix("[:")
+            .and_then(|r| r.split_once(":]"))
+        else {
+            return Ok(false);
+        };
         let text = between(self.rest, rest);
         if !NAMES.contains(&name.strip_prefix('^').unwrap_or(name)) {
             return refuse("invalid character class range", text);
@@ -397,17 +465,21 @@ impl<'a> Translator<'a> {
         if self.rest.starts_with('\\') {
             return self.escaped_char();
         }
-        self.bump().map_or_else(|| refuse("missing closing ]", class), Ok)
+        self.bump()
+            .map_or_else(|| refuse("missing closing ]", class), Ok)
     }
 }
 
-/// `{n}`, `{n,}` or `{n,m}` at the start of `text`; anything else is a plain brace. A count too large to hold is too large to allow.
+/// `{n}`, `{n,}` or `{n,m}` at the start of `text`; anything else is a plain brace. A count too
+/// large to hold is too large to allow.
 fn counts(text: &str) -> Option<(&str, u64, Option<u64>)> {
     let body = text.get(1..)?;
     let end = body.find('}')?;
     let inner = &body[..end];
     let number = |digits: &str| -> Option<u64> {
-        let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) && (digits.len() == 1 || !digits.starts_with('0'));
+        let plain = !digits.is_empty()
+            && digits.bytes().all(|b| b.is_ascii_digit())
+            && (digits.len() == 1 || !digits.starts_with('0'));
         plain.then(|| digits.parse().unwrap_or(u64::MAX))
     };
     let whole = &text[..end + 2];
@@ -446,7 +518,11 @@ fn push_literal(out: &mut String, c: char) {
 }
 
 fn push_class_char(out: &mut String, c: char) {
-    if c.is_alphanumeric() { out.push(c) } else { out.push_str(&format!("\\x{{{:X}}}", c as u32)) }
+    if c.is_alphanumeric() {
+        out.push(c)
+    } else {
+        out.push_str(&format!("\\x{{{:X}}}", c as u32))
+    }
 }
 
 #[cfg(test)]
@@ -455,7 +531,9 @@ mod tests {
 
     fn matches(pattern: &str, text: &str) -> bool {
         let translated = translate(pattern).expect("valid in Go");
-        regex::Regex::new(&format!("^(?s:{translated})$")).expect("valid after translation").is_match(text)
+        regex::Regex::new(&format!("^(?s:{translated})$"))
+            .expect("valid after translation")
+            .is_match(text)
     }
 
     /// SEMANTICS 49: the dialect is RE2's.

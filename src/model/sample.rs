@@ -54,7 +54,8 @@ pub struct Family {
     pub kind: MetricKind,
     /// HELP text, unescaped.
     pub help: Cow<'static, str>,
-    /// Its samples, in the order they were pushed. `_bucket`, `_sum` and `_count` samples belong to their family.
+    /// Its samples, in the order they were pushed. `_bucket`, `_sum` and `_count` samples belong to
+    /// their family.
     pub samples: Vec<Sample>,
 }
 
@@ -80,7 +81,11 @@ pub struct Histogram {
 impl Histogram {
     /// An empty histogram with these upper bounds, ascending, `+Inf` left out.
     pub fn new(bounds: &'static [f64]) -> Self {
-        Histogram { bounds, counts: vec![0; bounds.len() + 1], sum: 0.0 }
+        Histogram {
+            bounds,
+            counts: vec![0; bounds.len() + 1],
+            sum: 0.0,
+        }
     }
 
     /// Counts one observation.
@@ -100,17 +105,40 @@ impl Batch {
     /// Adds one value of a declared metric.
     pub fn push(&mut self, desc: &MetricDesc, labels: &[(&str, &str)], value: f64) {
         let series = series(desc.name, labels, None);
-        self.family(Cow::Borrowed(desc.name), desc.kind, Cow::Borrowed(desc.help)).samples.push(Sample {
+        self.family(
+            Cow::Borrowed(desc.name),
+            desc.kind,
+            Cow::Borrowed(desc.help),
+        )
+        .samples
+        .push(Sample {
             labels: series,
             value,
             timestamp: None,
         });
     }
 
-    /// Adds one value of a metric whose name only the source knows (`pg_settings_*`, a custom query).
-    pub fn push_named(&mut self, name: &str, kind: MetricKind, help: &str, labels: &[(&str, &str)], value: f64) {
+    /// Adds one value of a metric whose name only the source knows (`pg_settings_*`, a custom
+    /// query).
+    pub fn push_named(
+        &mut self,
+        name: &str,
+        kind: MetricKind,
+        help: &str,
+        labels: &[(&str, &str)],
+        value: f64,
+    ) {
         let series = series(name, labels, None);
-        self.push_sample(name, kind, help, Sample { labels: series, value, timestamp: None });
+        self.push_sample(
+            name,
+            kind,
+            help,
+            Sample {
+                labels: series,
+                value,
+                timestamp: None,
+            },
+        );
     }
 
     /// Adds a sample that is already assembled to the family `name`.
@@ -118,23 +146,56 @@ impl Batch {
         match self.families.get_mut(name) {
             Some(family) => family.samples.push(sample),
             None => {
-                let family = Family { kind, help: Cow::Owned(help.to_owned()), samples: vec![sample] };
+                let family = Family {
+                    kind,
+                    help: Cow::Owned(help.to_owned()),
+                    samples: vec![sample],
+                };
                 self.families.insert(Cow::Owned(name.to_owned()), family);
             }
         }
     }
 
     /// Adds the buckets, sum and count of a histogram.
-    pub fn push_histogram(&mut self, desc: &MetricDesc, labels: &[(&str, &str)], histogram: &Histogram) {
-        self.push_buckets(desc, labels, histogram.bounds, &histogram.counts, histogram.sum);
+    pub fn push_histogram(
+        &mut self,
+        desc: &MetricDesc,
+        labels: &[(&str, &str)],
+        histogram: &Histogram,
+    ) {
+        self.push_buckets(
+            desc,
+            labels,
+            histogram.bounds,
+            &histogram.counts,
+            histogram.sum,
+        );
     }
 
-    /// Adds a histogram from its upper bounds, ascending, and the number of values in each bucket, not cumulative, one more than bounds.
-    pub fn push_buckets(&mut self, desc: &MetricDesc, labels: &[(&str, &str)], bounds: &[f64], counts: &[u64], of_all: f64) {
-        let (bucket, sum, count) = (format!("{}_bucket", desc.name), format!("{}_sum", desc.name), format!("{}_count", desc.name));
+    /// Adds a histogram from its upper bounds, ascending, and the number of values in each bucket,
+    /// not cumulative, one more than bounds.
+    pub fn push_buckets(
+        &mut self,
+        desc: &MetricDesc,
+        labels: &[(&str, &str)],
+        bounds: &[f64],
+        counts: &[u64],
+        of_all: f64,
+    ) {
+        let (bucket, sum, count) = (
+            format!("{}_bucket", desc.name),
+            format!("{}_sum", desc.name),
+            format!("{}_count", desc.name),
+        );
         let mut total = 0;
         let mut samples = Vec::with_capacity(counts.len() + 2);
-        let mut add = |labels: Labels, value: f64| samples.push(Sample { labels, value, timestamp: None });
+        let mut add = |labels: Labels, value: f64| {
+            samples.push(Sample {
+                labels,
+                value,
+                timestamp: None,
+            })
+        };
         for (index, n) in counts.iter().enumerate() {
             total += n;
             let le = bounds.get(index).map_or("+Inf".into(), |b| le_text(*b));
@@ -142,7 +203,13 @@ impl Batch {
         }
         add(series(&sum, labels, None), of_all);
         add(series(&count, labels, None), total as f64);
-        self.family(Cow::Borrowed(desc.name), desc.kind, Cow::Borrowed(desc.help)).samples.append(&mut samples);
+        self.family(
+            Cow::Borrowed(desc.name),
+            desc.kind,
+            Cow::Borrowed(desc.help),
+        )
+        .samples
+        .append(&mut samples);
     }
 
     /// Moves everything of `other` into this batch.
@@ -172,15 +239,29 @@ impl Batch {
         self.len() == 0 && self.histograms.is_empty()
     }
 
-    fn family(&mut self, name: Cow<'static, str>, kind: MetricKind, help: Cow<'static, str>) -> &mut Family {
-        self.families.entry(name).or_insert_with(|| Family { kind, help, samples: Vec::new() })
+    fn family(
+        &mut self,
+        name: Cow<'static, str>,
+        kind: MetricKind,
+        help: Cow<'static, str>,
+    ) -> &mut Family {
+        self.families.entry(name).or_insert_with(|| Family {
+            kind,
+            help,
+            samples: Vec::new(),
+        })
     }
 }
 
-/// A bucket bound in the float spelling that Prometheus 3 and OpenMetrics use: `1.0`, not `1`; `1e+06`, not `1000000.0`.
+/// A bucket bound in the float spelling that Prometheus 3 and OpenMetrics use: `1.0`, not `1`;
+/// `1e+06`, not `1000000.0`.
 fn le_text(bound: f64) -> String {
     let text = format_float_g(bound);
-    if text.bytes().all(|b| b.is_ascii_digit() || b == b'-') { format!("{text}.0") } else { text }
+    if text.bytes().all(|b| b.is_ascii_digit() || b == b'-') {
+        format!("{text}.0")
+    } else {
+        text
+    }
 }
 
 fn series(name: &str, labels: &[(&str, &str)], extra: Option<(&str, &str)>) -> Labels {
@@ -198,13 +279,34 @@ mod tests {
 
     #[test]
     fn histogram_buckets_are_cumulative_and_closed_above() {
-        const DESC: MetricDesc = MetricDesc { name: "h", kind: MetricKind::Histogram, unit: "", help: "H.", labels: &[], source: "test" };
+        const DESC: MetricDesc = MetricDesc {
+            name: "h",
+            kind: MetricKind::Histogram,
+            unit: "",
+            help: "H.",
+            labels: &[],
+            source: "test",
+        };
         let mut histogram = Histogram::new(&[0.5, 1.0]);
-        [0.5, 0.7, 1.0, 9.0].into_iter().for_each(|v| histogram.observe(v));
+        [0.5, 0.7, 1.0, 9.0]
+            .into_iter()
+            .for_each(|v| histogram.observe(v));
         let mut batch = Batch::new();
         batch.push_histogram(&DESC, &[], &histogram);
-        let got: Vec<String> = batch.samples().map(|s| format!("{} {}", s.labels, s.value)).collect();
-        assert_eq!(got, [r#"h_bucket{le="0.5"} 1"#, r#"h_bucket{le="1.0"} 3"#, r#"h_bucket{le="+Inf"} 4"#, "h_sum 11.2", "h_count 4"]);
+        let got: Vec<String> = batch
+            .samples()
+            .map(|s| format!("{} {}", s.labels, s.value))
+            .collect();
+        assert_eq!(
+            got,
+            [
+                r#"h_bucket{le="0.5"} 1"#,
+                r#"h_bucket{le="1.0"} 3"#,
+                r#"h_bucket{le="+Inf"} 4"#,
+                "h_sum 11.2",
+                "h_count 4"
+            ]
+        );
     }
 
     /// SEMANTICS 2: staleness is a bit comparison.

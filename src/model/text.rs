@@ -6,7 +6,9 @@ use std::fmt::Write;
 /// Whether `name` matches `[a-zA-Z_:][a-zA-Z0-9_:]*`, the metric names that need no quotes.
 pub fn is_legacy_metric_name(name: &str) -> bool {
     !name.is_empty()
-        && name.bytes().enumerate().all(|(i, b)| b == b'_' || b == b':' || b.is_ascii_alphabetic() || (i > 0 && b.is_ascii_digit()))
+        && name.bytes().enumerate().all(|(i, b)| {
+            b == b'_' || b == b':' || b.is_ascii_alphabetic() || (i > 0 && b.is_ascii_digit())
+        })
 }
 
 /// Whether `name` matches `[a-zA-Z_][a-zA-Z0-9_]*`, the label names that need no quotes.
@@ -44,8 +46,9 @@ pub fn quote(text: &str) -> String {
     out
 }
 
-/// Whether a terminal acts on a character, or shows something else in place of it: control characters, line separators, and what
-/// turns the direction of text (<https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>) or hides in it.
+/// Whether a terminal acts on a character, or shows something else in place of it: control
+/// characters, line separators, and what turns the direction of text
+/// (<https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>) or hides in it.
 pub fn is_active(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -68,7 +71,11 @@ fn escaped(text: &str, is_escaped: impl Fn(char) -> bool + Copy) -> Cow<'_, str>
     }
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if is_escaped(c) { out.extend(c.escape_default()) } else { out.push(c) }
+        if is_escaped(c) {
+            out.extend(c.escape_default())
+        } else {
+            out.push(c)
+        }
     }
     Cow::Owned(out)
 }
@@ -79,8 +86,8 @@ fn is_printable(c: char) -> bool {
     c.is_ascii() || ['a', c].iter().collect::<String>().escape_debug().count() == 2
 }
 
-/// A value as Prometheus writes it in JSON and exposition text: the shortest digits that read back, an exponent only
-/// below 1e-6 or from 1e21 on (Go's `e-07` form), `NaN`, `+Inf`, `-Inf`.
+/// A value as Prometheus writes it in JSON and exposition text: the shortest digits that read back,
+/// an exponent only below 1e-6 or from 1e21 on (Go's `e-07` form), `NaN`, `+Inf`, `-Inf`.
 pub fn format_float(value: f64) -> String {
     let mut out = String::new();
     write_float(&mut out, value);
@@ -107,7 +114,11 @@ fn rare_float(value: f64) -> String {
         return "NaN".into();
     }
     if value.is_infinite() {
-        return if value > 0.0 { "+Inf".into() } else { "-Inf".into() };
+        return if value > 0.0 {
+            "+Inf".into()
+        } else {
+            "-Inf".into()
+        };
     }
     let magnitude = value.abs();
     if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
@@ -116,8 +127,8 @@ fn rare_float(value: f64) -> String {
     format!("{value}")
 }
 
-/// A value as Go's `strconv.FormatFloat(v, 'g', -1, 64)` writes it: as [`format_float`], but with an exponent already from 1e6 on and below
-/// 1e-4. Bucket bounds and quantiles are spelled so.
+/// A value as Go's `strconv.FormatFloat(v, 'g', -1, 64)` writes it: as [`format_float`], but with
+/// an exponent already from 1e6 on and below 1e-4. Bucket bounds and quantiles are spelled so.
 pub fn format_float_g(value: f64) -> String {
     let magnitude = value.abs();
     // The decision looks at the decimal exponent of the shortest digits, which `{:e}` shows.
@@ -130,13 +141,21 @@ pub fn format_float_g(value: f64) -> String {
 
 /// A value as Go's `strconv.FormatFloat(v, 'f', -1, 64)` writes it: never with an exponent.
 pub fn format_float_f(value: f64) -> String {
-    if value.is_finite() { format!("{value}") } else { format_float(value) }
+    if value.is_finite() {
+        format!("{value}")
+    } else {
+        format_float(value)
+    }
 }
 
 /// Rust's `1e-7` in Go's spelling `1e-07`: a sign and at least two digits.
 pub fn go_exponent(text: &str) -> String {
-    let Some((mantissa, exponent)) = text.split_once('e') else { return text.to_owned() };
-    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |d| ('-', d));
+    let Some((mantissa, exponent)) = text.split_once('e') else {
+        return text.to_owned();
+    };
+    let (sign, digits) = exponent
+        .strip_prefix('-')
+        .map_or(('+', exponent), |d| ('-', d));
     format!("{mantissa}e{sign}{digits:0>2}")
 }
 
@@ -159,7 +178,12 @@ pub fn edit_distance(a: &str, b: &str) -> usize {
 /// The candidate nearest to `name`, if it is near enough to be a typo.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (name.chars().count() / 3).max(1);
-    candidates.into_iter().map(|c| (edit_distance(name, c), c)).filter(|(d, _)| *d <= limit).min().map(|(_, c)| c)
+    candidates
+        .into_iter()
+        .map(|c| (edit_distance(name, c), c))
+        .filter(|(d, _)| *d <= limit)
+        .min()
+        .map(|(_, c)| c)
 }
 
 #[cfg(test)]
@@ -190,27 +214,43 @@ mod tests {
     fn every_float_reads_back_from_its_shortest_digits() {
         let mut bits = 1u64;
         for _ in 0..20_000 {
-            bits = bits.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            bits = bits
+                .wrapping_mul(0x5851_f42d_4c95_7f2d)
+                .wrapping_add(0x1405_7b7e_f767_814f);
             let (fraction, exponent) = (bits >> 12, 1023 - 16 + bits % 72);
             let value = f64::from_bits(exponent << 52 | fraction >> (bits % 50) << (bits % 50));
             let (text, plain) = (format_float(value), format!("{value}"));
-            assert_eq!((text.parse(), text.len()), (Ok(value), plain.len()), "{text} {plain}");
+            assert_eq!(
+                (text.parse(), text.len()),
+                (Ok(value), plain.len()),
+                "{text} {plain}"
+            );
             assert_eq!(format_float(-value), format!("-{text}"));
         }
-        assert_eq!(format_float(194_209_585_111.0 + 0.328_125), "194209585111.32812");
+        assert_eq!(
+            format_float(194_209_585_111.0 + 0.328_125),
+            "194209585111.32812"
+        );
     }
 
     #[test]
     fn scalars_are_spelled_without_an_exponent() {
         let spellings = [1e21, 1e-7, -0.5, f64::NEG_INFINITY, f64::NAN].map(format_float_f);
-        assert_eq!(spellings, ["1000000000000000000000", "0.0000001", "-0.5", "-Inf", "NaN"]);
+        assert_eq!(
+            spellings,
+            ["1000000000000000000000", "0.0000001", "-0.5", "-Inf", "NaN"]
+        );
     }
 
     #[test]
     fn bounds_are_spelled_as_go_spells_them() {
-        for (value, text) in
-            [(1e6, "1e+06"), (999_999.0, "999999"), (123_456_789.0, "1.23456789e+08"), (0.0001, "0.0001"), (0.000_05, "5e-05")]
-        {
+        for (value, text) in [
+            (1e6, "1e+06"),
+            (999_999.0, "999999"),
+            (123_456_789.0, "1.23456789e+08"),
+            (0.0001, "0.0001"),
+            (0.000_05, "5e-05"),
+        ] {
             assert_eq!(format_float_g(value), text);
         }
     }

@@ -39,7 +39,9 @@ impl Timestamp {
 
     /// Reads RFC 3339 text, any offset.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
-        text.parse::<jiff::Timestamp>().ok().map(|t| Timestamp(t.as_millisecond()))
+        text.parse::<jiff::Timestamp>()
+            .ok()
+            .map(|t| Timestamp(t.as_millisecond()))
     }
 }
 
@@ -98,8 +100,15 @@ pub enum DurationError {
     OutOfRange,
 }
 
-const UNITS: [(&str, u64); 7] =
-    [("y", 31_536_000_000), ("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const UNITS: [(&str, u64); 7] = [
+    ("y", 31_536_000_000),
+    ("w", 604_800_000),
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
 
 /// Reads `1h30m`, `15s`, `500ms`, `0`: whole numbers, each unit at most once, from large to small.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
@@ -113,28 +122,53 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     while !rest.is_empty() {
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, tail) = rest.split_at(digits);
-        let (unit, tail) = tail.split_at(tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len()));
+        let (unit, tail) = tail.split_at(
+            tail.find(|c: char| c.is_ascii_digit())
+                .unwrap_or(tail.len()),
+        );
         if number.is_empty() || unit.is_empty() {
             return Err(invalid());
         }
-        let unknown = || DurationError::UnknownUnit { unit: unit.to_owned(), text: text.to_owned() };
-        let index = UNITS.iter().position(|(name, _)| *name == unit).ok_or_else(unknown)?;
+        let unknown = || DurationError::UnknownUnit {
+            unit: unit.to_owned(),
+            text: text.to_owned(),
+        };
+        let index = UNITS
+            .iter()
+            .position(|(name, _)| *name == unit)
+            .ok_or_else(unknown)?;
         if index < next_unit {
             return Err(invalid());
         }
         next_unit = index + 1;
         let number: u64 = number.parse().map_err(|_| DurationError::OutOfRange)?;
-        total = number.checked_mul(UNITS[index].1).and_then(|ms| total.checked_add(ms)).ok_or(DurationError::OutOfRange)?;
+        total = number
+            .checked_mul(UNITS[index].1)
+            .and_then(|ms| total.checked_add(ms))
+            .ok_or(DurationError::OutOfRange)?;
         rest = tail;
     }
     // Prometheus holds durations as signed 64-bit nanoseconds.
-    if total > (i64::MAX / 1_000_000) as u64 { Err(DurationError::OutOfRange) } else { Ok(Duration::from_millis(total)) }
+    if total > (i64::MAX / 1_000_000) as u64 {
+        Err(DurationError::OutOfRange)
+    } else {
+        Ok(Duration::from_millis(total))
+    }
 }
 
-/// Reads a duration as Go writes them: `1.5s`, `1h0m0.25s`, `0`; fractions are allowed, days are not. Parts of a nanosecond are dropped.
+/// Reads a duration as Go writes them: `1.5s`, `1h0m0.25s`, `0`; fractions are allowed, days are
+/// not. Parts of a nanosecond are dropped.
 pub fn parse_go_duration(text: &str) -> Result<Duration, DurationError> {
-    const NANOSECONDS: [(&str, f64); 8] =
-        [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
+    const NANOSECONDS: [(&str, f64); 8] = [
+        ("ns", 1.0),
+        ("us", 1e3),
+        ("µs", 1e3),
+        ("μs", 1e3),
+        ("ms", 1e6),
+        ("s", 1e9),
+        ("m", 60e9),
+        ("h", 3600e9),
+    ];
     match text {
         "" => return Err(DurationError::Empty),
         "0" => return Ok(Duration::ZERO),
@@ -142,17 +176,38 @@ pub fn parse_go_duration(text: &str) -> Result<Duration, DurationError> {
     }
     let (mut rest, mut total) = (text, 0.0);
     while !rest.is_empty() {
-        let (number, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len()));
-        let (unit, tail) = tail.split_at(tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len()));
-        let number: f64 = number.parse().map_err(|_| DurationError::Invalid(text.to_owned()))?;
-        let unknown = || DurationError::UnknownUnit { unit: unit.to_owned(), text: text.to_owned() };
-        total += number * NANOSECONDS.iter().find(|(name, _)| *name == unit).ok_or_else(unknown)?.1;
+        let (number, tail) = rest.split_at(
+            rest.find(|c: char| !c.is_ascii_digit() && c != '.')
+                .unwrap_or(rest.len()),
+        );
+        let (unit, tail) = tail.split_at(
+            tail.find(|c: char| c.is_ascii_digit() || c == '.')
+                .unwrap_or(tail.len()),
+        );
+        let number: f64 = number
+            .parse()
+            .map_err(|_| DurationError::Invalid(text.to_owned()))?;
+        let unknown = || DurationError::UnknownUnit {
+            unit: unit.to_owned(),
+            text: text.to_owned(),
+        };
+        total += number
+            * NANOSECONDS
+                .iter()
+                .find(|(name, _)| *name == unit)
+                .ok_or_else(unknown)?
+                .1;
         rest = tail;
     }
-    if total > i64::MAX as f64 { Err(DurationError::OutOfRange) } else { Ok(Duration::from_nanos(total as u64)) }
+    if total > i64::MAX as f64 {
+        Err(DurationError::OutOfRange)
+    } else {
+        Ok(Duration::from_nanos(total as u64))
+    }
 }
 
-/// Writes a duration as Prometheus does: `1h30m`, `1w`, `0s`; years and weeks only when they come out even.
+/// Writes a duration as Prometheus does: `1h30m`, `1w`, `0s`; years and weeks only when they come
+/// out even.
 pub fn format_duration(duration: Duration) -> String {
     let mut ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if ms == 0 {
@@ -200,16 +255,29 @@ mod tests {
             ("10y", 315_360_000_000, "10y"),
             ("1h30m", 5_400_000, "1h30m"),
         ] {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(ms)),
+                "{text}"
+            );
             assert_eq!(format_duration(Duration::from_millis(ms)), printed);
         }
     }
 
     #[test]
     fn durations_read_as_go_writes_them() {
-        for (text, ms) in [("0", Some(0)), ("1.5s", Some(1500)), ("1h0m0.25s", Some(3_600_250)), (".5m", Some(30_000)), ("1500us", Some(1))]
-        {
-            assert_eq!(parse_go_duration(text).ok().map(|d| d.as_millis()), ms, "{text}");
+        for (text, ms) in [
+            ("0", Some(0)),
+            ("1.5s", Some(1500)),
+            ("1h0m0.25s", Some(3_600_250)),
+            (".5m", Some(30_000)),
+            ("1500us", Some(1)),
+        ] {
+            assert_eq!(
+                parse_go_duration(text).ok().map(|d| d.as_millis()),
+                ms,
+                "{text}"
+            );
         }
         for text in ["", "5", "1d", "1.2.3s", "s", "1s ", ".s", "999999999h"] {
             assert!(parse_go_duration(text).is_err(), "{text}");
@@ -218,7 +286,20 @@ mod tests {
 
     #[test]
     fn malformed_durations_are_refused() {
-        for text in ["", "1", "1y1m1d", "-1w", "1.5d", "d", "294y", "200y10400w", "107675d", "2584200h", "5m5m", " 5m"] {
+        for text in [
+            "",
+            "1",
+            "1y1m1d",
+            "-1w",
+            "1.5d",
+            "d",
+            "294y",
+            "200y10400w",
+            "107675d",
+            "2584200h",
+            "5m5m",
+            " 5m",
+        ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

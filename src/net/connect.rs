@@ -1,5 +1,5 @@
-//! TCP connections: the addresses of a host are tried one after the other, and the next one does not wait for an address that is silent
-//! (as in RFC 8305).
+//! TCP connections: the addresses of a host are tried one after the other, and the next one does
+//! not wait for an address that is silent (as in RFC 8305).
 
 use std::io;
 use std::net::SocketAddr;
@@ -43,9 +43,18 @@ impl From<ConnectError> for io::Error {
 /// # Errors
 /// When the name cannot be resolved, or no address takes the connection.
 pub async fn connect(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
-    let addresses = resolve(host).await.map_err(|source| ConnectError::Name { host: host.to_owned(), source })?;
-    let addresses: Vec<SocketAddr> = addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
-    connect_any(&addresses).await.map(|(stream, _)| stream).map_err(ConnectError::Refused)
+    let addresses = resolve(host).await.map_err(|source| ConnectError::Name {
+        host: host.to_owned(),
+        source,
+    })?;
+    let addresses: Vec<SocketAddr> = addresses
+        .iter()
+        .map(|ip| SocketAddr::new(*ip, port))
+        .collect();
+    connect_any(&addresses)
+        .await
+        .map(|(stream, _)| stream)
+        .map_err(ConnectError::Refused)
 }
 
 /// Connects to the first of these addresses that takes the connection; says which.
@@ -78,7 +87,9 @@ pub async fn connect_any(addresses: &[SocketAddr]) -> io::Result<(TcpStream, Soc
 }
 
 async fn attempt(address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
-    let stream = TcpStream::connect(address).await.map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
     stream.set_nodelay(true)?;
     Ok((stream, address))
 }
@@ -92,11 +103,15 @@ mod tests {
     async fn a_silent_address_does_not_hold_up_the_next_one() {
         // A queue that is full drops what comes: the kernel answers nothing.
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("bound");
+        socket
+            .bind("127.0.0.1:0".parse().expect("an address"))
+            .expect("bound");
         let full = socket.listen(0).expect("listening");
         let silent = full.local_addr().expect("its address");
         let mut held = Vec::new();
-        while let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(silent)).await {
+        while let Ok(Ok(stream)) =
+            tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(silent)).await
+        {
             held.push(stream);
         }
         let open = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -107,8 +122,19 @@ mod tests {
 
     #[tokio::test]
     async fn the_last_refusal_is_the_error() {
-        let port = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("its address").port();
-        let error = connect("127.0.0.1", port).await.expect_err("nobody listens");
-        assert!(error.to_string().starts_with("127.0.0.1:") && matches!(error, ConnectError::Refused(_)), "{error}");
+        let port = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port")
+            .local_addr()
+            .expect("its address")
+            .port();
+        let error = connect("127.0.0.1", port)
+            .await
+            .expect_err("nobody listens");
+        assert!(
+            error.to_string().starts_with("127.0.0.1:")
+                && matches!(error, ConnectError::Refused(_)),
+            "{error}"
+        );
     }
 }

@@ -1,9 +1,9 @@
-//! Names to addresses by the system's resolver (`getaddrinfo`: the hosts file, search domains and name services all count), on threads of
-//! its own, with a cache that outlives a name server.
+//! Names to addresses by the system's resolver (`getaddrinfo`: the hosts file, search domains and
+//! name services all count), on threads of its own, with a cache that outlives a name server.
 //!
-//! One lookup at a time runs for each name, however many ask. An answer serves for [`FRESH`]; after that the next question starts a new
-//! lookup, and when that is slow or cannot ask its servers, the old answer goes on serving, up to a day. "No such name" is an answer too,
-//! and ends that.
+//! One lookup at a time runs for each name, however many ask. An answer serves for [`FRESH`]; after
+//! that the next question starts a new lookup, and when that is slow or cannot ask its servers, the
+//! old answer goes on serving, up to a day. "No such name" is an answer too, and ends that.
 
 use std::collections::HashMap;
 use std::io;
@@ -25,9 +25,11 @@ use tokio::time::{Instant, timeout};
 const THREADS: usize = 64;
 /// Names that are looked up or wait for it at once; beyond it a question fails.
 const MAX_LOOKUPS: usize = 1024;
-/// Longest wait for an answer, in the queue and under way. The lookup itself goes on and fills the cache.
+/// Longest wait for an answer, in the queue and under way. The lookup itself goes on and fills the
+/// cache.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Time for which an answer serves without a new lookup: what is collected every few seconds need not ask each time.
+/// Time for which an answer serves without a new lookup: what is collected every few seconds need
+/// not ask each time.
 const FRESH: Duration = Duration::from_secs(5);
 /// How long a new lookup is waited for when an old answer is there.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -47,14 +49,23 @@ pub struct ResolveError {
 
 impl ResolveError {
     fn transient(message: &str) -> Self {
-        ResolveError { message: message.into(), definite: false }
+        ResolveError {
+            message: message.into(),
+            definite: false,
+        }
     }
 
-    /// `EAI_NONAME` and `EAI_NODATA` are answers; the standard library keeps only glibc's text of them.
+    /// `EAI_NONAME` and `EAI_NODATA` are answers; the standard library keeps only glibc's text of
+    /// them.
     fn of(error: &io::Error) -> Self {
         let text = error.to_string();
-        let definite = ["not known", "No address", "nodename nor servname"].iter().any(|sign| text.contains(sign));
-        ResolveError { message: text.into(), definite }
+        let definite = ["not known", "No address", "nodename nor servname"]
+            .iter()
+            .any(|sign| text.contains(sign));
+        ResolveError {
+            message: text.into(),
+            definite,
+        }
     }
 }
 
@@ -97,7 +108,8 @@ struct Resolver {
     threads: Option<Runtime>,
 }
 
-/// One for the process, as `getaddrinfo` itself is: only so is the number of threads that hang in it bounded.
+/// One for the process, as `getaddrinfo` itself is: only so is the number of threads that hang in
+/// it bounded.
 static RESOLVER: LazyLock<Resolver> = LazyLock::new(|| Resolver {
     names: Mutex::default(),
     metrics: Metrics::default(),
@@ -115,22 +127,34 @@ pub fn register(registry: &mut Registry) {
     for result in ["found", "failed", "refused"] {
         drop(metrics.lookups.get_or_create(&ResultLabel { result }));
     }
-    registry.register("name_lookups", "Lookups of host names by result; refused: too many were under way.", metrics.lookups.clone());
-    registry.register("name_lookups_running", "Lookups of host names that run or wait for a thread.", metrics.running.clone());
-    let help = "Questions answered with an old address because the name servers did not answer in time.";
+    registry.register(
+        "name_lookups",
+        "Lookups of host names by result; refused: too many were under way.",
+        metrics.lookups.clone(),
+    );
+    registry.register(
+        "name_lookups_running",
+        "Lookups of host names that run or wait for a thread.",
+        metrics.running.clone(),
+    );
+    let help =
+        "Questions answered with an old address because the name servers did not answer in time.";
     registry.register("name_lookups_stale", help, metrics.stale.clone());
 }
 
 /// The addresses of a host, which may be one itself, from the cache where it has them.
 ///
 /// # Errors
-/// When the name has no address, or nobody who knows it answers within 30 seconds and no answer of the last day is left.
+/// When the name has no address, or nobody who knows it answers within 30 seconds and no answer of
+/// the last day is left.
 pub async fn resolve(host: &str) -> Answer {
     if let Some(literal) = literal(host) {
         return Ok(literal);
     }
     let kept = RESOLVER.names.lock().kept.get(host).cloned();
-    let Some(kept) = kept.filter(|kept| kept.at.elapsed() < STALE) else { return resolve_now(host).await };
+    let Some(kept) = kept.filter(|kept| kept.at.elapsed() < STALE) else {
+        return resolve_now(host).await;
+    };
     if kept.at.elapsed() < FRESH {
         return Ok(kept.addresses);
     }
@@ -153,11 +177,16 @@ pub async fn resolve_now(host: &str) -> Answer {
         return Ok(literal);
     }
     let late = || ResolveError::transient("the name servers did not answer in time");
-    timeout(DEADLINE, RESOLVER.look_up(host)).await.unwrap_or_else(|_| Err(late()))
+    timeout(DEADLINE, RESOLVER.look_up(host))
+        .await
+        .unwrap_or_else(|_| Err(late()))
 }
 
 fn literal(host: &str) -> Option<Arc<[IpAddr]>> {
-    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host);
     bare.parse::<IpAddr>().ok().map(|ip| Arc::from([ip]))
 }
 
@@ -175,28 +204,43 @@ impl Resolver {
                 }
             }
         };
-        let ended = answer.wait_for(Option::is_some).await.map(|answer| answer.clone());
+        let ended = answer
+            .wait_for(Option::is_some)
+            .await
+            .map(|answer| answer.clone());
         match ended {
             Ok(Some(answer)) => answer,
             // The thread panicked; the next question begins anew.
-            Ok(None) | Err(_) => Err(ResolveError::transient("the lookup ended without an answer")),
+            Ok(None) | Err(_) => Err(ResolveError::transient(
+                "the lookup ended without an answer",
+            )),
         }
     }
 
-    fn begin(&'static self, host: &str, running: usize) -> Result<watch::Receiver<Option<Answer>>, ResolveError> {
+    fn begin(
+        &'static self,
+        host: &str,
+        running: usize,
+    ) -> Result<watch::Receiver<Option<Answer>>, ResolveError> {
         let Some(threads) = self.threads.as_ref().filter(|_| running < MAX_LOOKUPS) else {
             self.metrics.count("refused");
-            return Err(ResolveError::transient("too many name lookups wait for name servers that do not answer"));
+            return Err(ResolveError::transient(
+                "too many name lookups wait for name servers that do not answer",
+            ));
         };
         let (sender, receiver) = watch::channel(None);
         let host: Box<str> = host.into();
         self.metrics.running.inc();
         threads.spawn_blocking(move || {
-            let end = End { resolver: self, host: &host };
+            let end = End {
+                resolver: self,
+                host: &host,
+            };
             let asked = Instant::now();
             let answer = ask(&host);
             self.keep(&host, &answer, asked);
-            self.metrics.count(if answer.is_ok() { "found" } else { "failed" });
+            self.metrics
+                .count(if answer.is_ok() { "found" } else { "failed" });
             drop(end);
             sender.send_replace(Some(answer));
         });
@@ -211,10 +255,17 @@ impl Resolver {
                     kept.retain(|_, kept| kept.at.elapsed() < STALE / 24);
                 }
                 if kept.len() < MAX_NAMES {
-                    kept.insert(host.into(), Kept { addresses: addresses.clone(), at: Instant::now() });
+                    kept.insert(
+                        host.into(),
+                        Kept {
+                            addresses: addresses.clone(),
+                            at: Instant::now(),
+                        },
+                    );
                 }
             }
-            // "No such name" after a long wait is what some resolvers make of servers that are away.
+            // "No such name" after a long wait is what some resolvers make of servers that are
+            // away.
             Err(error) if error.definite && asked.elapsed() < PATIENCE => drop(kept.remove(host)),
             Err(_) => {}
         }
@@ -235,7 +286,9 @@ impl Drop for End<'_> {
 }
 
 fn ask(host: &str) -> Answer {
-    let found = (host, 0).to_socket_addrs().map_err(|error| ResolveError::of(&error))?;
+    let found = (host, 0)
+        .to_socket_addrs()
+        .map_err(|error| ResolveError::of(&error))?;
     let mut addresses: Vec<IpAddr> = Vec::new();
     for ip in found.map(|address: SocketAddr| address.ip()) {
         if !addresses.contains(&ip) {
@@ -243,7 +296,10 @@ fn ask(host: &str) -> Answer {
         }
     }
     if addresses.is_empty() {
-        return Err(ResolveError { message: "the name has no address".into(), definite: true });
+        return Err(ResolveError {
+            message: "the name has no address".into(),
+            definite: true,
+        });
     }
     Ok(addresses.into())
 }
@@ -254,8 +310,17 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_is_its_own_answer_and_a_name_of_the_hosts_file_is_found() {
-        assert_eq!(*resolve("[::1]").await.expect("a literal"), ["::1".parse::<IpAddr>().expect("an address")]);
-        assert!(resolve("localhost").await.expect("in the hosts file").iter().all(IpAddr::is_loopback));
+        assert_eq!(
+            *resolve("[::1]").await.expect("a literal"),
+            ["::1".parse::<IpAddr>().expect("an address")]
+        );
+        assert!(
+            resolve("localhost")
+                .await
+                .expect("in the hosts file")
+                .iter()
+                .all(IpAddr::is_loopback)
+        );
         assert!(resolve_now("no such name.invalid").await.is_err());
     }
 
@@ -265,13 +330,30 @@ mod tests {
         let (_never_answers, running) = watch::channel(None);
         {
             let names = &mut *RESOLVER.names.lock();
-            names.kept.insert("slow.test".into(), Kept { addresses: addresses.clone(), at: Instant::now() });
+            names.kept.insert(
+                "slow.test".into(),
+                Kept {
+                    addresses: addresses.clone(),
+                    at: Instant::now(),
+                },
+            );
             names.running.insert("slow.test".into(), running);
         }
         assert_eq!(resolve("slow.test").await.expect("kept"), addresses);
         tokio::time::advance(FRESH * 2).await;
-        assert_eq!(resolve("slow.test").await.expect("kept, though no longer fresh"), addresses);
+        assert_eq!(
+            resolve("slow.test")
+                .await
+                .expect("kept, though no longer fresh"),
+            addresses
+        );
         tokio::time::advance(STALE).await;
-        assert!(resolve("slow.test").await.expect_err("a day later").to_string().contains("did not answer"));
+        assert!(
+            resolve("slow.test")
+                .await
+                .expect_err("a day later")
+                .to_string()
+                .contains("did not answer")
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! One HTTP attempt of a notifier: its `http_config`, its deadline, and whether the answer accepts the message (SEMANTICS 172).
+//! One HTTP attempt of a notifier: its `http_config`, its deadline, and whether the answer accepts
+//! the message (SEMANTICS 172).
 //!
-//! 2xx is success; 429, 5xx and transport errors may be tried again, with the wait of `Retry-After` where there is one; everything else is
-//! permanent. Of the answer's body at most 64 KiB are read; what explains a refusal is quoted, without secrets. A redirect that would lose the
-//! body is not followed.
+//! 2xx is success; 429, 5xx and transport errors may be tried again, with the wait of `Retry-After`
+//! where there is one; everything else is permanent. Of the answer's body at most 64 KiB are read;
+//! what explains a refusal is quoted, without secrets. A redirect that would lose the body is not
+//! followed.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -17,8 +19,8 @@ use crate::model::{Timestamp, parse_go_duration};
 
 use super::error::{NotifyError, Reason};
 
-/// Deadline of one attempt where `timeout` is not written or 0: Alertmanager's flush is as patient. Who is cut off before may have acted on
-/// the message already, and would act again.
+/// Deadline of one attempt where `timeout` is not written or 0: Alertmanager's flush is as patient.
+/// Who is cut off before may have acted on the message already, and would act again.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 /// What an attempt may take beside its request: a second one, a picture.
 const MARGIN: Duration = Duration::from_secs(30);
@@ -48,8 +50,16 @@ impl Endpoint {
             (None, Some(global)) => built(global),
             (None, None) => (HttpConfig::default(), OnceLock::new()),
         };
-        let timeout = section.get::<Timeout>("timeout").map(|timeout| timeout.0).filter(|t| !t.is_zero()).unwrap_or(DEFAULT_TIMEOUT);
-        Endpoint { config, client, timeout }
+        let timeout = section
+            .get::<Timeout>("timeout")
+            .map(|timeout| timeout.0)
+            .filter(|t| !t.is_zero())
+            .unwrap_or(DEFAULT_TIMEOUT);
+        Endpoint {
+            config,
+            client,
+            timeout,
+        }
     }
 
     /// The deadline of one attempt.
@@ -67,42 +77,76 @@ impl Endpoint {
         self.config.secrets()
     }
 
-    /// Sends once. Errs where no status came back; whether the answer accepts the message says [`Answer::accepted`].
+    /// Sends once. Errs where no status came back; whether the answer accepts the message says
+    /// [`Answer::accepted`].
     pub(super) async fn send(&self, request: Request) -> Result<Answer, NotifyError> {
         let deadline = Instant::now() + self.timeout;
         let timed_out = |_| HttpError::new(HttpErrorKind::Timeout, "timed out");
         let client = self.client()?;
         let secrets = self.confidential(&request);
-        let mut incoming = timeout_at(deadline, client.start(request)).await.map_err(timed_out)??;
+        let mut incoming = timeout_at(deadline, client.start(request))
+            .await
+            .map_err(timed_out)??;
         let mut body = Vec::new();
         // The status is what counts for most services, so a body that breaks off does not undo it.
         let complete = loop {
             match timeout_at(deadline, incoming.next()).await {
-                Ok(Ok(Some(part))) if body.len() + part.len() <= MAX_BODY => body.extend_from_slice(&part),
+                Ok(Ok(Some(part))) if body.len() + part.len() <= MAX_BODY => {
+                    body.extend_from_slice(&part)
+                }
                 Ok(Ok(None)) => break true,
                 _ => break false,
             }
         };
         let header = |name: &str| incoming.headers.get(name).and_then(|v| v.to_str().ok());
         let retry_after = header("retry-after").and_then(|text| retry_after(text, header("date")));
-        let moved_to = header("location").and_then(|to| Url::parse(to).ok()).and_then(|to| to.host_str().map(str::to_owned));
-        Ok(Answer { status: incoming.status, retry_after, body: complete.then_some(body), secrets, moved_to })
+        let moved_to = header("location")
+            .and_then(|to| Url::parse(to).ok())
+            .and_then(|to| to.host_str().map(str::to_owned));
+        Ok(Answer {
+            status: incoming.status,
+            retry_after,
+            body: complete.then_some(body),
+            secrets,
+            moved_to,
+        })
     }
 
     /// What a request tells in confidence: a service may repeat it.
     fn confidential(&self, request: &Request) -> Vec<Secret> {
         let url = &request.url;
         let path = url.path_segments().into_iter().flatten().map(str::to_owned);
-        let mut texts: Vec<String> = path.chain(url.query_pairs().map(|(_, value)| value.into_owned())).collect();
+        let mut texts: Vec<String> = path
+            .chain(url.query_pairs().map(|(_, value)| value.into_owned()))
+            .collect();
         texts.extend(url.password().map(str::to_owned));
-        for value in request.headers.values().filter(|value| value.is_sensitive()).filter_map(|value| value.to_str().ok()) {
-            texts.extend([value.to_owned(), value.rsplit(' ').next().unwrap_or_default().to_owned()]);
+        for value in request
+            .headers
+            .values()
+            .filter(|value| value.is_sensitive())
+            .filter_map(|value| value.to_str().ok())
+        {
+            texts.extend([
+                value.to_owned(),
+                value.rsplit(' ').next().unwrap_or_default().to_owned(),
+            ]);
         }
         if let Ok(body) = serde_json::from_slice::<Value>(&request.body) {
-            texts.extend(["routing_key", "service_key", "sign"].iter().filter_map(|key| body[*key].as_str().map(str::to_owned)));
+            texts.extend(
+                ["routing_key", "service_key", "sign"]
+                    .iter()
+                    .filter_map(|key| body[*key].as_str().map(str::to_owned)),
+            );
         }
-        let long = texts.into_iter().filter(|text| text.len() >= SHORTEST_SECRET).map(Secret::new);
-        self.secrets().into_iter().filter(|secret| !secret.is_empty()).chain(long).collect()
+        let long = texts
+            .into_iter()
+            .filter(|text| text.len() >= SHORTEST_SECRET)
+            .map(Secret::new);
+        self.secrets()
+            .into_iter()
+            .filter(|secret| !secret.is_empty())
+            .chain(long)
+            .collect()
     }
 
     fn client(&self) -> Result<&Client, NotifyError> {
@@ -126,7 +170,9 @@ impl FromNode for Timeout {
             Yaml::Scalar { text, .. } => parse_go_duration(text).ok(),
             _ => None,
         };
-        written.or_else(|| Duration::from_node(section, key, node)).map(Timeout)
+        written
+            .or_else(|| Duration::from_node(section, key, node))
+            .map(Timeout)
     }
 }
 
@@ -141,12 +187,19 @@ fn built(block: &Section<'_>) -> (HttpConfig, OnceLock<Client>) {
     (config, client)
 }
 
-/// `Retry-After`: seconds or an HTTP date, relative to the answer's own `Date` so that the clocks need not agree.
+/// `Retry-After`: seconds or an HTTP date, relative to the answer's own `Date` so that the clocks
+/// need not agree.
 fn retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok().map(|d| d.min(MAX_WAIT));
+        return Duration::try_from_secs_f64(seconds)
+            .ok()
+            .map(|d| d.min(MAX_WAIT));
     }
-    let instant = |text: &str| jiff::fmt::rfc2822::parse(text.trim()).ok().map(|z| Timestamp(z.timestamp().as_millisecond()));
+    let instant = |text: &str| {
+        jiff::fmt::rfc2822::parse(text.trim())
+            .ok()
+            .map(|z| Timestamp(z.timestamp().as_millisecond()))
+    };
     Some(instant(text)?.since(instant(date?)?).min(MAX_WAIT))
 }
 
@@ -167,8 +220,14 @@ impl Answer {
     /// Whether the status alone accepts the message.
     pub(super) fn accepted(self) -> Result<Self, NotifyError> {
         let text = match (self.status, &self.moved_to) {
-            (300..=399, Some(host)) => format!("answered {}: redirected to {host}, which would lose the message", self.status),
-            _ => self.said().map_or_else(|| format!("answered {}", self.status), |said| format!("answered {}: {said}", self.status)),
+            (300..=399, Some(host)) => format!(
+                "answered {}: redirected to {host}, which would lose the message",
+                self.status
+            ),
+            _ => self.said().map_or_else(
+                || format!("answered {}", self.status),
+                |said| format!("answered {}: {said}", self.status),
+            ),
         };
         Err(match self.status {
             200..=299 => return Ok(self),
@@ -180,7 +239,8 @@ impl Answer {
         .wait(self.retry_after))
     }
 
-    /// Why the service refused, in its own words, where it says so in one of the usual ways; without secrets, on one line.
+    /// Why the service refused, in its own words, where it says so in one of the usual ways;
+    /// without secrets, on one line.
     fn said(&self) -> Option<String> {
         let text = self.text().ok()?;
         // Any other text, a gateway's page for example, may repeat what was sent in confidence.
@@ -188,16 +248,30 @@ impl Answer {
         Some(self.quote(&said)).filter(|said| !said.is_empty())
     }
 
-    /// Words of the service as they may stand in an error: on one line, without what was sent to it in confidence.
+    /// Words of the service as they may stand in an error: on one line, without what was sent to it
+    /// in confidence.
     pub(super) fn quote(&self, words: &str) -> String {
-        let text = self.secrets.iter().fold(words.to_owned(), |text, secret| secret.redact(&text).to_string());
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_QUOTE).collect()
+        let text = self.secrets.iter().fold(words.to_owned(), |text, secret| {
+            secret.redact(&text).to_string()
+        });
+        let text: String = text
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        text.split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .chars()
+            .take(MAX_QUOTE)
+            .collect()
     }
 
     /// The whole body as text; errs when it broke off or is larger than 64 KiB.
     pub(super) fn text(&self) -> Result<String, NotifyError> {
-        let body = self.body.as_deref().ok_or_else(|| unreadable("the answer broke off or is too large"))?;
+        let body = self
+            .body
+            .as_deref()
+            .ok_or_else(|| unreadable("the answer broke off or is too large"))?;
         Ok(String::from_utf8_lossy(body).into_owned())
     }
 
@@ -207,15 +281,34 @@ impl Answer {
     }
 }
 
-/// The explanation in an error's JSON: Telegram's `description`, PagerDuty's `message` and `errors`, Slack's `error`, a robot's `errmsg`, …
+/// The explanation in an error's JSON: Telegram's `description`, PagerDuty's `message` and
+/// `errors`, Slack's `error`, a robot's `errmsg`, …
 fn explained(json: &Value) -> Option<String> {
     let text = |value: &Value| match value {
         Value::String(text) => Some(text.clone()).filter(|text| !text.trim().is_empty()),
-        Value::Array(list) => Some(list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; ")).filter(|text| !text.is_empty()),
-        Value::Object(fields) => fields.get("message").and_then(Value::as_str).map(str::to_owned),
+        Value::Array(list) => Some(
+            list.iter()
+                .filter_map(Value::as_str)
+                .collect::<Vec<_>>()
+                .join("; "),
+        )
+        .filter(|text| !text.is_empty()),
+        Value::Object(fields) => fields
+            .get("message")
+            .and_then(Value::as_str)
+            .map(str::to_owned),
         _ => None,
     };
-    let keys = ["description", "message", "errmsg", "msg", "Message", "error", "detail", "errors"];
+    let keys = [
+        "description",
+        "message",
+        "errmsg",
+        "msg",
+        "Message",
+        "error",
+        "detail",
+        "errors",
+    ];
     let said: Vec<String> = keys.iter().filter_map(|key| text(&json[*key])).collect();
     (!said.is_empty()).then(|| said.join(": "))
 }
@@ -224,14 +317,23 @@ fn unreadable(text: &str) -> NotifyError {
     NotifyError::retryable(Reason::InvalidResponse, text)
 }
 
-/// A documented error code (`channel_not_found`, `isv.BUSINESS_LIMIT_CONTROL`, `310000`) as it may stand in an error; anything else is not quoted.
+/// A documented error code (`channel_not_found`, `isv.BUSINESS_LIMIT_CONTROL`, `310000`) as it may
+/// stand in an error; anything else is not quoted.
 pub(super) fn quotable(code: &str) -> &str {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
-    if !code.is_empty() && code.len() <= 64 && code.bytes().all(plain) { code } else { "an undocumented code" }
+    if !code.is_empty() && code.len() <= 64 && code.bytes().all(plain) {
+        code
+    } else {
+        "an undocumented code"
+    }
 }
 
 /// Reads a secret URL from `key` or `key_file`, the integration's or the global one.
-pub(super) fn secret_url(section: &Section<'_>, key: &str, global: Option<(&Section<'_>, &str)>) -> Option<Url> {
+pub(super) fn secret_url(
+    section: &Section<'_>,
+    key: &str,
+    global: Option<(&Section<'_>, &str)>,
+) -> Option<Url> {
     let own = section.secret(key);
     let inherited = global.and_then(|(g, key)| g.secret(key));
     parse_url(section, key, own.or(inherited)?)
@@ -257,16 +359,25 @@ pub(super) fn parse_url(section: &Section<'_>, key: &str, text: Secret) -> Optio
             Some(url)
         }
         _ => {
-            section.error(key, "is not an http or https URL", "give a URL such as https://example.org/path");
+            section.error(
+                key,
+                "is not an http or https URL",
+                "give a URL such as https://example.org/path",
+            );
             None
         }
     }
 }
 
-/// Says when the address of one service stands below the keys of another one, which would refuse each message. A webhook has its own advice.
+/// Says when the address of one service stands below the keys of another one, which would refuse
+/// each message. A webhook has its own advice.
 fn note_if_foreign(section: &Section<'_>, key: &str, url: &Url) {
     let path = section.path().rsplit('.').next().unwrap_or_default();
-    let kind = path.split('[').next().unwrap_or_default().trim_end_matches("_configs");
+    let kind = path
+        .split('[')
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches("_configs");
     let name = |keys: &str| keys.trim_end_matches("_configs") == kind;
     let host = url.host_str().unwrap_or_default();
     // Discord takes Slack's form at an address of its own.
@@ -276,7 +387,11 @@ fn note_if_foreign(section: &Section<'_>, key: &str, url: &Url) {
         && OF_ITS_OWN.iter().any(|(_, keys)| name(keys))
         && !name(keys)
     {
-        section.note(key, format!("{service} does not take what {kind} sends"), format!("use {keys}"));
+        section.note(
+            key,
+            format!("{service} does not take what {kind} sends"),
+            format!("use {keys}"),
+        );
     }
 }
 
@@ -290,8 +405,14 @@ mod tests {
         assert_eq!(retry_after("0.5", None), Some(Duration::from_millis(500)));
         assert_eq!(retry_after("999999", None), Some(MAX_WAIT));
         let date = Some("Sat, 21 Nov 2026 09:00:00 GMT");
-        assert_eq!(retry_after("Sat, 21 Nov 2026 09:01:30 GMT", date), Some(Duration::from_secs(90)));
-        assert_eq!(retry_after("Sat, 21 Nov 2026 08:00:00 GMT", date), Some(Duration::ZERO));
+        assert_eq!(
+            retry_after("Sat, 21 Nov 2026 09:01:30 GMT", date),
+            Some(Duration::from_secs(90))
+        );
+        assert_eq!(
+            retry_after("Sat, 21 Nov 2026 08:00:00 GMT", date),
+            Some(Duration::ZERO)
+        );
         for wrong in ["soon", "-5", "NaN", ""] {
             assert_eq!(retry_after(wrong, date), None, "{wrong}");
         }
@@ -299,7 +420,13 @@ mod tests {
 
     #[test]
     fn only_codes_are_quoted() {
-        assert_eq!(quotable("isv.BUSINESS_LIMIT_CONTROL"), "isv.BUSINESS_LIMIT_CONTROL");
-        assert_eq!(quotable("token https://hooks.example/secret refused"), "an undocumented code");
+        assert_eq!(
+            quotable("isv.BUSINESS_LIMIT_CONTROL"),
+            "isv.BUSINESS_LIMIT_CONTROL"
+        );
+        assert_eq!(
+            quotable("token https://hooks.example/secret refused"),
+            "an undocumented code"
+        );
     }
 }

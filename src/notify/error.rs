@@ -70,12 +70,22 @@ pub struct NotifyError {
 impl NotifyError {
     /// A failure that another attempt may cure.
     pub fn retryable(reason: Reason, message: impl Into<String>) -> Self {
-        NotifyError { reason, retryable: true, retry_after: None, message: message.into() }
+        NotifyError {
+            reason,
+            retryable: true,
+            retry_after: None,
+            message: message.into(),
+        }
     }
 
     /// A failure that no attempt with this message can cure.
     pub fn permanent(reason: Reason, message: impl Into<String>) -> Self {
-        NotifyError { reason, retryable: false, retry_after: None, message: message.into() }
+        NotifyError {
+            reason,
+            retryable: false,
+            retry_after: None,
+            message: message.into(),
+        }
     }
 }
 
@@ -93,9 +103,15 @@ impl From<HttpError> for NotifyError {
     fn from(error: HttpError) -> Self {
         match error.kind {
             HttpErrorKind::Timeout => NotifyError::retryable(Reason::Timeout, error.message),
-            HttpErrorKind::TooLarge => NotifyError::retryable(Reason::InvalidResponse, error.message),
+            HttpErrorKind::TooLarge => {
+                NotifyError::retryable(Reason::InvalidResponse, error.message)
+            }
             HttpErrorKind::Request => NotifyError::permanent(Reason::Rejected, error.message),
-            HttpErrorKind::Dns | HttpErrorKind::Connect | HttpErrorKind::Tls | HttpErrorKind::Protocol | HttpErrorKind::Credentials => {
+            HttpErrorKind::Dns
+            | HttpErrorKind::Connect
+            | HttpErrorKind::Tls
+            | HttpErrorKind::Protocol
+            | HttpErrorKind::Credentials => {
                 NotifyError::retryable(Reason::Unreachable, error.message)
             }
         }

@@ -1,6 +1,8 @@
-//! Notifiers: each kind sends one message to one destination, in one attempt, and says whether another attempt can help.
+//! Notifiers: each kind sends one message to one destination, in one attempt, and says whether
+//! another attempt can help.
 //!
-//! They know no routes, silences or retries. To add one, copy the nearest file of `kinds`, export `KIND`, and list it in [`NOTIFIERS`].
+//! They know no routes, silences or retries. To add one, copy the nearest file of `kinds`, export
+//! `KIND`, and list it in [`NOTIFIERS`].
 
 mod endpoint;
 mod error;
@@ -36,7 +38,8 @@ pub struct NotifierKind {
     pub name: &'static str,
     /// Whether resolved alerts are sent when `send_resolved` is not written (SEMANTICS 174).
     pub send_resolved: bool,
-    /// Reads its keys (not `send_resolved`) and records mistakes in the section. `global` is Alertmanager's `global` block, if there is one.
+    /// Reads its keys (not `send_resolved`) and records mistakes in the section. `global` is
+    /// Alertmanager's `global` block, if there is one.
     pub build: fn(&Section<'_>, Option<&Section<'_>>) -> Box<dyn Notifier>,
 }
 
@@ -54,7 +57,10 @@ pub enum Digest {
 /// One integration of a receiver.
 pub trait Notifier: Send + Sync {
     /// One attempt. Drops nothing and retries nothing: the delivery loop owns both.
-    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>>;
+    fn notify<'a>(
+        &'a self,
+        notification: &'a Notification,
+    ) -> BoxFuture<'a, Result<(), NotifyError>>;
 
     /// How messages of several groups may become one when there are more than the service takes.
     fn digest(&self) -> Digest {
@@ -71,7 +77,8 @@ pub trait Notifier: Send + Sync {
         DEADLINE
     }
 
-    /// Whether a delivery goes to several recipients one by one, so that it is to be remembered who has it.
+    /// Whether a delivery goes to several recipients one by one, so that it is to be remembered who
+    /// has it.
     fn has_recipients(&self) -> bool {
         false
     }

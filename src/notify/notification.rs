@@ -1,4 +1,5 @@
-//! What a notifier carries: one group of alerts at one flush. It can be written to the outbox and read back unchanged.
+//! What a notifier carries: one group of alerts at one flush. It can be written to the outbox and
+//! read back unchanged.
 
 use std::borrow::Cow;
 
@@ -57,12 +58,18 @@ pub struct NotifiedAlert {
 impl NotifiedAlert {
     /// The value of a label, `""` when absent.
     pub fn label(&self, name: &str) -> &str {
-        self.labels.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v)
+        self.labels
+            .iter()
+            .find(|(n, _)| n == name)
+            .map_or("", |(_, v)| v)
     }
 
     /// The value of an annotation, `""` when absent.
     pub fn annotation(&self, name: &str) -> &str {
-        self.annotations.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v)
+        self.annotations
+            .iter()
+            .find(|(n, _)| n == name)
+            .map_or("", |(_, v)| v)
     }
 }
 
@@ -84,7 +91,8 @@ pub struct Report {
 /// One message to one integration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Notification {
-    /// Unique for this delivery and the same for each repeated attempt, so that a receiver can drop repeats.
+    /// Unique for this delivery and the same for each repeated attempt, so that a receiver can drop
+    /// repeats.
     pub delivery_id: String,
     /// The receiver's name.
     pub receiver: String,
@@ -113,7 +121,8 @@ pub struct Notification {
     pub common_annotations: Vec<(String, String)>,
     /// Where people reach this nightbell.
     pub external_url: String,
-    /// Why it is sent: `first notification`, `new alerts added`, `all alerts resolved`, `some alerts resolved`, `repeat interval elapsed`.
+    /// Why it is sent: `first notification`, `new alerts added`, `all alerts resolved`,
+    /// `some alerts resolved`, `repeat interval elapsed`.
     pub reason: String,
     /// When the flush was, milliseconds since the Unix epoch.
     pub at_ms: i64,
@@ -125,7 +134,8 @@ impl Notification {
         self.alerts.iter().filter(|a| a.status == status).count()
     }
 
-    /// The receiver as templates and Alertmanager's JSON see it: quoted for a regular expression (SEMANTICS 175).
+    /// The receiver as templates and Alertmanager's JSON see it: quoted for a regular expression
+    /// (SEMANTICS 175).
     pub fn quoted_receiver(&self) -> String {
         let mut out = String::with_capacity(self.receiver.len());
         for c in self.receiver.chars() {
@@ -142,7 +152,8 @@ impl Notification {
         hex(&Sha256::digest(self.group_key.as_bytes()))
     }
 
-    /// The notification with its first `max` alerts only (0: all), everything that is derived from the alerts derived anew (SEMANTICS 179).
+    /// The notification with its first `max` alerts only (0: all), everything that is derived from
+    /// the alerts derived anew (SEMANTICS 179).
     pub fn first_alerts(&self, max: usize) -> Cow<'_, Notification> {
         if max == 0 || self.alerts.len() <= max {
             return Cow::Borrowed(self);
@@ -150,7 +161,11 @@ impl Notification {
         let mut kept = self.clone();
         kept.alerts.truncate(max);
         kept.truncated_alerts += self.alerts.len() - max;
-        kept.status = if kept.count(AlertStatus::Firing) > 0 { AlertStatus::Firing } else { AlertStatus::Resolved };
+        kept.status = if kept.count(AlertStatus::Firing) > 0 {
+            AlertStatus::Firing
+        } else {
+            AlertStatus::Resolved
+        };
         kept.common_labels = common(kept.alerts.iter().map(|a| a.labels.as_slice()));
         kept.common_annotations = common(kept.alerts.iter().map(|a| a.annotations.as_slice()));
         Cow::Owned(kept)
@@ -158,7 +173,9 @@ impl Notification {
 }
 
 /// The pairs that all lists share.
-pub fn common<'a>(mut lists: impl Iterator<Item = &'a [(String, String)]>) -> Vec<(String, String)> {
+pub fn common<'a>(
+    mut lists: impl Iterator<Item = &'a [(String, String)]>,
+) -> Vec<(String, String)> {
     let mut shared = lists.next().map(<[_]>::to_vec).unwrap_or_default();
     for list in lists {
         shared.retain(|pair| list.contains(pair));

@@ -13,7 +13,8 @@ use crate::model::time::millis;
 use crate::model::{LabelSets, Labels, Timestamp};
 use crate::store::Store;
 
-/// Evaluates expressions within limits. Cheap to clone: a caller that wants other limits or its own interrupt changes a clone.
+/// Evaluates expressions within limits. Cheap to clone: a caller that wants other limits or its own
+/// interrupt changes a clone.
 #[derive(Clone, Debug)]
 pub struct Engine {
     /// How far an instant selector looks back for a sample.
@@ -26,7 +27,8 @@ pub struct Engine {
     pub interrupt: Option<Arc<Interrupt>>,
     /// Where the memory comes from; `None`: it is not counted.
     pub memory: Option<Memory>,
-    /// Whether what the selectors select is kept for the next time, whatever the matchers: for expressions that are evaluated again and again.
+    /// Whether what the selectors select is kept for the next time, whatever the matchers: for
+    /// expressions that are evaluated again and again.
     pub keeps_selections: bool,
     /// What other expressions of the same instant have computed.
     pub sharing: Option<Sharing>,
@@ -48,11 +50,19 @@ impl Default for Engine {
 
 impl Engine {
     /// The value of `expr` at `at`.
-    pub fn instant(&self, store: &Store, expr: &Expr, at: Timestamp) -> Result<Evaluated, EvalError> {
+    pub fn instant(
+        &self,
+        store: &Store,
+        expr: &Expr,
+        at: Timestamp,
+    ) -> Result<Evaluated, EvalError> {
         let steps = Steps::new(at.0, at.0, 1);
         let query = Query::new(self, store, steps, at.0);
         query.load(0)?;
-        let evaluator = Evaluator { query: &query, steps };
+        let evaluator = Evaluator {
+            query: &query,
+            steps,
+        };
         let value = if expr.value_type() == ValueType::Matrix {
             Value::Matrix(evaluator.matrix(expr)?)
         } else {
@@ -60,7 +70,9 @@ impl Engine {
                 Node::Scalar(values) => Value::Scalar(values.first().copied().unwrap_or(f64::NAN)),
                 Node::String(text) => Value::String(text),
                 Node::Vector(frame) => {
-                    query.memory.take(frame.rows.len().saturating_mul(size_of::<VectorSample>()))?;
+                    query
+                        .memory
+                        .take(frame.rows.len().saturating_mul(size_of::<VectorSample>()))?;
                     Value::Vector(instant_vector(frame))
                 }
             }
@@ -68,17 +80,35 @@ impl Engine {
         Ok(query.evaluated(value))
     }
 
-    /// The series that an expression, an instant vector, has a value for at `at`; a list that is shared with whatever reads the same series.
-    pub fn series(&self, store: &Store, expr: &Expr, at: Timestamp) -> Result<LabelSets, EvalError> {
+    /// The series that an expression, an instant vector, has a value for at `at`; a list that is
+    /// shared with whatever reads the same series.
+    pub fn series(
+        &self,
+        store: &Store,
+        expr: &Expr,
+        at: Timestamp,
+    ) -> Result<LabelSets, EvalError> {
         let steps = Steps::new(at.0, at.0, 1);
         let query = Query::new(self, store, steps, at.0);
-        let mut frame = Evaluator { query: &query, steps }.vector(expr)?;
+        let mut frame = Evaluator {
+            query: &query,
+            steps,
+        }
+        .vector(expr)?;
         frame.compact();
         Ok(frame.rows)
     }
 
-    /// The value of `expr` at `start`, `start + step`, … up to `end`: always a matrix, sorted by labels.
-    pub fn range(&self, store: &Store, expr: &Expr, start: Timestamp, end: Timestamp, step: Duration) -> Result<Evaluated, EvalError> {
+    /// The value of `expr` at `start`, `start + step`, … up to `end`: always a matrix, sorted by
+    /// labels.
+    pub fn range(
+        &self,
+        store: &Store,
+        expr: &Expr,
+        start: Timestamp,
+        end: Timestamp,
+        step: Duration,
+    ) -> Result<Evaluated, EvalError> {
         let kind = expr.value_type();
         if !matches!(kind, ValueType::Scalar | ValueType::Vector) {
             return Err(EvalError::RangeType(kind.documented()));
@@ -89,11 +119,16 @@ impl Engine {
         }
         let query = Query::new(self, store, steps, end.0);
         query.load(0)?;
-        let whole = Evaluator { query: &query, steps };
+        let whole = Evaluator {
+            query: &query,
+            steps,
+        };
         let evaluator = whole.trimmed(expr).map_or(whole, |(trimmed, _)| trimmed);
         let steps = evaluator.steps;
         let frame = match evaluator.eval(expr)? {
-            Node::Scalar(values) => Frame::floats(steps.count, vec![Labels::empty()].into(), values),
+            Node::Scalar(values) => {
+                Frame::floats(steps.count, vec![Labels::empty()].into(), values)
+            }
             Node::Vector(frame) => frame.merged()?,
             Node::String(_) => return Err(EvalError::RangeType("string")),
         };
@@ -102,20 +137,33 @@ impl Engine {
             let count = frame.row(row).iter().filter(|v| !is_absent(**v)).count();
             query.memory.take(count * POINT + LABELS)?;
             let mut points = Vec::with_capacity(count);
-            let values = frame.row(row).iter().enumerate().filter(|(_, v)| !is_absent(**v));
+            let values = frame
+                .row(row)
+                .iter()
+                .enumerate()
+                .filter(|(_, v)| !is_absent(**v));
             points.extend(values.map(|(step, v)| (Timestamp(steps.at(step)), *v)));
             let mut histograms = Vec::new();
             if !frame.histograms.is_empty() {
-                let native = |(at, value): &(Timestamp, f64)| Some((*at, Arc::clone(frame.histograms.get(*value)?)));
+                let native = |(at, value): &(Timestamp, f64)| {
+                    Some((*at, Arc::clone(frame.histograms.get(*value)?)))
+                };
                 histograms.extend(points.iter().filter_map(native));
                 points.retain(|(_, value)| frame.histograms.get(*value).is_none());
             }
             if !points.is_empty() || !histograms.is_empty() {
-                series.push(MatrixSeries { labels: labels.clone(), points, histograms });
+                series.push(MatrixSeries {
+                    labels: labels.clone(),
+                    points,
+                    histograms,
+                });
             }
         }
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        let held = series.iter().map(|one| (one.points.len() + one.histograms.len()) * POINT + LABELS).sum();
+        let held = series
+            .iter()
+            .map(|one| (one.points.len() + one.histograms.len()) * POINT + LABELS)
+            .sum();
         drop(frame);
         query.memory.settle(0, held)?;
         Ok(query.evaluated(Value::Matrix(series)))
@@ -123,10 +171,18 @@ impl Engine {
 }
 
 fn instant_vector(frame: Frame) -> Vec<VectorSample> {
-    let samples = frame.rows.iter().zip(frame.values).filter(|(_, v)| !is_absent(*v));
+    let samples = frame
+        .rows
+        .iter()
+        .zip(frame.values)
+        .filter(|(_, v)| !is_absent(*v));
     let sample = |(labels, value): (&Labels, f64)| {
         let histogram = frame.histograms.get(value).cloned();
-        VectorSample { labels: labels.clone(), value: if histogram.is_some() { 0.0 } else { value }, histogram }
+        VectorSample {
+            labels: labels.clone(),
+            value: if histogram.is_some() { 0.0 } else { value },
+            histogram,
+        }
     };
     samples.map(sample).collect()
 }

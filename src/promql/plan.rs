@@ -1,8 +1,9 @@
 //! Rules as one program: equal subexpressions of all rules are one node, computed once an instant.
 //!
-//! A node is known by its normal form: parentheses, white space and the order of matchers and grouping labels do not count. Its result is
-//! computed on first demand, kept while another rule of the instant will read it, and given away to the last one. What a rule writes
-//! makes the results forgotten that may have read it, so that the rules after it see it.
+//! A node is known by its normal form: parentheses, white space and the order of matchers and
+//! grouping labels do not count. Its result is computed on first demand, kept while another rule of
+//! the instant will read it, and given away to the last one. What a rule writes makes the results
+//! forgotten that may have read it, so that the rules after it see it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -43,8 +44,8 @@ struct Reads {
     names: BTreeSet<String>,
 }
 
-/// Where the nodes of one expression stand in its text, in the order of the positions. Two nodes at one position cannot be distinguished: neither is
-/// there.
+/// Where the nodes of one expression stand in its text, in the order of the positions. Two nodes at
+/// one position cannot be distinguished: neither is there.
 #[derive(Clone, Debug, Default)]
 pub struct Marks(Box<[(Span, NodeId)]>);
 
@@ -77,7 +78,9 @@ impl Plan {
         self.nodes[root as usize].readers += 1;
         marks.sort_unstable();
         marks.dedup();
-        let told_apart = marks.chunk_by(|a, b| a.0 == b.0).filter(|nodes| nodes.len() == 1);
+        let told_apart = marks
+            .chunk_by(|a, b| a.0 == b.0)
+            .filter(|nodes| nodes.len() == 1);
         Marks(told_apart.map(|nodes| nodes[0]).collect())
     }
 
@@ -85,7 +88,10 @@ impl Plan {
     pub fn finish(&mut self) {
         self.forms = HashMap::default();
         self.nodes.shrink_to_fit();
-        self.nodes.iter_mut().filter(|node| node.readers < 2).for_each(|node| node.reads = None);
+        self.nodes
+            .iter_mut()
+            .filter(|node| node.readers < 2)
+            .for_each(|node| node.reads = None);
     }
 
     /// Number of nodes: equal subexpressions count once.
@@ -108,14 +114,22 @@ impl Plan {
         }
         // The steps of a subquery are not the instant's: what stands inside is not shared.
         let inside = !matches!(expr, Expr::Subquery(_));
-        let operands: Vec<NodeId> =
-            if inside { expr.children().into_iter().map(|child| self.node(child, marks)).collect() } else { Vec::new() };
+        let operands: Vec<NodeId> = if inside {
+            expr.children()
+                .into_iter()
+                .map(|child| self.node(child, marks))
+                .collect()
+        } else {
+            Vec::new()
+        };
         let form = (form(expr), operands);
         let id = match self.forms.get(&form) {
             Some(id) => {
                 // It may get a second reader. What nobody shares is never forgotten.
                 let planned = &mut self.nodes[*id as usize];
-                planned.reads.get_or_insert_with(|| Box::new(Reads::of(expr)));
+                planned
+                    .reads
+                    .get_or_insert_with(|| Box::new(Reads::of(expr)));
                 *id
             }
             None => {
@@ -123,12 +137,17 @@ impl Plan {
                 for operand in &form.1 {
                     self.nodes[*operand as usize].readers += 1;
                 }
-                self.nodes.push(Planned { readers: 0, reads: None });
+                self.nodes.push(Planned {
+                    readers: 0,
+                    reads: None,
+                });
                 self.forms.insert(form, id);
                 id
             }
         };
-        if matches!(expr.value_type(), ValueType::Vector | ValueType::Scalar) && !matches!(expr, Expr::Number(_)) {
+        if matches!(expr.value_type(), ValueType::Vector | ValueType::Scalar)
+            && !matches!(expr, Expr::Number(_))
+        {
             marks.push((expr.span(), id));
         }
         id
@@ -144,19 +163,29 @@ fn form(expr: &Expr) -> String {
             labels.sort_unstable();
             format!("{} {} {labels:?}", aggregate.op, aggregate.without)
         }
-        Expr::Binary(binary) => format!("{} {} {:?}", binary.op, binary.return_bool, binary.matching),
+        Expr::Binary(binary) => {
+            format!("{} {} {:?}", binary.op, binary.return_bool, binary.matching)
+        }
         Expr::Unary(unary) => format!("{:?}", unary.op),
         Expr::Number(number) => format!("{:?}", number.value.to_bits()),
         // `info` reads a selector that may match everything in its own way.
         Expr::VectorSelector(selector) => format!("{expr} {}", selector.may_match_all),
-        Expr::Paren(_) | Expr::String(_) | Expr::MatrixSelector(_) | Expr::Subquery(_) => expr.to_string(),
+        Expr::Paren(_) | Expr::String(_) | Expr::MatrixSelector(_) | Expr::Subquery(_) => {
+            expr.to_string()
+        }
     }
 }
 
 impl Marks {
     /// Those of nodes that more than one reads.
     pub fn shared(&self, plan: &Plan) -> Self {
-        Marks(self.0.iter().filter(|(_, id)| plan.nodes[*id as usize].readers > 1).copied().collect())
+        Marks(
+            self.0
+                .iter()
+                .filter(|(_, id)| plan.nodes[*id as usize].readers > 1)
+                .copied()
+                .collect(),
+        )
     }
 }
 
@@ -181,11 +210,19 @@ impl Reads {
             Expr::Call(call) if call.function.name == "info" => self.any = true,
             _ => {}
         }
-        deep(|| expr.children().into_iter().for_each(|child| self.add(child)));
+        deep(|| {
+            expr.children()
+                .into_iter()
+                .for_each(|child| self.add(child))
+        });
     }
 
     fn add_selector(&mut self, selector: &VectorSelector) {
-        match selector.matchers.iter().find(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal) {
+        match selector
+            .matchers
+            .iter()
+            .find(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal)
+        {
             Some(name) => drop(self.names.insert(name.value.clone())),
             None => self.any = true,
         }
@@ -199,12 +236,18 @@ impl Reads {
 impl Results {
     /// Nothing computed yet.
     pub fn new(plan: Arc<Plan>, at: Timestamp) -> Self {
-        Results { plan, at, kept: Mutex::default() }
+        Results {
+            plan,
+            at,
+            kept: Mutex::default(),
+        }
     }
 
     /// Samples of this metric were written: what may have read it is computed anew.
     pub fn written(&self, name: &str) {
-        self.kept.lock().retain(|id, _| !self.plan.nodes[*id as usize].may_read(name));
+        self.kept
+            .lock()
+            .retain(|id, _| !self.plan.nodes[*id as usize].may_read(name));
     }
 
     /// Number of results that are kept for another reader.
@@ -219,7 +262,8 @@ impl Sharing {
         Sharing { results, marks }
     }
 
-    /// The node of the expression that stands at `span`, if it is read more than once at this instant.
+    /// The node of the expression that stands at `span`, if it is read more than once at this
+    /// instant.
     pub(super) fn node(&self, span: Span, at: i64) -> Option<NodeId> {
         let marks = &self.marks.0;
         let id = marks[marks.binary_search_by_key(&span, |(span, _)| *span).ok()?].1;
@@ -231,7 +275,11 @@ impl Sharing {
         let mut all = self.results.kept.lock();
         let kept = all.get_mut(&id)?;
         kept.readers -= 1;
-        let node = if kept.readers == 0 { all.remove(&id)?.node } else { Arc::clone(&kept.node) };
+        let node = if kept.readers == 0 {
+            all.remove(&id)?.node
+        } else {
+            Arc::clone(&kept.node)
+        };
         drop(all);
         Some(Arc::try_unwrap(node).unwrap_or_else(|shared| Node::clone(&shared)))
     }
@@ -239,7 +287,13 @@ impl Sharing {
     /// Keeps what was computed for its other readers.
     pub(super) fn keep(&self, id: NodeId, node: &Node) {
         let readers = self.results.plan.nodes[id as usize].readers - 1;
-        self.results.kept.lock().insert(id, Kept { node: Arc::new(node.clone()), readers });
+        self.results.kept.lock().insert(
+            id,
+            Kept {
+                node: Arc::new(node.clone()),
+                readers,
+            },
+        );
     }
 }
 
@@ -250,36 +304,73 @@ mod tests {
 
     fn plan(texts: &[&str]) -> Plan {
         let mut plan = Plan::default();
-        texts.iter().for_each(|text| drop(plan.add(&parse(text).expect(text))));
+        texts
+            .iter()
+            .for_each(|text| drop(plan.add(&parse(text).expect(text))));
         plan
     }
 
     #[test]
     fn what_differs_only_in_spelling_is_one_node() {
         let one = plan(&["sum by (a, b) (rate(x{p=\"1\",q=\"2\"}[5m])) > 1"]);
-        let two = plan(&["sum by (a, b) (rate(x{p=\"1\",q=\"2\"}[5m])) > 1", "(sum(rate(x{q=\"2\", p=\"1\"}[300s])) by (b, a)) > (1)"]);
+        let two = plan(&[
+            "sum by (a, b) (rate(x{p=\"1\",q=\"2\"}[5m])) > 1",
+            "(sum(rate(x{q=\"2\", p=\"1\"}[300s])) by (b, a)) > (1)",
+        ]);
         assert_eq!(one.len(), two.len());
         assert_eq!(two.nodes.iter().map(|node| node.readers).max(), Some(2));
     }
 
     #[test]
     fn what_differs_in_anything_that_counts_is_not() {
-        let texts =
-            ["rate(x[5m])", "rate(x[6m])", "rate(x[5m] offset 1m)", "rate(x[5m] @ 1)", "increase(x[5m])", "rate(y[5m])", "-rate(x[5m])"];
+        let texts = [
+            "rate(x[5m])",
+            "rate(x[6m])",
+            "rate(x[5m] offset 1m)",
+            "rate(x[5m] @ 1)",
+            "increase(x[5m])",
+            "rate(y[5m])",
+            "-rate(x[5m])",
+        ];
         let all = plan(&texts);
-        assert_eq!(all.nodes.iter().filter(|node| node.readers > 1).count(), 2, "x[5m] and its rate, nothing else: {all:?}");
+        assert_eq!(
+            all.nodes.iter().filter(|node| node.readers > 1).count(),
+            2,
+            "x[5m] and its rate, nothing else: {all:?}"
+        );
     }
 
     #[test]
     fn a_finished_plan_knows_the_places_of_what_is_shared() {
-        let (first, second) = (parse("sum(rate(x[5m])) > 1").expect("valid"), parse("max(y) > sum(rate(x[5m]))").expect("valid"));
+        let (first, second) = (
+            parse("sum(rate(x[5m])) > 1").expect("valid"),
+            parse("max(y) > sum(rate(x[5m]))").expect("valid"),
+        );
         let mut plan = Plan::default();
         let marks = [plan.add(&first), plan.add(&second)];
         plan.finish();
-        let positions = |marks: &Marks| marks.shared(&plan).0.iter().map(|(span, _)| (span.start, span.end)).collect::<Vec<_>>();
-        assert_eq!(marks.each_ref().map(positions), [vec![(0, 16)], vec![(9, 25)]]);
-        let reads: Vec<bool> = plan.nodes.iter().map(|node| node.reads.as_ref().is_some_and(|reads| reads.may_read("x"))).collect();
-        assert_eq!(reads.iter().filter(|reads| **reads).count(), 1, "what nobody shares is never kept, so never forgotten: {plan:?}");
+        let positions = |marks: &Marks| {
+            marks
+                .shared(&plan)
+                .0
+                .iter()
+                .map(|(span, _)| (span.start, span.end))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            marks.each_ref().map(positions),
+            [vec![(0, 16)], vec![(9, 25)]]
+        );
+        let reads: Vec<bool> = plan
+            .nodes
+            .iter()
+            .map(|node| node.reads.as_ref().is_some_and(|reads| reads.may_read("x")))
+            .collect();
+        assert_eq!(
+            reads.iter().filter(|reads| **reads).count(),
+            1,
+            "what nobody shares is never kept, so never forgotten: {plan:?}"
+        );
     }
 
     /// A node inside a shared node is read once, however many rules there are.
@@ -288,6 +379,10 @@ mod tests {
         let all = plan(&["sum(rate(x[5m]))", "sum(rate(x[5m]))", "max(rate(x[5m]))"]);
         let mut readers: Vec<u32> = all.nodes.iter().map(|node| node.readers).collect();
         readers.sort_unstable();
-        assert_eq!(readers, [1, 1, 2, 2], "x[5m], max, rate (sum and max), sum (two rules)");
+        assert_eq!(
+            readers,
+            [1, 1, 2, 2],
+            "x[5m], max, rate (sum and max), sum (two rules)"
+        );
     }
 }

@@ -22,7 +22,11 @@ pub struct VectorSample {
 /// A float.
 impl From<(Labels, f64)> for VectorSample {
     fn from((labels, value): (Labels, f64)) -> Self {
-        VectorSample { labels, value, histogram: None }
+        VectorSample {
+            labels,
+            value,
+            histogram: None,
+        }
     }
 }
 
@@ -85,9 +89,14 @@ pub struct Annotation {
 impl Annotation {
     /// The text as Prometheus shows it, with line and column in `query`.
     pub fn render(&self, query: &str) -> String {
-        let before = query.get(..self.span.start.min(query.len())).unwrap_or(query);
+        let before = query
+            .get(..self.span.start.min(query.len()))
+            .unwrap_or(query);
         let line = before.matches('\n').count() + 1;
-        let column = before.rfind('\n').map_or(self.span.start, |newline| self.span.start - newline - 1) + 1;
+        let column = before
+            .rfind('\n')
+            .map_or(self.span.start, |newline| self.span.start - newline - 1)
+            + 1;
         format!("{} ({line}:{column})", self.message)
     }
 }
@@ -110,7 +119,11 @@ pub struct Evaluated {
 impl Evaluated {
     /// The annotations of one severity with their position in `query`.
     pub fn annotations(&self, severity: Severity, query: &str) -> Vec<String> {
-        self.annotations.iter().filter(|a| a.severity == severity).map(|a| a.render(query)).collect()
+        self.annotations
+            .iter()
+            .filter(|a| a.severity == severity)
+            .map(|a| a.render(query))
+            .collect()
     }
 }
 

@@ -1,7 +1,9 @@
-//! Alerts to other Alertmanagers (`alerting.alertmanagers` of a prometheus.yml), by `POST /api/v2/alerts`.
+//! Alerts to other Alertmanagers (`alerting.alertmanagers` of a prometheus.yml), by
+//! `POST /api/v2/alerts`.
 //!
-//! A slow or absent Alertmanager costs nothing but its own alerts: one bounded queue and one task for each. Firing alerts are repeated
-//! at every resend, so a dropped batch is made up by the next one; drops are counted.
+//! A slow or absent Alertmanager costs nothing but its own alerts: one bounded queue and one task
+//! for each. Firing alerts are repeated at every resend, so a dropped batch is made up by the next
+//! one; drops are counted.
 
 use std::time::Duration;
 
@@ -48,8 +50,16 @@ impl Metrics {
     pub fn register(telemetry: &Telemetry) -> Self {
         let metrics = Metrics::default();
         telemetry.register(|registry| {
-            registry.register("alertmanager_alerts_sent", "Alerts that an outside Alertmanager accepted.", metrics.sent.clone());
-            registry.register("alertmanager_alerts_failed", "Alerts that an outside Alertmanager did not get.", metrics.failed.clone());
+            registry.register(
+                "alertmanager_alerts_sent",
+                "Alerts that an outside Alertmanager accepted.",
+                metrics.sent.clone(),
+            );
+            registry.register(
+                "alertmanager_alerts_failed",
+                "Alerts that an outside Alertmanager did not get.",
+                metrics.failed.clone(),
+            );
         });
         metrics
     }
@@ -76,7 +86,11 @@ impl Sender {
         let queues = endpoints
             .into_iter()
             .map(|endpoint| {
-                let name = format!("{}:{}", endpoint.url.host_str().unwrap_or(""), endpoint.url.port_or_known_default().unwrap_or(0));
+                let name = format!(
+                    "{}:{}",
+                    endpoint.url.host_str().unwrap_or(""),
+                    endpoint.url.port_or_known_default().unwrap_or(0)
+                );
                 let (sender, receiver) = mpsc::channel(QUEUE);
                 tokio::spawn(deliver(endpoint, name.clone(), receiver, metrics.clone()));
                 (name, sender)
@@ -93,18 +107,37 @@ impl Sender {
         let body = Value::Array(alerts.iter().map(encode).collect());
         for (name, queue) in &self.queues {
             if queue.try_send(body.clone()).is_err() {
-                self.metrics.failed.get_or_create(&ServerLabel { alertmanager: name.clone() }).inc_by(alerts.len() as u64);
+                self.metrics
+                    .failed
+                    .get_or_create(&ServerLabel {
+                        alertmanager: name.clone(),
+                    })
+                    .inc_by(alerts.len() as u64);
             }
         }
     }
 }
 
-async fn deliver(endpoint: Endpoint, name: String, mut queue: mpsc::Receiver<Value>, metrics: Metrics) {
-    let label = ServerLabel { alertmanager: name.clone() };
+async fn deliver(
+    endpoint: Endpoint,
+    name: String,
+    mut queue: mpsc::Receiver<Value>,
+    metrics: Metrics,
+) {
+    let label = ServerLabel {
+        alertmanager: name.clone(),
+    };
     let mut failing = false;
     while let Some(body) = queue.recv().await {
         let count = body.as_array().map_or(0, Vec::len) as u64;
-        let answer = endpoint.client.send(Request::post_json(endpoint.url.clone(), &body, endpoint.timeout)).await;
+        let answer = endpoint
+            .client
+            .send(Request::post_json(
+                endpoint.url.clone(),
+                &body,
+                endpoint.timeout,
+            ))
+            .await;
         let problem = match answer {
             Ok(response) if response.status / 100 == 2 => None,
             Ok(response) => Some(format!("status {}", response.status)),
@@ -128,7 +161,12 @@ async fn deliver(endpoint: Endpoint, name: String, mut queue: mpsc::Receiver<Val
 
 /// An alert as Alertmanager's API takes it.
 fn encode(alert: &Alert) -> Value {
-    let object = |labels: &Labels| labels.iter().map(|(n, v)| (n.to_owned(), Value::from(v))).collect::<Map<_, _>>();
+    let object = |labels: &Labels| {
+        labels
+            .iter()
+            .map(|(n, v)| (n.to_owned(), Value::from(v)))
+            .collect::<Map<_, _>>()
+    };
     let mut body = json!({
         "labels": object(&alert.labels),
         "annotations": object(&alert.annotations),

@@ -1,5 +1,6 @@
-//! A heartbeat to a URL outside (`heartbeat: {url, interval}`): the service there notices when this nightbell is gone, which it cannot
-//! tell itself. A plain GET, as the usual dead man's switches take it; failures are counted, logged when they begin and end, and harmless.
+//! A heartbeat to a URL outside (`heartbeat: {url, interval}`): the service there notices when this
+//! nightbell is gone, which it cannot tell itself. A plain GET, as the usual dead man's switches
+//! take it; failures are counted, logged when they begin and end, and harmless.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -27,25 +28,34 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Reads the block; the URL identifies us to the service, so it may be a `url_file` and is never shown.
+    /// Reads the block; the URL identifies us to the service, so it may be a `url_file` and is
+    /// never shown.
     pub fn read(section: &Section<'_>) -> Option<Self> {
         let interval = section.or("interval", Duration::from_secs(60));
         if interval < Duration::from_secs(1) {
             section.error("interval", "is below a second", "give for example 1m");
         }
         let written = section.secret("url");
-        if written.is_none() && section.node("url").is_none() && section.node("url_file").is_none() {
+        if written.is_none() && section.node("url").is_none() && section.node("url_file").is_none()
+        {
             section.error("", "has neither url nor url_file", "add url: https://…");
         }
         let url = written.and_then(|text| match Url::parse(text.expose().trim()) {
             Ok(url) if matches!(url.scheme(), "http" | "https") => Some(url),
             _ => {
-                section.error("url", "is not an http or https URL", "give for example https://hc.example.org/ping/…");
+                section.error(
+                    "url",
+                    "is not an http or https URL",
+                    "give for example https://hc.example.org/ping/…",
+                );
                 None
             }
         });
         section.finish();
-        Some(Heartbeat { url: url?, interval })
+        Some(Heartbeat {
+            url: url?,
+            interval,
+        })
     }
 }
 
@@ -61,15 +71,26 @@ impl Metrics {
     pub fn register(telemetry: &Telemetry) -> Self {
         let metrics = Metrics::default();
         telemetry.register(|registry| {
-            registry.register("heartbeats", "Heartbeats that were tried.", metrics.sent.clone());
-            registry.register("heartbeats_failed", "Heartbeats that the outside did not take.", metrics.failed.clone());
+            registry.register(
+                "heartbeats",
+                "Heartbeats that were tried.",
+                metrics.sent.clone(),
+            );
+            registry.register(
+                "heartbeats_failed",
+                "Heartbeats that the outside did not take.",
+                metrics.failed.clone(),
+            );
         });
         metrics
     }
 }
 
 /// Sends heartbeats until the process ends, as `settings` says at the time.
-pub async fn run(settings: Arc<RwLock<Option<Heartbeat>>>, metrics: Metrics) -> Result<(), Infallible> {
+pub async fn run(
+    settings: Arc<RwLock<Option<Heartbeat>>>,
+    metrics: Metrics,
+) -> Result<(), Infallible> {
     let (client, mut failing) = (Client::plain(), false);
     loop {
         let Some(beat) = settings.read().clone() else {

@@ -1,5 +1,5 @@
-//! What a report advises: a table of rules, each with a figure, a limit and a sentence, so that a reader can check every one. The same table is in
-//! `docs/reports.md`.
+//! What a report advises: a table of rules, each with a figure, a limit and a sentence, so that a
+//! reader can check every one. The same table is in `docs/reports.md`.
 
 use serde_json::{Value as Json, json};
 
@@ -133,14 +133,24 @@ const SENTENCES: [(Point, &str, &str, &str); 18] = [
         "In seven days it is expected to be above 80 %: plan more capacity",
         "预计 7 天后超过 80%：规划扩容",
     ),
-    (Point::LimitNear, "limit-near", "A limit is reached within 30 days: act now", "30 天内将达到上限：请立即处理"),
+    (
+        Point::LimitNear,
+        "limit-near",
+        "A limit is reached within 30 days: act now",
+        "30 天内将达到上限：请立即处理",
+    ),
     (
         Point::LogErrorRate,
         "log-error-rate",
         "More than 5 error lines to 100 requests: see the top types",
         "错误日志超过请求的 5%：查看主要错误类型",
     ),
-    (Point::OneError, "one-error", "One type is more than half of all errors: mend that one first", "单一类型占全部错误一半以上：优先修复"),
+    (
+        Point::OneError,
+        "one-error",
+        "One type is more than half of all errors: mend that one first",
+        "单一类型占全部错误一半以上：优先修复",
+    ),
     (
         Point::SlowRequests,
         "slow-requests",
@@ -159,7 +169,10 @@ pub struct Advice {
 impl Advice {
     /// Nothing yet.
     pub fn new(language: Language) -> Self {
-        Advice { language, found: Vec::new() }
+        Advice {
+            language,
+            found: Vec::new(),
+        }
     }
 
     /// Notes a rule that applies, with what it applies to.
@@ -173,20 +186,40 @@ impl Advice {
     pub fn section(&self) -> Section {
         let heading = self.language.pick("Advice", "建议").to_owned();
         if self.found.is_empty() {
-            let text = self.language.pick("No rule of the table applies.", "没有需要处理的建议。").to_owned();
-            return Section { heading, blocks: vec![Block::Text(text)] };
+            let text = self
+                .language
+                .pick("No rule of the table applies.", "没有需要处理的建议。")
+                .to_owned();
+            return Section {
+                heading,
+                blocks: vec![Block::Text(text)],
+            };
         }
         let rows = SENTENCES.iter().flat_map(|(point, name, en, zh)| {
             let about = self.found.iter().filter(move |(found, _)| found == point);
-            about.map(move |(_, what)| format!("{} ({what}) [{name}]", self.language.pick(*en, *zh)))
+            about
+                .map(move |(_, what)| format!("{} ({what}) [{name}]", self.language.pick(*en, *zh)))
         });
-        Section { heading, blocks: vec![Block::List(rows.collect())] }
+        Section {
+            heading,
+            blocks: vec![Block::List(rows.collect())],
+        }
     }
 
     /// The same for programs.
     pub fn json(&self) -> Json {
-        let name = |point: &Point| SENTENCES.iter().find(|(one, ..)| one == point).map_or("", |(_, name, ..)| name);
-        Json::Array(self.found.iter().map(|(point, what)| json!({ "rule": name(point), "about": what })).collect())
+        let name = |point: &Point| {
+            SENTENCES
+                .iter()
+                .find(|(one, ..)| one == point)
+                .map_or("", |(_, name, ..)| name)
+        };
+        Json::Array(
+            self.found
+                .iter()
+                .map(|(point, what)| json!({ "rule": name(point), "about": what }))
+                .collect(),
+        )
     }
 }
 
@@ -196,9 +229,13 @@ mod tests {
 
     #[test]
     fn every_rule_is_in_the_documentation() {
-        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reports.md")).expect("readable");
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reports.md"))
+            .expect("readable");
         for (_, name, ..) in SENTENCES {
-            assert!(page.contains(&format!("| `{name}` |")), "docs/reports.md says nothing of {name}");
+            assert!(
+                page.contains(&format!("| `{name}` |")),
+                "docs/reports.md says nothing of {name}"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A report as a document: sections of texts, tables and charts, and the same as Markdown, as a page that holds no script and loads nothing,
-//! and as JSON.
+//! A report as a document: sections of texts, tables and charts, and the same as Markdown, as a
+//! page that holds no script and loads nothing, and as JSON.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -80,13 +80,25 @@ pub struct Chart {
 impl Chart {
     /// The curve of a series; values are multiplied by `factor`.
     pub fn of(title: String, span: Span, series: &Series, factor: f64) -> Self {
-        let points = series.hours.iter().enumerate().filter(|(_, value)| value.is_finite());
-        let points = points.map(|(hour, value)| (span.end_of(hour), value * factor)).collect();
-        Chart { title, span, points, threshold: None }
+        let points = series
+            .hours
+            .iter()
+            .enumerate()
+            .filter(|(_, value)| value.is_finite());
+        let points = points
+            .map(|(hour, value)| (span.end_of(hour), value * factor))
+            .collect();
+        Chart {
+            title,
+            span,
+            points,
+            threshold: None,
+        }
     }
 
     fn svg(&self, zone: &TimeZone) -> String {
-        let offset = jiff::Timestamp::from_millisecond(self.span.to().0).map_or(0, |instant| zone.to_offset(instant).seconds());
+        let offset = jiff::Timestamp::from_millisecond(self.span.to().0)
+            .map_or(0, |instant| zone.to_offset(instant).seconds());
         svg(&Plot {
             title: &self.title,
             from: self.span.from,
@@ -106,10 +118,16 @@ pub fn table(head: &[&str], mut rows: Vec<Vec<String>>, language: Language) -> B
     rows.truncate(MAX_ROWS);
     if beyond > 0 {
         let mut more = vec![String::new(); head.len()];
-        more[0] = language.pick(format!("… and {beyond} more"), format!("…… 另有 {beyond} 行"));
+        more[0] = language.pick(
+            format!("… and {beyond} more"),
+            format!("…… 另有 {beyond} 行"),
+        );
         rows.push(more);
     }
-    Block::Table { head: head.iter().map(|name| (*name).to_owned()).collect(), rows }
+    Block::Table {
+        head: head.iter().map(|name| (*name).to_owned()).collect(),
+        rows,
+    }
 }
 
 impl Document {
@@ -128,12 +146,22 @@ impl Document {
                     }
                     Block::List(points) => {
                         out.push('\n');
-                        points.iter().for_each(|point| out.push_str(&format!("- {}\n", markdown(point))));
+                        points
+                            .iter()
+                            .for_each(|point| out.push_str(&format!("- {}\n", markdown(point))));
                     }
                     Block::Table { head, rows } => {
                         out.push('\n');
-                        let line =
-                            |cells: &[String]| format!("| {} |\n", cells.iter().map(|cell| markdown(cell)).collect::<Vec<_>>().join(" | "));
+                        let line = |cells: &[String]| {
+                            format!(
+                                "| {} |\n",
+                                cells
+                                    .iter()
+                                    .map(|cell| markdown(cell))
+                                    .collect::<Vec<_>>()
+                                    .join(" | ")
+                            )
+                        };
                         out.push_str(&line(head));
                         let _ = writeln!(out, "|{}", " --- |".repeat(head.len()));
                         rows.iter().for_each(|row| out.push_str(&line(row)));
@@ -146,7 +174,8 @@ impl Document {
         out
     }
 
-    /// The document as a page of its own; without charts where mail programs would make a muddle of them.
+    /// The document as a page of its own; without charts where mail programs would make a muddle of
+    /// them.
     pub fn html(&self, with_charts: bool) -> String {
         let title = html(&self.title);
         let mut out = format!(
@@ -166,18 +195,26 @@ impl Document {
                         let _ = writeln!(out, "<p>{}</p>", html(text));
                     }
                     Block::List(points) => {
-                        let points: String = points.iter().map(|point| format!("<li>{}</li>\n", html(point))).collect();
+                        let points: String = points
+                            .iter()
+                            .map(|point| format!("<li>{}</li>\n", html(point)))
+                            .collect();
                         let _ = writeln!(out, "<ul>\n{points}</ul>");
                     }
                     Block::Table { head, rows } => {
                         let row = |tag: &str, cells: &[String]| -> String {
-                            let cells: String = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", html(cell))).collect();
+                            let cells: String = cells
+                                .iter()
+                                .map(|cell| format!("<{tag}>{}</{tag}>", html(cell)))
+                                .collect();
                             format!("<tr>{cells}</tr>\n")
                         };
                         let body: String = rows.iter().map(|cells| row("td", cells)).collect();
                         let _ = writeln!(out, "<table>\n{}{body}</table>", row("th", head));
                     }
-                    Block::Chart(chart) if with_charts && charts < MAX_CHARTS && chart.points.len() > 1 => {
+                    Block::Chart(chart)
+                        if with_charts && charts < MAX_CHARTS && chart.points.len() > 1 =>
+                    {
                         charts += 1;
                         let _ = writeln!(out, "<figure>{}</figure>", chart.svg(&self.zone));
                     }
@@ -195,7 +232,11 @@ impl Document {
             Block::List(points) => json!({ "list": points }),
             Block::Table { head, rows } => json!({ "table": { "head": head, "rows": rows } }),
             Block::Chart(chart) => {
-                let points: Vec<Json> = chart.points.iter().map(|(at, value)| json!([at.0 / 1000, value])).collect();
+                let points: Vec<Json> = chart
+                    .points
+                    .iter()
+                    .map(|(at, value)| json!([at.0 / 1000, value]))
+                    .collect();
                 json!({ "chart": { "title": chart.title, "points": points } })
             }
         };
@@ -213,10 +254,19 @@ h1{font-size:22px}h2{font-size:17px;margin:28px 0 8px;border-bottom:1px solid #8
 td,th{padding:2px 14px 2px 0;text-align:left;vertical-align:top;border-bottom:1px solid #8882}td+td{font-variant-numeric:tabular-nums}\
 .faint{opacity:.7}figure{margin:12px 0}svg{max-width:100%;height:auto}@media print{body{max-width:none}h2{break-after:avoid}table,figure{break-inside:avoid}}";
 
-/// One line of a text from outside: what steers a terminal or breaks a line is gone, and it is no longer than a cell may be.
+/// One line of a text from outside: what steers a terminal or breaks a line is gone, and it is no
+/// longer than a cell may be.
 fn line(text: &str) -> String {
-    let cut: String = text.chars().take(MAX_CELL).map(|c| if is_active(c) { ' ' } else { c }).collect();
-    if text.chars().nth(MAX_CELL).is_some() { cut + "…" } else { cut }
+    let cut: String = text
+        .chars()
+        .take(MAX_CELL)
+        .map(|c| if is_active(c) { ' ' } else { c })
+        .collect();
+    if text.chars().nth(MAX_CELL).is_some() {
+        cut + "…"
+    } else {
+        cut
+    }
 }
 
 /// A text as Markdown shows it, with nothing in it that Markdown, or HTML within it, acts on.
@@ -258,9 +308,19 @@ mod tests {
     #[test]
     fn hostile_texts_stay_texts() {
         let hostile = "<script>alert(1)</script>|`x`\n[a](javascript:b)\u{202e}";
-        let block = table(&["a", "b"], vec![vec![hostile.into(), "1".into()]], Language::En);
-        let section =
-            Section { heading: hostile.into(), blocks: vec![block, Block::Text(hostile.into()), Block::List(vec![hostile.into()])] };
+        let block = table(
+            &["a", "b"],
+            vec![vec![hostile.into(), "1".into()]],
+            Language::En,
+        );
+        let section = Section {
+            heading: hostile.into(),
+            blocks: vec![
+                block,
+                Block::Text(hostile.into()),
+                Block::List(vec![hostile.into()]),
+            ],
+        };
         let document = Document {
             title: hostile.into(),
             language: Language::En,
@@ -270,9 +330,20 @@ mod tests {
             json: Json::Null,
         };
         let (page, text) = (document.html(true), document.markdown());
-        assert!(!page.contains("<script") && !page.contains('\u{202e}'), "{page}");
-        assert!(!text.contains("<script") && !text.replace(r"\](", "").contains("](") && !text.contains("\n["), "{text}");
-        let row = text.lines().find(|line| line.starts_with("| ") && line.contains("script")).expect("the row");
+        assert!(
+            !page.contains("<script") && !page.contains('\u{202e}'),
+            "{page}"
+        );
+        assert!(
+            !text.contains("<script")
+                && !text.replace(r"\](", "").contains("](")
+                && !text.contains("\n["),
+            "{text}"
+        );
+        let row = text
+            .lines()
+            .find(|line| line.starts_with("| ") && line.contains("script"))
+            .expect("the row");
         assert_eq!(row.replace("\\|", "").matches('|').count(), 3, "{row}");
     }
 }

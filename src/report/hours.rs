@@ -1,4 +1,5 @@
-//! Quantities hour by hour, and what follows from them: sums, means that are weighted, percentiles of histograms, how much is missing.
+//! Quantities hour by hour, and what follows from them: sums, means that are weighted, percentiles
+//! of histograms, how much is missing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,12 +23,18 @@ impl Span {
     /// The last so many whole hours that are over at `now`.
     pub fn last(hours: usize, now: Timestamp) -> Self {
         let to = now.0.div_euclid(HOUR) * HOUR;
-        Span { from: Timestamp(to - hours as i64 * HOUR), hours }
+        Span {
+            from: Timestamp(to - hours as i64 * HOUR),
+            hours,
+        }
     }
 
     /// As many hours before this one.
     pub fn before(self) -> Self {
-        Span { from: Timestamp(self.from.0 - self.hours as i64 * HOUR), hours: self.hours }
+        Span {
+            from: Timestamp(self.from.0 - self.hours as i64 * HOUR),
+            hours: self.hours,
+        }
     }
 
     /// The end.
@@ -94,7 +101,8 @@ pub enum Percentile {
     Beyond(f64),
 }
 
-/// The percentile of a classic histogram: bounds with cumulative counts; interpolated within a bucket as Prometheus does.
+/// The percentile of a classic histogram: bounds with cumulative counts; interpolated within a
+/// bucket as Prometheus does.
 pub fn percentile(share: f64, buckets: &[(f64, f64)]) -> Option<Percentile> {
     let mut sorted: Vec<(f64, f64)> = buckets.to_vec();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -108,8 +116,16 @@ pub fn percentile(share: f64, buckets: &[(f64, f64)]) -> Option<Percentile> {
     if bound == f64::INFINITY {
         return Some(Percentile::Beyond(sorted[at - 1].0));
     }
-    let (start, below) = if at == 0 { (0.0_f64.min(bound), 0.0) } else { sorted[at - 1] };
-    let within = if count > below { (rank - below) / (count - below) } else { 1.0 };
+    let (start, below) = if at == 0 {
+        (0.0_f64.min(bound), 0.0)
+    } else {
+        sorted[at - 1]
+    };
+    let within = if count > below {
+        (rank - below) / (count - below)
+    } else {
+        1.0
+    };
     Some(Percentile::At(start + (bound - start) * within))
 }
 
@@ -118,9 +134,16 @@ pub fn buckets(series: &[Series]) -> BTreeMap<Labels, Vec<(f64, f64)>> {
     let mut found: BTreeMap<Labels, Vec<(f64, f64)>> = BTreeMap::new();
     for one in series {
         let bound = one.labels.value("le");
-        let bound = if bound == "+Inf" { Some(f64::INFINITY) } else { bound.parse().ok() };
+        let bound = if bound == "+Inf" {
+            Some(f64::INFINITY)
+        } else {
+            bound.parse().ok()
+        };
         if let (Some(bound), Some(count)) = (bound, one.sum()) {
-            found.entry(one.labels.with("le", "")).or_default().push((bound, count));
+            found
+                .entry(one.labels.with("le", ""))
+                .or_default()
+                .push((bound, count));
         }
     }
     found
@@ -132,7 +155,12 @@ mod tests {
 
     #[test]
     fn a_percentile_above_the_highest_bucket_is_not_invented() {
-        let buckets = [(0.1, 50.0), (0.5, 90.0), (1.0, 94.0), (f64::INFINITY, 100.0)];
+        let buckets = [
+            (0.1, 50.0),
+            (0.5, 90.0),
+            (1.0, 94.0),
+            (f64::INFINITY, 100.0),
+        ];
         assert_eq!(percentile(0.95, &buckets), Some(Percentile::Beyond(1.0)));
         assert_eq!(percentile(0.9, &buckets), Some(Percentile::At(0.5)));
         assert_eq!(percentile(0.25, &buckets), Some(Percentile::At(0.05)));
@@ -144,7 +172,16 @@ mod tests {
     fn spans_are_whole_hours() {
         let now = Timestamp::parse_rfc3339("2026-12-01T10:59:59Z").expect("a time");
         let span = Span::last(24, now);
-        assert_eq!((span.to().rfc3339(), span.from.rfc3339()), ("2026-12-01T10:00:00.000Z".into(), "2026-11-30T10:00:00.000Z".into()));
-        assert_eq!((span.before().to(), span.end_of(23)), (span.from, span.to()));
+        assert_eq!(
+            (span.to().rfc3339(), span.from.rfc3339()),
+            (
+                "2026-12-01T10:00:00.000Z".into(),
+                "2026-11-30T10:00:00.000Z".into()
+            )
+        );
+        assert_eq!(
+            (span.before().to(), span.end_of(23)),
+            (span.from, span.to())
+        );
     }
 }

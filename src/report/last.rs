@@ -1,4 +1,5 @@
-//! Which time a report is about: the last so many hours, or the last whole day, week or month of a zone.
+//! Which time a report is about: the last so many hours, or the last whole day, week or month of a
+//! zone.
 
 use std::time::Duration;
 
@@ -36,9 +37,13 @@ impl Last {
             "week" => Ok(Last::Week),
             "month" => Ok(Last::Month),
             _ => match parse_duration(text) {
-                Err(error) => Err(format!("{error}; give day, week, month, or a duration such as 30d")),
+                Err(error) => Err(format!(
+                    "{error}; give day, week, month, or a duration such as 30d"
+                )),
                 Ok(last) if last < Duration::from_secs(3600) => Err("give an hour at least".into()),
-                Ok(last) if last > LONGEST => Err(format!("give {}d at most", LONGEST.as_secs() / 86_400)),
+                Ok(last) if last > LONGEST => {
+                    Err(format!("give {}d at most", LONGEST.as_secs() / 86_400))
+                }
                 Ok(last) => Ok(Last::Time(last)),
             },
         }
@@ -56,16 +61,22 @@ impl Last {
 
     /// Its end at `now`, and how long it is.
     pub fn period(self, zone: &TimeZone, now: Timestamp) -> (Timestamp, Duration) {
-        let today = jiff::Timestamp::from_millisecond(now.0).map(|instant| zone.to_datetime(instant).date());
+        let today = jiff::Timestamp::from_millisecond(now.0)
+            .map(|instant| zone.to_datetime(instant).date());
         let whole = today.ok().and_then(|today| {
             let (from, to) = match self {
                 Last::Time(_) => return None,
                 Last::Day => (today.checked_sub(1.day()).ok()?, today),
                 Last::Week => {
-                    let monday = today.checked_sub(i64::from(today.weekday().to_monday_zero_offset()).days()).ok()?;
+                    let monday = today
+                        .checked_sub(i64::from(today.weekday().to_monday_zero_offset()).days())
+                        .ok()?;
                     (monday.checked_sub(7.days()).ok()?, monday)
                 }
-                Last::Month => (today.first_of_month().checked_sub(1.month()).ok()?, today.first_of_month()),
+                Last::Month => (
+                    today.first_of_month().checked_sub(1.month()).ok()?,
+                    today.first_of_month(),
+                ),
             };
             Some((begin_of(from, zone)?, begin_of(to, zone)?))
         });
@@ -79,7 +90,9 @@ impl Last {
 }
 
 fn begin_of(date: Date, zone: &TimeZone) -> Option<Timestamp> {
-    date.to_zoned(zone.clone()).ok().map(|zoned| Timestamp(zoned.timestamp().as_millisecond()))
+    date.to_zoned(zone.clone())
+        .ok()
+        .map(|zoned| Timestamp(zoned.timestamp().as_millisecond()))
 }
 
 #[cfg(test)]
@@ -91,19 +104,45 @@ mod tests {
         let period = |last: Last, zone: &str, now: &str| {
             let zone = TimeZone::get(zone).expect("a zone");
             let (end, length) = last.period(&zone, Timestamp::parse_rfc3339(now).expect("a time"));
-            ((end - length).rfc3339()[..16].to_owned(), end.rfc3339()[..16].to_owned())
+            (
+                (end - length).rfc3339()[..16].to_owned(),
+                end.rfc3339()[..16].to_owned(),
+            )
         };
         let is = |from: &str, to: &str| (from.to_owned(), to.to_owned());
-        assert_eq!(period(Last::Month, "Asia/Shanghai", "2026-12-01T00:00:00Z"), is("2026-10-31T16:00", "2026-11-30T16:00"));
-        assert_eq!(period(Last::Month, "UTC", "2026-03-15T00:00:00Z"), is("2026-02-01T00:00", "2026-03-01T00:00"));
+        assert_eq!(
+            period(Last::Month, "Asia/Shanghai", "2026-12-01T00:00:00Z"),
+            is("2026-10-31T16:00", "2026-11-30T16:00")
+        );
+        assert_eq!(
+            period(Last::Month, "UTC", "2026-03-15T00:00:00Z"),
+            is("2026-02-01T00:00", "2026-03-01T00:00")
+        );
         assert_eq!(
             period(Last::Month, "Europe/Berlin", "2026-04-02T00:00:00Z"),
             is("2026-02-28T23:00", "2026-03-31T22:00"),
             "an hour less"
         );
-        assert_eq!(period(Last::Week, "UTC", "2026-12-01T10:00:00Z"), is("2026-11-23T00:00", "2026-11-30T00:00"));
-        assert_eq!(period(Last::Day, "Asia/Shanghai", "2026-12-01T17:00:00Z"), is("2026-11-30T16:00", "2026-12-01T16:00"));
-        assert_eq!(period(Last::parse("36h").expect("a time"), "UTC", "2026-12-01T12:00:00Z"), is("2026-11-30T00:00", "2026-12-01T12:00"));
-        assert!(Last::parse("5m").is_err() && Last::parse("2y").is_err() && Last::parse("fortnight").is_err());
+        assert_eq!(
+            period(Last::Week, "UTC", "2026-12-01T10:00:00Z"),
+            is("2026-11-23T00:00", "2026-11-30T00:00")
+        );
+        assert_eq!(
+            period(Last::Day, "Asia/Shanghai", "2026-12-01T17:00:00Z"),
+            is("2026-11-30T16:00", "2026-12-01T16:00")
+        );
+        assert_eq!(
+            period(
+                Last::parse("36h").expect("a time"),
+                "UTC",
+                "2026-12-01T12:00:00Z"
+            ),
+            is("2026-11-30T00:00", "2026-12-01T12:00")
+        );
+        assert!(
+            Last::parse("5m").is_err()
+                && Last::parse("2y").is_err()
+                && Last::parse("fortnight").is_err()
+        );
     }
 }

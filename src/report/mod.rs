@@ -1,8 +1,10 @@
-//! What people read at their leisure: the daily check now, and reports of a period, of the capacity, of errors.
+//! What people read at their leisure: the daily check now, and reports of a period, of the
+//! capacity, of errors.
 //!
-//! Everything here is computed from answers to questions in PromQL that a caller asks, and from the time that it gives: the daily check
-//! from one answer to each of [`checks::QUESTIONS`], a report from hours of [`quantities::QUANTITIES`], which come from the history or from
-//! rollups. Nothing here asks anybody, or looks at a clock.
+//! Everything here is computed from answers to questions in PromQL that a caller asks, and from the
+//! time that it gives: the daily check from one answer to each of [`checks::QUESTIONS`], a report
+//! from hours of [`quantities::QUANTITIES`], which come from the history or from rollups. Nothing
+//! here asks anybody, or looks at a clock.
 
 mod advice;
 mod capacity;
@@ -42,7 +44,9 @@ pub enum Kind {
 impl Kind {
     /// Reads the name.
     pub fn parse(text: &str) -> Option<Self> {
-        [Kind::Period, Kind::Capacity, Kind::Errors].into_iter().find(|kind| kind.as_str() == text)
+        [Kind::Period, Kind::Capacity, Kind::Errors]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
     }
 
     /// Its name.
@@ -98,26 +102,52 @@ impl Request {
     pub fn new(kind: Kind, last: Last, zone: TimeZone, language: Language, now: Timestamp) -> Self {
         let (until, last) = last.period(&zone, now);
         let (windows, statements, slowest) = (Vec::new(), BTreeMap::new(), Vec::new());
-        Request { kind, until, last, zone, job: None, language, now, windows, statements, slowest }
+        Request {
+            kind,
+            until,
+            last,
+            zone,
+            job: None,
+            language,
+            now,
+            windows,
+            statements,
+            slowest,
+        }
     }
 
     /// The whole hours that it is about.
     pub fn span(&self) -> Span {
-        Span::last(usize::try_from(self.last.as_secs() / 3600).unwrap_or(1).max(1), self.until)
+        Span::last(
+            usize::try_from(self.last.as_secs() / 3600)
+                .unwrap_or(1)
+                .max(1),
+            self.until,
+        )
     }
 
     /// A time of the zone, to the minute.
     fn minute(&self, at: Timestamp) -> String {
-        local(at, &self.zone).map_or_else(String::new, |time| time.strftime("%Y-%m-%d %H:%M").to_string())
+        local(at, &self.zone).map_or_else(String::new, |time| {
+            time.strftime("%Y-%m-%d %H:%M").to_string()
+        })
     }
 
     fn title(&self, title: &str) -> String {
-        self.job.as_ref().map_or_else(|| title.to_owned(), |job| format!("{title}: {job}"))
+        self.job
+            .as_ref()
+            .map_or_else(|| title.to_owned(), |job| format!("{title}: {job}"))
     }
 
     fn preface(&self, span: Span, before: Option<Span>) -> Vec<String> {
         let zone = self.zone.iana_name().unwrap_or("UTC");
-        let written = |span: Span| format!("{} – {} {zone}", self.minute(span.from), self.minute(span.to()));
+        let written = |span: Span| {
+            format!(
+                "{} – {} {zone}",
+                self.minute(span.from),
+                self.minute(span.to())
+            )
+        };
         let mut lines = vec![match self.language {
             Language::En => format!("Period: {}", written(span)),
             Language::Zh => format!("本期：{}", written(span)),
@@ -132,7 +162,9 @@ impl Request {
 
 /// A time as clocks of a zone show it.
 fn local(at: Timestamp, zone: &TimeZone) -> Option<jiff::civil::DateTime> {
-    jiff::Timestamp::from_millisecond(at.0).ok().map(|instant| zone.to_datetime(instant))
+    jiff::Timestamp::from_millisecond(at.0)
+        .ok()
+        .map(|instant| zone.to_datetime(instant))
 }
 
 /// Makes the report from what `ask` answers.

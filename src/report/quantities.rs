@@ -1,7 +1,9 @@
-//! What reports are made of: a table of quantities, each a number for an hour and a series, by an expression that is evaluated at the hour's end.
+//! What reports are made of: a table of quantities, each a number for an hour and a series, by an
+//! expression that is evaluated at the hour's end.
 //!
-//! The same table feeds the rollups, so that an hour means the same however old it is. Every expression looks back over one hour and no
-//! further, and gives nothing where nothing was recorded.
+//! The same table feeds the rollups, so that an hour means the same however old it is. Every
+//! expression looks back over one hour and no further, and gives nothing where nothing was
+//! recorded.
 
 /// A number for each hour.
 #[derive(Clone, Copy, Debug)]

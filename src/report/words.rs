@@ -43,7 +43,11 @@ impl Language {
 
 /// A number for programs: nine significant digits, so that rounding does not show.
 pub fn rounded(value: f64) -> f64 {
-    if value.abs() < 1e-12 { 0.0 } else { format!("{value:.8e}").parse().unwrap_or(value) }
+    if value.abs() < 1e-12 {
+        0.0
+    } else {
+        format!("{value:.8e}").parse().unwrap_or(value)
+    }
 }
 
 /// A share for people: `43.2 %`; more digits below a hundredth.
@@ -78,7 +82,11 @@ pub fn span(seconds: f64) -> String {
         _ => 3600,
     };
     let text = format_duration(Duration::from_secs(whole - whole % unit));
-    if seconds < 0.0 { format!("-{text}") } else { text }
+    if seconds < 0.0 {
+        format!("-{text}")
+    } else {
+        text
+    }
 }
 
 /// A number for people: thousands apart, fractions of small numbers only.
@@ -92,8 +100,14 @@ pub fn number(value: f64) -> String {
         _ => 2,
     };
     let text = format!("{value:.digits$}");
-    let (whole, rest) = text.split_once('.').map_or((text.as_str(), String::new()), |(whole, rest)| (whole, format!(".{rest}")));
-    let (sign, whole) = whole.strip_prefix('-').map_or(("", whole), |whole| ("-", whole));
+    let (whole, rest) = text
+        .split_once('.')
+        .map_or((text.as_str(), String::new()), |(whole, rest)| {
+            (whole, format!(".{rest}"))
+        });
+    let (sign, whole) = whole
+        .strip_prefix('-')
+        .map_or(("", whole), |whole| ("-", whole));
     let mut out = String::new();
     for (at, digit) in whole.chars().enumerate() {
         if at > 0 && (whole.len() - at) % 3 == 0 {
@@ -110,11 +124,23 @@ mod tests {
 
     #[test]
     fn figures_are_written_for_people() {
-        assert_eq!([percent(0.4321), percent(0.0042), percent(0.0), percent(1.0)], ["43.2 %", "0.42 %", "0 %", "100.0 %"]);
-        assert_eq!([seconds(0.34), seconds(2.41), seconds(12_010.0)], ["340 ms", "2.41 s", "3h20m"]);
+        assert_eq!(
+            [percent(0.4321), percent(0.0042), percent(0.0), percent(1.0)],
+            ["43.2 %", "0.42 %", "0 %", "100.0 %"]
+        );
+        assert_eq!(
+            [seconds(0.34), seconds(2.41), seconds(12_010.0)],
+            ["340 ms", "2.41 s", "3h20m"]
+        );
         assert_eq!([span(-90.0), span(1_051_234.0)], ["-1m30s", "12d4h"]);
         assert_eq!(
-            [number(1_234_567.0), number(-1234.5), number(12.345), number(0.5), number(999.0)],
+            [
+                number(1_234_567.0),
+                number(-1234.5),
+                number(12.345),
+                number(0.5),
+                number(999.0)
+            ],
             ["1,234,567", "-1,234", "12.3", "0.50", "999"]
         );
     }

@@ -16,13 +16,17 @@ pub fn hits(value: Value) -> Hits {
     match value {
         Value::Vector(samples) => Ok(samples),
         Value::Scalar(value) => Ok(vec![(Labels::empty(), value).into()]),
-        Value::String(_) | Value::Matrix(_) => Err("rule result is not a vector or scalar".to_owned()),
+        Value::String(_) | Value::Matrix(_) => {
+            Err("rule result is not a vector or scalar".to_owned())
+        }
     }
 }
 
-/// Answers expressions at an instant and takes samples: the engine with its store, and the store of a rule test.
+/// Answers expressions at an instant and takes samples: the engine with its store, and the store of
+/// a rule test.
 pub trait Backend: Send + Sync {
-    /// The instant vector of `expr` at `at`; a scalar is one sample without labels. The error is a text for people.
+    /// The instant vector of `expr` at `at`; a scalar is one sample without labels. The error is a
+    /// text for people.
     fn query(&self, expr: &Expr, at: Timestamp) -> Hits;
 
     /// The same, with what other rules of this instant have computed; the answer is equal.
@@ -33,18 +37,29 @@ pub trait Backend: Send + Sync {
 
     /// The series that `expr` has a result for, as a list that others may share.
     fn series(&self, expr: &Expr, at: Timestamp) -> Result<LabelSets, String> {
-        Ok(self.query(expr, at)?.into_iter().map(|sample| sample.labels).collect())
+        Ok(self
+            .query(expr, at)?
+            .into_iter()
+            .map(|sample| sample.labels)
+            .collect())
     }
 
     /// The same for an expression in a template.
     fn query_text(&self, text: &str, at: Timestamp) -> Hits;
 
     /// The values of `expr` from `from` to `to`, a `step` apart; none where nobody draws pictures.
-    fn range(&self, _expr: &Expr, _from: Timestamp, _to: Timestamp, _step: Duration) -> Result<Vec<RangeSeries>, String> {
+    fn range(
+        &self,
+        _expr: &Expr,
+        _from: Timestamp,
+        _to: Timestamp,
+        _step: Duration,
+    ) -> Result<Vec<RangeSeries>, String> {
         Ok(Vec::new())
     }
 
-    /// Stores samples at `at`; they are visible to the next query. What is refused is counted there.
+    /// Stores samples at `at`; they are visible to the next query. What is refused is counted
+    /// there.
     fn append(&self, at: Timestamp, samples: &[Sample]);
 
     /// The same for native histograms.

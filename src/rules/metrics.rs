@@ -18,7 +18,9 @@ pub(super) struct GroupLabel {
 
 impl GroupLabel {
     pub(super) fn new(group: &Group) -> Self {
-        GroupLabel { rule_group: format!("{};{}", group.definition.file, group.definition.name) }
+        GroupLabel {
+            rule_group: format!("{};{}", group.definition.file, group.definition.name),
+        }
     }
 }
 
@@ -36,15 +38,31 @@ impl Metrics {
     pub(super) fn register(telemetry: &Telemetry) -> Self {
         let metrics = Metrics::default();
         telemetry.register(|registry| {
-            registry.register("rule_evaluations", "Rules evaluated", metrics.evaluations.clone());
-            registry.register("rule_evaluation_failures", "Rules whose evaluation failed", metrics.failures.clone());
+            registry.register(
+                "rule_evaluations",
+                "Rules evaluated",
+                metrics.evaluations.clone(),
+            );
+            registry.register(
+                "rule_evaluation_failures",
+                "Rules whose evaluation failed",
+                metrics.failures.clone(),
+            );
             registry.register(
                 "rule_group_iterations_missed",
                 "Evaluations left out because the one before took too long",
                 metrics.missed.clone(),
             );
-            registry.register("rule_group_last_samples", "Samples that the last evaluation wrote", metrics.samples.clone());
-            registry.register("rule_group_last_duration_seconds", "Duration of the last evaluation", metrics.duration.clone());
+            registry.register(
+                "rule_group_last_samples",
+                "Samples that the last evaluation wrote",
+                metrics.samples.clone(),
+            );
+            registry.register(
+                "rule_group_last_duration_seconds",
+                "Duration of the last evaluation",
+                metrics.duration.clone(),
+            );
             registry.register(
                 "rule_state_not_recorded",
                 "Evaluations whose alert state could not be written",
@@ -54,16 +72,26 @@ impl Metrics {
         metrics
     }
 
-    pub(super) fn evaluated(&self, label: &GroupLabel, outcome: &GroupOutcome, took: Duration, missed: u64) {
+    pub(super) fn evaluated(
+        &self,
+        label: &GroupLabel,
+        outcome: &GroupOutcome,
+        took: Duration,
+        missed: u64,
+    ) {
         self.counted(label, outcome);
         self.missed.get_or_create(label).inc_by(missed);
-        self.samples.get_or_create(label).set(i64::try_from(outcome.samples).unwrap_or(i64::MAX));
+        self.samples
+            .get_or_create(label)
+            .set(i64::try_from(outcome.samples).unwrap_or(i64::MAX));
         self.duration.get_or_create(label).set(took.as_secs_f64());
     }
 
     /// Counts the rules that were evaluated, at a slot or not.
     pub(super) fn counted(&self, label: &GroupLabel, outcome: &GroupOutcome) {
-        self.evaluations.get_or_create(label).inc_by(outcome.evaluations);
+        self.evaluations
+            .get_or_create(label)
+            .inc_by(outcome.evaluations);
         self.failures.get_or_create(label).inc_by(outcome.failures);
     }
 

@@ -45,7 +45,8 @@ pub struct RuleGroup {
     pub rules: Vec<Rule>,
 }
 
-/// What a profile wants of a rule: a row of its application's demands, of which any one alert will do.
+/// What a profile wants of a rule: a row of its application's demands, of which any one alert will
+/// do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
     /// The row and the profile: `T2 of intent`.
@@ -95,9 +96,11 @@ pub struct AlertingRule {
     pub keep_firing_for: Duration,
     /// When the alert has recovered, as soon as the expression holds no longer; `None`: at once.
     pub recover_expr: Option<Box<Expr>>,
-    /// What becomes of alerts whose input is missing; `None`: they stay as they are while their target fails or is not collected.
+    /// What becomes of alerts whose input is missing; `None`: they stay as they are while their
+    /// target fails or is not collected.
     pub no_data: Option<NoData>,
-    /// Labels added to the alert, templates not yet expanded; an empty one takes the result's away. The group's included.
+    /// Labels added to the alert, templates not yet expanded; an empty one takes the result's away.
+    /// The group's included.
     pub labels: Labels,
     /// Annotations, templates not yet expanded.
     pub annotations: Labels,
@@ -160,18 +163,36 @@ impl Rule {
     /// Whether it does the same as `other`; where it stands does not count.
     pub fn is_same(&self, other: &Rule) -> bool {
         match (self, other) {
-            (Rule::Recording(a), Rule::Recording(b)) => (&a.name, &a.expr_text, &a.labels) == (&b.name, &b.expr_text, &b.labels),
+            (Rule::Recording(a), Rule::Recording(b)) => {
+                (&a.name, &a.expr_text, &a.labels) == (&b.name, &b.expr_text, &b.labels)
+            }
             (Rule::Alerting(a), Rule::Alerting(b)) => {
-                let recovery = |rule: &AlertingRule| rule.recover_expr.as_ref().map(ToString::to_string);
-                (&a.name, &a.expr_text, &a.labels, &a.annotations, a.hold, a.keep_firing_for, a.no_data)
-                    == (&b.name, &b.expr_text, &b.labels, &b.annotations, b.hold, b.keep_firing_for, b.no_data)
-                    && recovery(a) == recovery(b)
+                let recovery =
+                    |rule: &AlertingRule| rule.recover_expr.as_ref().map(ToString::to_string);
+                (
+                    &a.name,
+                    &a.expr_text,
+                    &a.labels,
+                    &a.annotations,
+                    a.hold,
+                    a.keep_firing_for,
+                    a.no_data,
+                ) == (
+                    &b.name,
+                    &b.expr_text,
+                    &b.labels,
+                    &b.annotations,
+                    b.hold,
+                    b.keep_firing_for,
+                    b.no_data,
+                ) && recovery(a) == recovery(b)
             }
             _ => false,
         }
     }
 
-    /// Whether it is evaluated as soon as samples arrive, not only at its slots: a critical alert that is to fire at once (`for: 0`).
+    /// Whether it is evaluated as soon as samples arrive, not only at its slots: a critical alert
+    /// that is to fire at once (`for: 0`).
     pub fn is_urgent(&self) -> bool {
         matches!(self, Rule::Alerting(rule) if rule.hold.is_zero() && rule.labels.value("severity") == "critical")
     }
@@ -184,14 +205,22 @@ impl Rule {
         }
     }
 
-    /// The selectors of its expression, then those of `recover_expr`, each with its place in the file.
+    /// The selectors of its expression, then those of `recover_expr`, each with its place in the
+    /// file.
     pub fn selectors(&self) -> Vec<(&VectorSelector, Position)> {
         let (recovery, places) = match self {
             Rule::Recording(rule) => (None, &rule.selectors),
             Rule::Alerting(rule) => (rule.recover_expr.as_deref(), &rule.selectors),
         };
-        let selectors = self.expr().selectors().into_iter().chain(recovery.into_iter().flat_map(Expr::selectors));
-        let places = places.iter().copied().chain(std::iter::repeat(self.position()));
+        let selectors = self
+            .expr()
+            .selectors()
+            .into_iter()
+            .chain(recovery.into_iter().flat_map(Expr::selectors));
+        let places = places
+            .iter()
+            .copied()
+            .chain(std::iter::repeat(self.position()));
         selectors.zip(places).collect()
     }
 

@@ -11,14 +11,26 @@ pub fn print(groups: &[RuleGroup]) -> String {
     let mut text = String::from("groups:\n");
     for group in groups {
         line(&mut text, "- name", &quoted(&group.name));
-        group.interval.inspect(|interval| line(&mut text, "  interval", &format_duration(*interval)));
-        group.query_offset.inspect(|offset| line(&mut text, "  query_offset", &format_duration(*offset)));
+        group
+            .interval
+            .inspect(|interval| line(&mut text, "  interval", &format_duration(*interval)));
+        group
+            .query_offset
+            .inspect(|offset| line(&mut text, "  query_offset", &format_duration(*offset)));
         if group.limit > 0 {
             line(&mut text, "  limit", &group.limit.to_string());
         }
         text.push_str("  rules:\n");
         for rule in &group.rules {
-            line(&mut text, if matches!(rule, Rule::Alerting(_)) { "  - alert" } else { "  - record" }, &quoted(rule.name()));
+            line(
+                &mut text,
+                if matches!(rule, Rule::Alerting(_)) {
+                    "  - alert"
+                } else {
+                    "  - record"
+                },
+                &quoted(rule.name()),
+            );
             line(&mut text, "    expr", &quoted(rule.expr_text()));
             if let Rule::Alerting(alert) = rule {
                 print_alert(&mut text, alert);
@@ -33,13 +45,21 @@ pub fn print(groups: &[RuleGroup]) -> String {
 }
 
 fn print_alert(text: &mut String, alert: &AlertingRule) {
-    for (key, duration) in [("    for", alert.hold), ("    keep_firing_for", alert.keep_firing_for)] {
+    for (key, duration) in [
+        ("    for", alert.hold),
+        ("    keep_firing_for", alert.keep_firing_for),
+    ] {
         if duration > Duration::ZERO {
             line(text, key, &format_duration(duration));
         }
     }
-    alert.recover_expr.as_ref().inspect(|recovery| line(text, "    recover_expr", &quoted(&recovery.to_string())));
-    alert.no_data.inspect(|no_data| line(text, "    no_data", no_data.as_str()));
+    alert
+        .recover_expr
+        .as_ref()
+        .inspect(|recovery| line(text, "    recover_expr", &quoted(&recovery.to_string())));
+    alert
+        .no_data
+        .inspect(|no_data| line(text, "    no_data", no_data.as_str()));
 }
 
 fn mapping(text: &mut String, key: &str, labels: &Labels) {

@@ -1,7 +1,9 @@
-//! The loop: every group at its slots, alert state durable before alerts are handed on, reload without losing state.
+//! The loop: every group at its slots, alert state durable before alerts are handed on, reload
+//! without losing state.
 //!
-//! All groups of one interval are evaluated at one instant, a multiple of the interval plus a small phase, so that every rule judges the
-//! same collection, and what they share is computed once. Critical rules without `for` are also evaluated when samples arrive. The loop evaluates on the
+//! All groups of one interval are evaluated at one instant, a multiple of the interval plus a small
+//! phase, so that every rule judges the same collection, and what they share is computed once.
+//! Critical rules without `for` are also evaluated when samples arrive. The loop evaluates on the
 //! thread that runs it, one group at a time, so it wants a thread of its own ([`Scheduler::run`]).
 
 use std::collections::{BTreeMap, HashSet};
@@ -31,8 +33,8 @@ use crate::telemetry::Telemetry;
 const ARRIVAL_PAUSE: Duration = Duration::from_millis(250);
 /// How long a jump of the clock waits for the evaluation under way.
 const HOLD: Duration = Duration::from_secs(10);
-/// After the process stood still, or after the clock has jumped, how long the first evaluation waits for the targets that are due, and how often it
-/// looks.
+/// After the process stood still, or after the clock has jumped, how long the first evaluation
+/// waits for the targets that are due, and how often it looks.
 const CATCH_UP: Duration = Duration::from_secs(2);
 const CATCH_UP_LOOK: Duration = Duration::from_millis(5);
 /// Most decisions that are held in memory when the database cannot take them.
@@ -46,7 +48,8 @@ pub enum Error {
     Closed,
 }
 
-/// A time that was read, which a jump of the clock makes worthless: a slot of the old time would not be due for as long as the clock went back.
+/// A time that was read, which a jump of the clock makes worthless: a slot of the old time would
+/// not be due for as long as the clock went back.
 #[derive(Clone, Copy)]
 struct Read {
     at: Timestamp,
@@ -57,11 +60,17 @@ impl Read {
     fn now() -> Self {
         // In this order: a jump in between makes it worthless too.
         let jumps = clock::jumps();
-        Read { at: Timestamp::now(), jumps }
+        Read {
+            at: Timestamp::now(),
+            jumps,
+        }
     }
 
     fn as_if(at: Timestamp) -> Self {
-        Read { at, jumps: clock::jumps() }
+        Read {
+            at,
+            jumps: clock::jumps(),
+        }
     }
 
     fn is_over(self) -> bool {
@@ -115,7 +124,15 @@ impl Slot {
     fn new(group: Group, next: Timestamp) -> Self {
         let (interval, offset, urgent) = (group.interval, group.query_offset, group.has_urgent());
         let (definition, leaving) = (Arc::clone(&group.definition), Arc::clone(&group.leaving));
-        Slot { group: Arc::new(Mutex::new(group)), definition, leaving, interval, offset, urgent, next }
+        Slot {
+            group: Arc::new(Mutex::new(group)),
+            definition,
+            leaving,
+            interval,
+            offset,
+            urgent,
+            next,
+        }
     }
 
     /// An evaluation under way ends after its rule, and no other begins (SEMANTICS 104).
@@ -125,7 +142,8 @@ impl Slot {
 }
 
 impl Inner {
-    /// When the next group is due. One that seems to be due later than its slot after the next was planned by a clock that is no more.
+    /// When the next group is due. One that seems to be due later than its slot after the next was
+    /// planned by a clock that is no more.
     fn next(&mut self, now: Timestamp) -> Option<Timestamp> {
         let phase = self.settings.phase;
         for slot in &mut self.groups {
@@ -140,19 +158,32 @@ impl Inner {
     fn plan(&mut self) {
         let mut plans: BTreeMap<(Duration, Duration), Plan> = BTreeMap::new();
         for slot in &self.groups {
-            slot.group.lock().plan(plans.entry((slot.interval, slot.offset)).or_default());
+            slot.group
+                .lock()
+                .plan(plans.entry((slot.interval, slot.offset)).or_default());
         }
         plans.values_mut().for_each(Plan::finish);
         for slot in &self.groups {
-            slot.group.lock().planned(plans.entry((slot.interval, slot.offset)).or_default());
+            slot.group
+                .lock()
+                .planned(plans.entry((slot.interval, slot.offset)).or_default());
         }
-        self.plans = plans.into_iter().map(|(key, plan)| (key, Arc::new(plan))).collect();
+        self.plans = plans
+            .into_iter()
+            .map(|(key, plan)| (key, Arc::new(plan)))
+            .collect();
     }
 }
 
 impl Scheduler {
-    /// A scheduler without groups: [`Scheduler::reload`] brings them, then [`Scheduler::restore`] what they knew before a restart.
-    pub fn new(backend: Arc<dyn Backend>, state: State, alerts: mpsc::Sender<Vec<Alert>>, telemetry: &Telemetry) -> Self {
+    /// A scheduler without groups: [`Scheduler::reload`] brings them, then [`Scheduler::restore`]
+    /// what they knew before a restart.
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        state: State,
+        alerts: mpsc::Sender<Vec<Alert>>,
+        telemetry: &Telemetry,
+    ) -> Self {
         Scheduler {
             backend,
             state,
@@ -165,8 +196,9 @@ impl Scheduler {
         }
     }
 
-    /// Gives the groups their alerts from before the restart. Alerts whose rule is gone are resolved. To be called once, after the first
-    /// [`Scheduler::reload`] and before [`Scheduler::run`]. A broken state database costs the memory, not the start.
+    /// Gives the groups their alerts from before the restart. Alerts whose rule is gone are
+    /// resolved. To be called once, after the first [`Scheduler::reload`] and before
+    /// [`Scheduler::run`]. A broken state database costs the memory, not the start.
     pub async fn restore(&self, now: Timestamp) -> Result<(), Error> {
         let _turn = self.turn.lock().await;
         let rows = match self.state.rule_alerts().await {
@@ -180,7 +212,10 @@ impl Scheduler {
         let mut outcome = GroupOutcome::default();
         for row in rows {
             match ActiveAlert::from_json(&row.body) {
-                Ok(alert) => by_rule.entry(row.rule).or_default().push(alert.not_after(now)),
+                Ok(alert) => by_rule
+                    .entry(row.rule)
+                    .or_default()
+                    .push(alert.not_after(now)),
                 Err(error) => {
                     warn!(rule = row.rule, %error, "Alert state of a rule cannot be read and is dropped.");
                     outcome.changes.gone.push((row.rule, row.fingerprint));
@@ -189,19 +224,37 @@ impl Scheduler {
         }
         {
             let inner = self.inner.lock();
-            inner.groups.iter().for_each(|slot| slot.group.lock().restore(&mut by_rule));
+            inner
+                .groups
+                .iter()
+                .for_each(|slot| slot.group.lock().restore(&mut by_rule));
             for (rule, alerts) in by_rule {
-                alerts.into_iter().for_each(|alert| orphan(&rule, alert, now, &inner.settings, &mut outcome));
+                alerts
+                    .into_iter()
+                    .for_each(|alert| orphan(&rule, alert, now, &inner.settings, &mut outcome));
             }
         }
         self.hand_on(outcome).await
     }
 
-    /// Replaces the running groups by these. A group that did not change goes on untouched; a changed one keeps the alerts of
-    /// rules with the same name and labels; alerts of rules that are gone are resolved (SEMANTICS 105-108).
-    pub async fn reload(&self, groups: Vec<RuleGroup>, settings: Settings, now: Timestamp) -> Result<(), Error> {
+    /// Replaces the running groups by these. A group that did not change goes on untouched; a
+    /// changed one keeps the alerts of rules with the same name and labels; alerts of rules that
+    /// are gone are resolved (SEMANTICS 105-108).
+    pub async fn reload(
+        &self,
+        groups: Vec<RuleGroup>,
+        settings: Settings,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         for slot in &self.inner.lock().groups {
-            if !groups.iter().any(|definition| same(&slot.definition, (slot.interval, slot.offset), definition, &settings)) {
+            if !groups.iter().any(|definition| {
+                same(
+                    &slot.definition,
+                    (slot.interval, slot.offset),
+                    definition,
+                    &settings,
+                )
+            }) {
                 slot.leave();
             }
         }
@@ -212,7 +265,9 @@ impl Scheduler {
             let settings = Arc::new(settings);
             let mut old = std::mem::take(&mut inner.groups);
             for definition in groups {
-                let index = old.iter().position(|slot| slot.group.lock().key() == (&definition.file, &definition.name));
+                let index = old.iter().position(|slot| {
+                    slot.group.lock().key() == (&definition.file, &definition.name)
+                });
                 let before = index.map(|index| old.swap_remove(index));
                 let slot = match before {
                     Some(slot) if slot.group.lock().is_same(&definition, &settings) => slot,
@@ -221,7 +276,11 @@ impl Scheduler {
                         let interval = group.interval;
                         let running = std::mem::replace(&mut *slot.group.lock(), Group::empty());
                         outcome.merge(group.inherit(running, now, &inner.settings));
-                        let next = if slot.interval == interval { slot.next } else { next_slot(now, interval, settings.phase) };
+                        let next = if slot.interval == interval {
+                            slot.next
+                        } else {
+                            next_slot(now, interval, settings.phase)
+                        };
                         Slot::new(group, next)
                     }
                     None => {
@@ -246,10 +305,15 @@ impl Scheduler {
         self.hand_on(outcome).await
     }
 
-    /// Evaluates rules when they are due, and urgent rules whenever `arrivals` changes because samples came in. Ends only when it cannot go
-    /// on. `overdue` says whether a target should have been collected a while ago: after a pause of the process or the machine those come
-    /// before the first judgement, if they do not take long.
-    pub async fn run(&self, mut arrivals: watch::Receiver<u64>, overdue: impl Fn() -> bool) -> Result<(), Error> {
+    /// Evaluates rules when they are due, and urgent rules whenever `arrivals` changes because
+    /// samples came in. Ends only when it cannot go on. `overdue` says whether a target should have
+    /// been collected a while ago: after a pause of the process or the machine those come before
+    /// the first judgement, if they do not take long.
+    pub async fn run(
+        &self,
+        mut arrivals: watch::Receiver<u64>,
+        overdue: impl Fn() -> bool,
+    ) -> Result<(), Error> {
         let mut reloads = self.reloads.subscribe();
         let (mut arrived, mut open, mut rested) = (false, true, tokio::time::Instant::now());
         let mut waited = false;
@@ -291,13 +355,14 @@ impl Scheduler {
         }
     }
 
-    /// The clock is about to jump: holds evaluation until the guard is dropped. Waits for the one under way, but not longer than a deadline.
+    /// The clock is about to jump: holds evaluation until the guard is dropped. Waits for the one
+    /// under way, but not longer than a deadline.
     pub async fn hold(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
         tokio::time::timeout(HOLD, self.turn.lock()).await.ok()
     }
 
-    /// The clock has jumped: slots lie in the new time, what alerts wait for is moved with it, and the targets are judged again once they
-    /// were collected again.
+    /// The clock has jumped: slots lie in the new time, what alerts wait for is moved with it, and
+    /// the targets are judged again once they were collected again.
     pub fn clock_jumped(&self, jump: Jump) {
         {
             let inner = &mut *self.inner.lock();
@@ -306,7 +371,10 @@ impl Scheduler {
                 slot.next = next_slot(jump.to, slot.interval, phase);
                 slot.group.lock().clock_jumped(jump);
             }
-            inner.ended.iter_mut().for_each(|(at, _)| *at = jump.moved(*at));
+            inner
+                .ended
+                .iter_mut()
+                .for_each(|(at, _)| *at = jump.moved(*at));
         }
         self.reloads.send_modify(|count| *count += 1);
     }
@@ -322,12 +390,22 @@ impl Scheduler {
             return Ok(());
         }
         let now = read.at;
-        let urgent: Vec<Slot> = self.inner.lock().groups.iter().filter(|slot| slot.urgent).cloned().collect();
+        let urgent: Vec<Slot> = self
+            .inner
+            .lock()
+            .groups
+            .iter()
+            .filter(|slot| slot.urgent)
+            .cloned()
+            .collect();
         for slot in urgent {
             let settings = Arc::clone(&self.inner.lock().settings);
             let (outcome, label) = {
                 let mut group = slot.group.lock();
-                (group.eval_urgent(&self.backend, now, &settings), GroupLabel::new(&group))
+                (
+                    group.eval_urgent(&self.backend, now, &settings),
+                    GroupLabel::new(&group),
+                )
             };
             self.metrics.counted(&label, &outcome);
             self.hand_on(outcome).await?;
@@ -335,8 +413,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Evaluates every group that is due at `now`, each at its slot, and hands its alerts on. Slots that were missed are counted, not
-    /// made up for. A reload may come between two groups.
+    /// Evaluates every group that is due at `now`, each at its slot, and hands its alerts on. Slots
+    /// that were missed are counted, not made up for. A reload may come between two groups.
     pub async fn tick(&self, now: Timestamp) -> Result<(), Error> {
         self.evaluate_due(Read::as_if(now)).await
     }
@@ -349,7 +427,13 @@ impl Scheduler {
                 return Ok(());
             }
             self.write_ends(now);
-            self.inner.lock().groups.iter().filter(|slot| slot.next <= now).cloned().collect()
+            self.inner
+                .lock()
+                .groups
+                .iter()
+                .filter(|slot| slot.next <= now)
+                .cloned()
+                .collect()
         };
         let (mut computed, mut reloads) = (Computed::new(), *self.reloads.borrow());
         for slot in due {
@@ -361,12 +445,19 @@ impl Scheduler {
                 // It belongs to plans that are no more.
                 computed.clear();
             }
-            if !self.inner.lock().groups.iter().any(|running| Arc::ptr_eq(&running.group, &slot.group)) {
+            if !self
+                .inner
+                .lock()
+                .groups
+                .iter()
+                .any(|running| Arc::ptr_eq(&running.group, &slot.group))
+            {
                 continue;
             }
             let (at, missed) = self.advance(&slot, now);
             let phase = self.inner.lock().settings.phase;
-            self.evaluate(&slot, at - phase, missed, &mut computed).await?;
+            self.evaluate(&slot, at - phase, missed, &mut computed)
+                .await?;
         }
         Ok(())
     }
@@ -377,7 +468,8 @@ impl Scheduler {
         let _turn = self.turn.lock().await;
     }
 
-    /// Evaluates every group once at `now`, slots aside: what was collected at start is judged at once.
+    /// Evaluates every group once at `now`, slots aside: what was collected at start is judged at
+    /// once.
     pub async fn evaluate_all(&self, now: Timestamp) -> Result<(), Error> {
         self.evaluate_each(Read::as_if(now)).await
     }
@@ -393,7 +485,8 @@ impl Scheduler {
         for slot in slots {
             self.evaluate(&slot, now, 0, &mut computed).await?;
         }
-        // A slot before this instant would judge what was known before it, and end what has just begun.
+        // A slot before this instant would judge what was known before it, and end what has just
+        // begun.
         let inner = &mut *self.inner.lock();
         let phase = inner.settings.phase;
         for slot in &mut inner.groups {
@@ -403,13 +496,28 @@ impl Scheduler {
     }
 
     /// Evaluates one group at `at` and hands its alerts on.
-    async fn evaluate(&self, slot: &Slot, at: Timestamp, missed: u64, computed: &mut Computed) -> Result<(), Error> {
+    async fn evaluate(
+        &self,
+        slot: &Slot,
+        at: Timestamp,
+        missed: u64,
+        computed: &mut Computed,
+    ) -> Result<(), Error> {
         let (settings, plan) = {
             let inner = self.inner.lock();
-            (Arc::clone(&inner.settings), inner.plans.get(&(slot.interval, slot.offset)).cloned().unwrap_or_default())
+            (
+                Arc::clone(&inner.settings),
+                inner
+                    .plans
+                    .get(&(slot.interval, slot.offset))
+                    .cloned()
+                    .unwrap_or_default(),
+            )
         };
-        let results =
-            computed.entry((slot.interval, slot.offset, at)).or_insert_with(|| Arc::new(Results::new(plan, at - slot.offset))).clone();
+        let results = computed
+            .entry((slot.interval, slot.offset, at))
+            .or_insert_with(|| Arc::new(Results::new(plan, at - slot.offset)))
+            .clone();
         let (outcome, label, took) = {
             let mut group = slot.group.lock();
             let outcome = group.eval_sharing(&self.backend, at, &settings, &results);
@@ -421,7 +529,12 @@ impl Scheduler {
 
     /// The groups as they were read, with their intervals.
     pub fn definitions(&self) -> Vec<(Arc<RuleGroup>, Duration)> {
-        self.inner.lock().groups.iter().map(|slot| (Arc::clone(&slot.definition), slot.interval)).collect()
+        self.inner
+            .lock()
+            .groups
+            .iter()
+            .map(|slot| (Arc::clone(&slot.definition), slot.interval))
+            .collect()
     }
 
     /// Labels of this instance, for what leaves it.
@@ -432,19 +545,31 @@ impl Scheduler {
     /// What is there now, by file and name. Waits at most for one group's evaluation.
     pub fn snapshot(&self) -> Vec<GroupSnapshot> {
         let slots = self.inner.lock().groups.clone();
-        let mut groups: Vec<GroupSnapshot> = slots.iter().map(|slot| GroupSnapshot::new(&slot.group.lock())).collect();
+        let mut groups: Vec<GroupSnapshot> = slots
+            .iter()
+            .map(|slot| GroupSnapshot::new(&slot.group.lock()))
+            .collect();
         groups.sort_by(|a, b| (&a.file, &a.name).cmp(&(&b.file, &b.name)));
         groups
     }
 
-    /// How the rules called `name` stand whose alerts `matchers` may match: now, or at `at` as far as samples tell. It evaluates their
-    /// expressions, so it belongs on the blocking pool.
-    pub fn standings(&self, name: &str, matchers: &[Matcher], at: Option<Timestamp>) -> Vec<Standing> {
+    /// How the rules called `name` stand whose alerts `matchers` may match: now, or at `at` as far
+    /// as samples tell. It evaluates their expressions, so it belongs on the blocking pool.
+    pub fn standings(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        at: Option<Timestamp>,
+    ) -> Vec<Standing> {
         let (slots, settings) = {
             let inner = self.inner.lock();
             (inner.groups.clone(), inner.settings.clone())
         };
-        let of = |slot: &Slot| slot.group.lock().standings(self.backend.as_ref(), name, matchers, at, &settings);
+        let of = |slot: &Slot| {
+            slot.group
+                .lock()
+                .standings(self.backend.as_ref(), name, matchers, at, &settings)
+        };
         slots.iter().flat_map(of).collect()
     }
 
@@ -453,35 +578,58 @@ impl Scheduler {
         let interval = millis(slot.interval).max(1);
         let missed = (now.0 - slot.next.0).max(0) / interval;
         let at = Timestamp(slot.next.0 + missed * interval);
-        if let Some(running) = self.inner.lock().groups.iter_mut().find(|s| Arc::ptr_eq(&s.group, &slot.group)) {
+        if let Some(running) = self
+            .inner
+            .lock()
+            .groups
+            .iter_mut()
+            .find(|s| Arc::ptr_eq(&s.group, &slot.group))
+        {
             running.next = Timestamp(at.0 + interval);
         }
         (at, u64::try_from(missed).unwrap_or(0))
     }
 
-    /// Marks the series of groups that went two intervals ago, except series that another group now writes.
+    /// Marks the series of groups that went two intervals ago, except series that another group now
+    /// writes.
     fn write_ends(&self, now: Timestamp) {
         let inner = &mut *self.inner.lock();
         if !inner.ended.iter().any(|(at, _)| *at <= now) {
             return;
         }
-        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut inner.ended).into_iter().partition(|(at, _)| *at <= now);
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut inner.ended)
+            .into_iter()
+            .partition(|(at, _)| *at <= now);
         inner.ended = later;
         let mut series: Vec<Labels> = due.into_iter().flat_map(|(_, series)| series).collect();
-        let written: HashSet<Labels, ahash::RandomState> =
-            inner.groups.iter().flat_map(|slot| slot.group.lock().written().collect::<Vec<_>>()).collect();
+        let written: HashSet<Labels, ahash::RandomState> = inner
+            .groups
+            .iter()
+            .flat_map(|slot| slot.group.lock().written().collect::<Vec<_>>())
+            .collect();
         series.retain(|labels| !written.contains(labels));
-        let markers: Vec<Sample> = series.into_iter().map(|labels| Sample { labels, value: stale_nan(), timestamp: None }).collect();
+        let markers: Vec<Sample> = series
+            .into_iter()
+            .map(|labels| Sample {
+                labels,
+                value: stale_nan(),
+                timestamp: None,
+            })
+            .collect();
         self.backend.append(now, &markers);
     }
 
-    /// Makes the changes durable, then hands the alerts on: in doubt, notify, so a broken database holds nothing back.
+    /// Makes the changes durable, then hands the alerts on: in doubt, notify, so a broken database
+    /// holds nothing back.
     async fn hand_on(&self, outcome: GroupOutcome) -> Result<(), Error> {
         self.record(outcome.changes).await;
         if outcome.alerts.is_empty() {
             return Ok(());
         }
-        self.alerts.send(outcome.alerts).await.map_err(|_| Error::Closed)
+        self.alerts
+            .send(outcome.alerts)
+            .await
+            .map_err(|_| Error::Closed)
     }
 
     /// Writes the changes down, and what the database missed before.
@@ -497,7 +645,8 @@ impl Scheduler {
                     warn!(%error, "Alert state of the rules was not written; it is kept in memory until it can be.");
                 }
                 self.metrics.not_recorded();
-                all.decisions.drain(..all.decisions.len().saturating_sub(MAX_UNWRITTEN));
+                all.decisions
+                    .drain(..all.decisions.len().saturating_sub(MAX_UNWRITTEN));
                 *self.unwritten.lock() = all;
             }
         }
@@ -514,11 +663,22 @@ fn next_slot(now: Timestamp, interval: Duration, phase: Duration) -> Timestamp {
 mod tests {
     use super::*;
 
-    /// SEMANTICS 100: slots are multiples of the interval, all groups at one instant, plus the phase.
+    /// SEMANTICS 100: slots are multiples of the interval, all groups at one instant, plus the
+    /// phase.
     #[test]
     fn slots_are_multiples_of_the_interval_plus_the_phase() {
-        let slot = |now, phase| next_slot(Timestamp(now), Duration::from_secs(15), Duration::from_millis(phase)).0;
-        assert_eq!((slot(0, 0), slot(14_999, 0), slot(15_000, 0)), (15_000, 15_000, 30_000));
+        let slot = |now, phase| {
+            next_slot(
+                Timestamp(now),
+                Duration::from_secs(15),
+                Duration::from_millis(phase),
+            )
+            .0
+        };
+        assert_eq!(
+            (slot(0, 0), slot(14_999, 0), slot(15_000, 0)),
+            (15_000, 15_000, 30_000)
+        );
         assert_eq!((slot(15_000, 500), slot(15_500, 500)), (15_500, 30_500));
     }
 }

@@ -1,4 +1,5 @@
-//! What others may see of the rules: the shape of Prometheus's `/api/v1/rules` and `/api/v1/alerts`, as values.
+//! What others may see of the rules: the shape of Prometheus's `/api/v1/rules` and
+//! `/api/v1/alerts`, as values.
 
 use std::time::Duration;
 
@@ -87,7 +88,11 @@ impl RuleSnapshot {
                 recover_query: rule.recover_expr.as_ref().map(ToString::to_string),
                 no_data: rule.no_data,
                 annotations: rule.annotations.clone(),
-                alerts: state.alerts().filter(|alert| alert.state != AlertState::Inactive).cloned().collect(),
+                alerts: state
+                    .alerts()
+                    .filter(|alert| alert.state != AlertState::Inactive)
+                    .cloned()
+                    .collect(),
             }),
             _ => None,
         };

@@ -11,7 +11,9 @@ use tracing::{info, warn};
 
 use crate::collectors::{Collector, found_down};
 use crate::exposition::{EncodedFamily, Format, Page};
-use crate::model::{Batch, Labels, MetricKind, NativeHistogram, Timestamp, format_duration, stale_nan};
+use crate::model::{
+    Batch, Labels, MetricKind, NativeHistogram, Timestamp, format_duration, stale_nan,
+};
 use crate::store::{Appended, Owner, Refused, SeriesId, Store};
 use crate::telemetry::{Standstill, Telemetry, watched};
 
@@ -70,11 +72,13 @@ pub(super) struct Collection {
     pub(super) refusals: Refusals,
 }
 
-/// Pages that come at least so often use each other's room, and the last one stands ready to be compared with the next; others are
-/// read while they come, and what would lie idle until the next one is given back.
+/// Pages that come at least so often use each other's room, and the last one stands ready to be
+/// compared with the next; others are read while they come, and what would lie idle until the next
+/// one is given back.
 const OFTEN: Duration = Duration::from_secs(10);
 
-/// The buffer without what is in it, for items of the same size: room for twice as much as it held is kept at most.
+/// The buffer without what is in it, for items of the same size: room for twice as much as it held
+/// is kept at most.
 fn emptied<T, U>(mut buffer: Vec<T>) -> Vec<U> {
     buffer.shrink_to(buffer.len() * 2);
     buffer.into_iter().filter_map(|_| None).collect()
@@ -95,8 +99,9 @@ struct Outcome {
 }
 
 impl Collection {
-    /// Collects once; `at` is the instant that all samples without a timestamp of their own get. False when nightbell itself stood still so
-    /// long that the failure says nothing of the target: then nothing is stored, which is a gap.
+    /// Collects once; `at` is the instant that all samples without a timestamp of their own get.
+    /// False when nightbell itself stood still so long that the failure says nothing of the target:
+    /// then nothing is stored, which is a gap.
     pub(super) async fn collect(&mut self, at: Timestamp) -> bool {
         self.forget_departed();
         let start = Instant::now();
@@ -106,7 +111,8 @@ impl Collection {
             Source::Collector(collector, _) => {
                 let mut batch = Batch::new();
                 let measured = AssertUnwindSafe(collector.collect(&mut batch)).catch_unwind();
-                let (measured, stood_still) = watched(tokio::time::timeout(timeout, measured)).await;
+                let (measured, stood_still) =
+                    watched(tokio::time::timeout(timeout, measured)).await;
                 let error = match measured {
                     Ok(Ok(Ok(()))) => String::new(),
                     Ok(Ok(Err(error))) => error.to_string(),
@@ -124,7 +130,12 @@ impl Collection {
                 self.take_batch(&batch, error, at)
             }
             Source::Http(fetch, cache) => {
-                let reader = Reader { cache, labelling: &self.labelling, often, hits: emptied(std::mem::take(&mut self.room)) };
+                let reader = Reader {
+                    cache,
+                    labelling: &self.labelling,
+                    often,
+                    hits: emptied(std::mem::take(&mut self.room)),
+                };
                 let (page, stood_still) = watched(fetch.page(reader)).await;
                 if stood_still.excuses(timeout) && page.is_err() {
                     return self.miss(at, start, stood_still);
@@ -132,8 +143,16 @@ impl Collection {
                 self.take_page(page, at)
             }
             Source::Own(telemetry, cache) => {
-                let reader = Reader { cache, labelling: &self.labelling, often, hits: emptied(std::mem::take(&mut self.room)) };
-                let page = reader.whole(Bytes::from(telemetry.encode()), Encoding::Text(Format::OpenMetrics));
+                let reader = Reader {
+                    cache,
+                    labelling: &self.labelling,
+                    often,
+                    hits: emptied(std::mem::take(&mut self.room)),
+                };
+                let page = reader.whole(
+                    Bytes::from(telemetry.encode()),
+                    Encoding::Text(Format::OpenMetrics),
+                );
                 self.take_page(page, at)
             }
         };
@@ -148,10 +167,16 @@ impl Collection {
         true
     }
 
-    /// Notes a collection that was missed because nightbell itself stood still. What was known of the target stands.
+    /// Notes a collection that was missed because nightbell itself stood still. What was known of
+    /// the target stands.
     fn miss(&mut self, at: Timestamp, start: Instant, stood_still: Standstill) -> bool {
-        let (stood, timeout) = (stood_still.total.as_millis(), format_duration(self.shared.info.timeout));
-        let error = format!("missed: nightbell itself stood still for {stood}ms while the deadline of {timeout} ran");
+        let (stood, timeout) = (
+            stood_still.total.as_millis(),
+            format_duration(self.shared.info.timeout),
+        );
+        let error = format!(
+            "missed: nightbell itself stood still for {stood}ms while the deadline of {timeout} ran"
+        );
         self.metrics.missed(&self.shared.info, &error);
         self.shared.miss(error, at, start.elapsed());
         false
@@ -167,13 +192,20 @@ impl Collection {
             Source::Collector(_, cache) => cache.alive(),
             Source::Http(_, cache) | Source::Own(_, cache) => cache.series.alive(),
         };
-        let marks: Vec<(SeriesId, f64)> = alive.into_iter().chain(self.report.ids()).map(|id| (id, stale_nan())).collect();
+        let marks: Vec<(SeriesId, f64)> = alive
+            .into_iter()
+            .chain(self.report.ids())
+            .map(|id| (id, stale_nan()))
+            .collect();
         self.store.append_ids(at, &marks);
     }
 
-    /// What a collector pushed, before an error too; what it did not push this time is marked (SEMANTICS 19).
+    /// What a collector pushed, before an error too; what it did not push this time is marked
+    /// (SEMANTICS 19).
     fn take_batch(&mut self, batch: &Batch, mut error: String, at: Timestamp) -> Outcome {
-        let Source::Collector(_, cache) = &mut self.source else { return Outcome::default() };
+        let Source::Collector(_, cache) = &mut self.source else {
+            return Outcome::default();
+        };
         let limit = usize::try_from(self.labelling.limits.samples).unwrap_or(usize::MAX);
         let mut outcome = Outcome::default();
         let mut hits: Vec<(usize, usize, f64, Option<Timestamp>)> = Vec::with_capacity(cache.len());
@@ -195,7 +227,8 @@ impl Collection {
                                 return None;
                             }
                         };
-                        let entry = Entry::new(id, MetricKind::Untyped, stored).refused_if(id.is_none());
+                        let entry =
+                            Entry::new(id, MetricKind::Untyped, stored).refused_if(id.is_none());
                         cache.put(labels.clone(), entry)
                     }
                     Ok(None) => return None,
@@ -210,7 +243,11 @@ impl Collection {
             Some(index)
         };
         for (number, (name, family)) in batch.families.iter().enumerate() {
-            outcome.families.push(EncodedFamily::new(name.clone(), family.kind, family.help.clone()));
+            outcome.families.push(EncodedFamily::new(
+                name.clone(),
+                family.kind,
+                family.help.clone(),
+            ));
             for sample in &family.samples {
                 outcome.figures.scraped += 1;
                 if hits.len() >= limit {
@@ -233,7 +270,9 @@ impl Collection {
         let mut series = String::new();
         let mut turn = cache.turn(self.stamps.track);
         for (index, family, value, timestamp) in hits {
-            let Some(entry) = turn.show(index, timestamp.is_some()) else { continue };
+            let Some(entry) = turn.show(index, timestamp.is_some()) else {
+                continue;
+            };
             series.clear();
             crate::exposition::encode::series_text(&mut series, &entry.extra);
             outcome.families[family].push(&series, value, timestamp);
@@ -244,8 +283,15 @@ impl Collection {
             }
         }
         for (index, sample) in histograms {
-            match turn.show(index, sample.timestamp.is_some()).map(|entry| entry.id) {
-                Some(Some(id)) => outcome.histograms.push((sample.timestamp.unwrap_or(at), id, (*sample.histogram).clone())),
+            match turn
+                .show(index, sample.timestamp.is_some())
+                .map(|entry| entry.id)
+            {
+                Some(Some(id)) => outcome.histograms.push((
+                    sample.timestamp.unwrap_or(at),
+                    id,
+                    (*sample.histogram).clone(),
+                )),
                 Some(None) => outcome.refused += 1,
                 None => {}
             }
@@ -253,67 +299,121 @@ impl Collection {
         let changes = turn.end();
         self.metrics.repeated.inc_by(changes.repeated as u64);
         outcome.figures.added = changes.added;
-        outcome.samples.extend(changes.gone.into_iter().map(|id| (id, stale_nan())));
+        outcome
+            .samples
+            .extend(changes.gone.into_iter().map(|id| (id, stale_nan())));
         self.drop_future(&mut outcome, at);
         Outcome { error, ..outcome }
     }
 
     /// A page that was fetched: all of it or nothing (SEMANTICS 13).
     fn take_page(&mut self, page: Result<Fetched, String>, at: Timestamp) -> Outcome {
-        let Fetched { mut scanned, format, body } = match page {
+        let Fetched {
+            mut scanned,
+            format,
+            body,
+        } = match page {
             Ok(page) => page,
             Err(error) => return self.take_nothing(error),
         };
-        let mut figures = Figures { scraped: scanned.scraped, kept: scanned.kept, ..Figures::default() };
+        let mut figures = Figures {
+            scraped: scanned.scraped,
+            kept: scanned.kept,
+            ..Figures::default()
+        };
         let body = match body {
             Ok(body) => body,
-            Err(error) => return Outcome { figures, ..self.take_nothing(error) },
+            Err(error) => {
+                return Outcome {
+                    figures,
+                    ..self.take_nothing(error)
+                };
+            }
         };
         let (often, is_own) = (self.is_often(), matches!(self.source, Source::Own(..)));
-        let (Source::Http(_, cache) | Source::Own(_, cache)) = &mut self.source else { return Outcome::default() };
+        let (Source::Http(_, cache) | Source::Own(_, cache)) = &mut self.source else {
+            return Outcome::default();
+        };
         let known = cache.series.len();
         cache.series.reserve(scanned.new.len());
         // What nightbell measures of itself has no share: there is room for it.
         let owner = Some(&self.owner).filter(|_| !is_own);
-        let id = |labels: &Labels| owner.map_or_else(|| self.store.series_id(labels), |owner| self.store.series_id_of(owner, labels));
+        let id = |labels: &Labels| {
+            owner.map_or_else(
+                || self.store.series_id(labels),
+                |owner| self.store.series_id_of(owner, labels),
+            )
+        };
         let put = |new: NewSeries| {
             let id = match new.labels.as_ref().map(|labels| (labels, id(labels))) {
                 None | Some((_, Err(Refused::TooManySeries(_)))) => None,
                 Some((_, Ok(id))) => Some(id),
-                Some((labels, Err(refused))) => return Err(self.metrics.beyond(&self.shared.info, labels, &refused)),
+                Some((labels, Err(refused))) => {
+                    return Err(self.metrics.beyond(&self.shared.info, labels, &refused));
+                }
             };
             let refused = new.labels.is_some() && id.is_none();
-            Ok(cache.series.put(new.fingerprint, Entry::new(id, new.kind, ()).refused_if(refused)))
+            Ok(cache.series.put(
+                new.fingerprint,
+                Entry::new(id, new.kind, ()).refused_if(refused),
+            ))
         };
-        let added: Result<Vec<usize>, String> = std::mem::take(&mut scanned.new).into_iter().map(put).collect();
+        let added: Result<Vec<usize>, String> = std::mem::take(&mut scanned.new)
+            .into_iter()
+            .map(put)
+            .collect();
         let added = match added {
             Ok(added) => added,
             // What was made already has no sample, and goes at the next upkeep.
-            Err(error) => return Outcome { figures, ..self.take_nothing(error) },
+            Err(error) => {
+                return Outcome {
+                    figures,
+                    ..self.take_nothing(error)
+                };
+            }
         };
         let timestamps = scanned.timestamps();
-        let Scanned { hits, spans, histograms: values, .. } = scanned;
+        let Scanned {
+            hits,
+            spans,
+            histograms: values,
+            ..
+        } = scanned;
         let lines = hits.len() - values.len();
         let mut values = values.into_iter();
         let honor = self.stamps.honor;
         let mut outcome = Outcome::default();
         let mut last = cache.turn();
-        last.spans.resize(if often { cache.series.len() } else { 0 }, Span::default());
+        last.spans
+            .resize(if often { cache.series.len() } else { 0 }, Span::default());
         let mut turn = cache.series.turn(self.stamps.track);
-        // A sample takes as much room as its hit: the standard library collects them in the same memory.
+        // A sample takes as much room as its hit: the standard library collects them in the same
+        // memory.
         outcome.samples = (hits.into_iter().enumerate())
             .filter_map(|(position, Hit { series, value })| {
-                let histogram = if position < lines { None } else { values.next() };
+                let histogram = if position < lines {
+                    None
+                } else {
+                    values.next()
+                };
                 let timestamp = timestamps(position).filter(|_| honor);
-                let index = (series as usize).checked_sub(known).map_or(series as usize, |new| added[new]);
+                let index = (series as usize)
+                    .checked_sub(known)
+                    .map_or(series as usize, |new| added[new]);
                 let entry = turn.show(index, timestamp.is_some())?;
                 if let Some(span) = last.spans.get_mut(index) {
                     *span = spans.get(position).copied().unwrap_or_default();
                 }
                 match (entry.id, timestamp, histogram) {
-                    (Some(id), _, Some(histogram)) => outcome.histograms.push((timestamp.unwrap_or(at), id, histogram)),
+                    (Some(id), _, Some(histogram)) => {
+                        outcome
+                            .histograms
+                            .push((timestamp.unwrap_or(at), id, histogram))
+                    }
                     (Some(id), None, None) => return Some((id, value)),
-                    (Some(id), Some(timestamp), None) => outcome.stamped.push((timestamp, id, value)),
+                    (Some(id), Some(timestamp), None) => {
+                        outcome.stamped.push((timestamp, id, value))
+                    }
                     (None, _, _) => outcome.refused += usize::from(entry.refused),
                 }
                 None
@@ -326,9 +426,15 @@ impl Collection {
         }
         self.metrics.repeated.inc_by(changes.repeated as u64);
         figures.added = changes.added;
-        outcome.samples.extend(changes.gone.into_iter().map(|id| (id, stale_nan())));
+        outcome
+            .samples
+            .extend(changes.gone.into_iter().map(|id| (id, stale_nan())));
         self.drop_future(&mut outcome, at);
-        Outcome { figures, scraped: Some((body, format)), ..outcome }
+        Outcome {
+            figures,
+            scraped: Some((body, format)),
+            ..outcome
+        }
     }
 
     /// A failed scrape counts as an empty page: everything gets markers at once (SEMANTICS 13).
@@ -337,24 +443,34 @@ impl Collection {
             Source::Collector(..) => Vec::new(),
             Source::Http(_, cache) | Source::Own(_, cache) => cache.series.turn(false).end().gone,
         };
-        Outcome { error, samples: gone.into_iter().map(|id| (id, stale_nan())).collect(), ..Outcome::default() }
+        Outcome {
+            error,
+            samples: gone.into_iter().map(|id| (id, stale_nan())).collect(),
+            ..Outcome::default()
+        }
     }
 
     fn drop_future(&mut self, outcome: &mut Outcome, at: Timestamp) {
         let before = outcome.stamped.len() + outcome.histograms.len();
-        outcome.stamped.retain(|(timestamp, _, _)| *timestamp <= at + MAX_AHEAD);
-        outcome.histograms.retain(|(timestamp, _, _)| *timestamp <= at + MAX_AHEAD);
+        outcome
+            .stamped
+            .retain(|(timestamp, _, _)| *timestamp <= at + MAX_AHEAD);
+        outcome
+            .histograms
+            .retain(|(timestamp, _, _)| *timestamp <= at + MAX_AHEAD);
         let kept = outcome.stamped.len() + outcome.histograms.len();
         self.metrics.out_of_bounds.inc_by((before - kept) as u64);
         self.refusals.out_of_bounds += before - kept;
     }
 
     fn write(&mut self, at: Timestamp, outcome: &mut Outcome) {
-        self.report.fails(&outcome.error, &self.shared.info.address, &self.store);
+        self.report
+            .fails(&outcome.error, &self.shared.info.address, &self.store);
         self.report.samples(&outcome.figures, &mut outcome.samples);
         outcome.stamped.sort_by_key(|(timestamp, _, _)| *timestamp);
         for run in outcome.stamped.chunk_by(|a, b| a.0 == b.0) {
-            let samples: Vec<(SeriesId, f64)> = run.iter().map(|(_, id, value)| (*id, *value)).collect();
+            let samples: Vec<(SeriesId, f64)> =
+                run.iter().map(|(_, id, value)| (*id, *value)).collect();
             let appended = self.store.append_ids(run[0].0, &samples);
             self.account(&appended);
         }
@@ -362,14 +478,20 @@ impl Collection {
         self.account(&appended);
         self.room = std::mem::take(&mut outcome.samples);
         let mut histograms = std::mem::take(&mut outcome.histograms);
-        self.metrics.native_histograms.inc_by(histograms.len() as u64);
+        self.metrics
+            .native_histograms
+            .inc_by(histograms.len() as u64);
         histograms.sort_by_key(|(timestamp, _, _)| *timestamp);
         for run in histograms.chunk_by_mut(|a, b| a.0 == b.0) {
-            let samples: Vec<_> = run.iter_mut().map(|(_, id, histogram)| (*id, Arc::new(std::mem::take(histogram)))).collect();
+            let samples: Vec<_> = run
+                .iter_mut()
+                .map(|(_, id, histogram)| (*id, Arc::new(std::mem::take(histogram))))
+                .collect();
             let appended = self.store.append_histogram_ids(run[0].0, &samples);
             self.account(&appended);
         }
-        self.arrivals.send_modify(|count| *count = count.wrapping_add(1));
+        self.arrivals
+            .send_modify(|count| *count = count.wrapping_add(1));
         self.refusals.no_room += outcome.refused;
         if outcome.refused > 0 {
             self.metrics.no_room.inc_by(outcome.refused as u64);
@@ -380,8 +502,12 @@ impl Collection {
     /// Single samples that the store refused are counted and fail nothing (SEMANTICS 10).
     fn account(&mut self, appended: &Appended) {
         self.metrics.duplicate.inc_by(appended.duplicate as u64);
-        self.metrics.out_of_order.inc_by(appended.out_of_order as u64);
-        self.metrics.out_of_bounds.inc_by(appended.out_of_bounds as u64);
+        self.metrics
+            .out_of_order
+            .inc_by(appended.out_of_order as u64);
+        self.metrics
+            .out_of_bounds
+            .inc_by(appended.out_of_bounds as u64);
         self.refusals.duplicate += appended.duplicate;
         self.refusals.out_of_order += appended.out_of_order;
         self.refusals.out_of_bounds += appended.out_of_bounds;
@@ -390,35 +516,45 @@ impl Collection {
         }
     }
 
-    /// Series that ended leave the store: one that comes back is asked for anew, before its sample is there.
+    /// Series that ended leave the store: one that comes back is asked for anew, before its sample
+    /// is there.
     fn forget_departed(&mut self) {
         let departures = self.store.departures();
         if departures != std::mem::replace(&mut self.departures, departures) {
             let gone = match &self.source {
                 Source::Collector(_, cache) => self.store.departed(cache.ids()),
-                Source::Http(_, cache) | Source::Own(_, cache) => self.store.departed(cache.series.ids()),
+                Source::Http(_, cache) | Source::Own(_, cache) => {
+                    self.store.departed(cache.series.ids())
+                }
             };
             let is_gone = |id: Option<SeriesId>| id.is_some_and(|id| gone.contains(&id));
             match &mut self.source {
                 _ if gone.is_empty() => {}
                 Source::Collector(_, cache) => cache.forget(|e| is_gone(e.id)),
-                Source::Http(_, cache) | Source::Own(_, cache) => cache.series.forget(|e| is_gone(e.id)),
+                Source::Http(_, cache) | Source::Own(_, cache) => {
+                    cache.series.forget(|e| is_gone(e.id))
+                }
             }
         }
         self.report.renew(&self.store);
     }
 
-    /// Forgets series that retention dropped, and those that the store refused: the next page asks for them again.
+    /// Forgets series that retention dropped, and those that the store refused: the next page asks
+    /// for them again.
     fn forget(&mut self, ids: &[SeriesId]) {
         let ids: std::collections::HashSet<SeriesId> = ids.iter().copied().collect();
-        let gone = |id: Option<SeriesId>, refused: bool| refused || id.is_some_and(|id| ids.contains(&id));
+        let gone =
+            |id: Option<SeriesId>, refused: bool| refused || id.is_some_and(|id| ids.contains(&id));
         match &mut self.source {
             Source::Collector(_, cache) => cache.forget(|e| gone(e.id, e.refused)),
-            Source::Http(_, cache) | Source::Own(_, cache) => cache.series.forget(|e| gone(e.id, e.refused)),
+            Source::Http(_, cache) | Source::Own(_, cache) => {
+                cache.series.forget(|e| gone(e.id, e.refused))
+            }
         }
     }
 
-    /// Sets the page for /metrics and the status; a failure is logged when it begins, when its text changes and when it ends.
+    /// Sets the page for /metrics and the status; a failure is logged when it begins, when its text
+    /// changes and when it ends.
     fn publish(&self, at: Timestamp, outcome: Outcome) {
         let report = self.report.families(&outcome.figures);
         let page = match outcome.scraped {
@@ -429,9 +565,15 @@ impl Collection {
                 report: Page::new(report.collect()),
                 encoded: std::sync::OnceLock::new(),
             })),
-            None => LastPage::Encoded(Arc::new(Page::new(outcome.families.into_iter().chain(report).collect()))),
+            None => LastPage::Encoded(Arc::new(Page::new(
+                outcome.families.into_iter().chain(report).collect(),
+            ))),
         };
-        let health = if outcome.figures.up { Health::Up } else { Health::Down };
+        let health = if outcome.figures.up {
+            Health::Up
+        } else {
+            Health::Down
+        };
         let status = Status {
             health,
             error: outcome.error.clone(),
@@ -446,10 +588,18 @@ impl Collection {
             Health::Down => {
                 self.metrics.failed.inc();
                 if before.error != outcome.error {
-                    warn!(collector, target, job = who.pool, error = outcome.error, "Collection failed.");
+                    warn!(
+                        collector,
+                        target,
+                        job = who.pool,
+                        error = outcome.error,
+                        "Collection failed."
+                    );
                 }
             }
-            _ if before.health == Health::Down => info!(collector, target, job = who.pool, "Collection works again."),
+            _ if before.health == Health::Down => {
+                info!(collector, target, job = who.pool, "Collection works again.")
+            }
             _ => {}
         }
     }

@@ -41,7 +41,10 @@ struct Target {
 
 impl Target {
     fn of(info: &TargetInfo) -> Self {
-        Target { scrape_job: info.pool.clone(), target: info.labels.value("instance").to_owned() }
+        Target {
+            scrape_job: info.pool.clone(),
+            target: info.labels.value("instance").to_owned(),
+        }
     }
 }
 
@@ -104,12 +107,17 @@ impl Metrics {
             let (collector, target, job) = (info.kind, info.labels.value("instance"), &info.pool);
             warn!(
                 collector,
-                target, job, reason, collections, "A collection was missed: nightbell gets too little processor time or memory."
+                target,
+                job,
+                reason,
+                collections,
+                "A collection was missed: nightbell gets too little processor time or memory."
             );
         }
     }
 
-    /// Counts a collection that brought a series which the store does not take from this target; gives back what to say.
+    /// Counts a collection that brought a series which the store does not take from this target;
+    /// gives back what to say.
     pub(super) fn beyond(&self, info: &TargetInfo, labels: &Labels, refused: &Refused) -> String {
         let name = labels.metric_name();
         match refused {
@@ -125,7 +133,8 @@ impl Metrics {
     }
 }
 
-/// Samples of a target that the store refused in one collection; logged when that begins and when it ends (SEMANTICS 10).
+/// Samples of a target that the store refused in one collection; logged when that begins and when
+/// it ends (SEMANTICS 10).
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     pub(super) duplicate: usize,
@@ -140,12 +149,27 @@ pub(super) struct Refusals {
 impl Refusals {
     /// Logs a change, and begins to count anew. A collection that failed says nothing of room.
     pub(super) fn tell(&mut self, info: &TargetInfo, up: bool) {
-        let Refusals { duplicate, out_of_order, out_of_bounds, no_room, logged, logged_no_room } = std::mem::take(self);
+        let Refusals {
+            duplicate,
+            out_of_order,
+            out_of_bounds,
+            no_room,
+            logged,
+            logged_no_room,
+        } = std::mem::take(self);
         let (collector, target, job) = (info.kind, info.labels.value("instance"), &info.pool);
         self.logged = duplicate + out_of_order + out_of_bounds > 0;
         match (logged, self.logged) {
             (false, true) => {
-                warn!(collector, target, job, duplicate, out_of_order, out_of_bounds, "Samples are refused for their timestamps.");
+                warn!(
+                    collector,
+                    target,
+                    job,
+                    duplicate,
+                    out_of_order,
+                    out_of_bounds,
+                    "Samples are refused for their timestamps."
+                );
             }
             (true, false) => info!(collector, target, job, "Samples are taken again."),
             _ => {}
@@ -161,7 +185,10 @@ impl Refusals {
                     "The store has no room for new series; limits.series sets how many it holds."
                 );
             }
-            (true, false) => info!(collector, target, job, "The store has room for all series again."),
+            (true, false) => info!(
+                collector,
+                target, job, "The store has room for all series again."
+            ),
             _ => {}
         }
     }

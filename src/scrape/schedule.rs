@@ -1,11 +1,13 @@
 //! When a target is collected: on the grid of its interval, each target at a position of its own.
 //!
-//! The position is the same after a restart and differs from target to target and from host to host (SEMANTICS 28), so that neither this host
-//! sees its own burst in what it measures, nor a shared target all its nightbells at once, nor the time-out of kept connections coincides
-//! with the next request everywhere. Rules judge the interval that ends at their slot, in which each target was collected once. The first
-//! collection starts at once.
+//! The position is the same after a restart and differs from target to target and from host to host
+//! (SEMANTICS 28), so that neither this host sees its own burst in what it measures, nor a shared
+//! target all its nightbells at once, nor the time-out of kept connections coincides with the next
+//! request everywhere. Rules judge the interval that ends at their slot, in which each target was
+//! collected once. The first collection starts at once.
 //!
-//! Waiting is counted by the monotonic clock and never lasts longer than an interval, whatever the wall clock does meanwhile.
+//! Waiting is counted by the monotonic clock and never lasts longer than an interval, whatever the
+//! wall clock does meanwhile.
 
 use std::time::Duration;
 
@@ -32,25 +34,39 @@ impl Grid {
     /// The grid of an interval; `seed` tells targets apart.
     pub(super) fn new(interval: Duration, seed: u64) -> Self {
         let step = millis(interval).max(1);
-        Grid { step, position: i64::try_from(seed % step.unsigned_abs()).unwrap_or(0) }
+        Grid {
+            step,
+            position: i64::try_from(seed % step.unsigned_abs()).unwrap_or(0),
+        }
     }
 
     /// The first instant after `now`.
     fn next(self, now: Timestamp) -> Timestamp {
-        let slot = now.0.saturating_sub(self.position).div_euclid(self.step).saturating_add(1);
+        let slot = now
+            .0
+            .saturating_sub(self.position)
+            .div_euclid(self.step)
+            .saturating_add(1);
         Timestamp(slot.saturating_mul(self.step).saturating_add(self.position))
     }
 
-    /// The instant of the tick that a task planned for `planned` and that woke up at `now`, and how many ticks it slept through.
+    /// The instant of the tick that a task planned for `planned` and that woke up at `now`, and how
+    /// many ticks it slept through.
     fn due(self, planned: Timestamp, now: Timestamp) -> (Timestamp, u64) {
         let late = now.0.saturating_sub(planned.0).max(0) / self.step;
         (Timestamp(planned.0 + late * self.step), late.unsigned_abs())
     }
 }
 
-/// Collects until `stop` says that the target was removed; then marks its series as ended (SEMANTICS 15). Never returns otherwise. A change
-/// of `at_once` makes it collect at once: the clock has jumped, or the machine was suspended.
-pub(super) async fn run(mut collection: Collection, grid: Grid, mut stop: watch::Receiver<bool>, mut at_once: watch::Receiver<u64>) {
+/// Collects until `stop` says that the target was removed; then marks its series as ended
+/// (SEMANTICS 15). Never returns otherwise. A change of `at_once` makes it collect at once: the
+/// clock has jumped, or the machine was suspended.
+pub(super) async fn run(
+    mut collection: Collection,
+    grid: Grid,
+    mut stop: watch::Receiver<bool>,
+    mut at_once: watch::Receiver<u64>,
+) {
     let interval = collection.shared.info.interval;
     let (mut at, mut once_more) = (Timestamp::now(), true);
     loop {
@@ -63,7 +79,8 @@ pub(super) async fn run(mut collection: Collection, grid: Grid, mut stop: watch:
         }
         let counts = collection.collect(at).await;
         let ended = Timestamp::now();
-        // The process stood still meanwhile: what came is old already, or counts for nothing. Where it goes on so, the next one has time.
+        // The process stood still meanwhile: what came is old already, or counts for nothing. Where
+        // it goes on so, the next one has time.
         let again = !counts && once_more;
         once_more = counts;
         if (again || clock::monotonic() > longest) && !*stop.borrow() {
@@ -77,11 +94,16 @@ pub(super) async fn run(mut collection: Collection, grid: Grid, mut stop: watch:
         if steady {
             // Ticks between this one and the planned one passed while the collection ran.
             let missed = (planned.0 - grid.next(at).0) / grid.step;
-            collection.metrics.skipped.inc_by(u64::try_from(missed).unwrap_or(0));
+            collection
+                .metrics
+                .skipped
+                .inc_by(u64::try_from(missed).unwrap_or(0));
         }
         let wait = planned.since(ended).min(interval);
         if !at_once.has_changed().unwrap_or(false) {
-            collection.shared.is_due_by(clock::monotonic().saturating_add(millis(wait + LATE)));
+            collection
+                .shared
+                .is_due_by(clock::monotonic().saturating_add(millis(wait + LATE)));
         }
         at = tokio::select! {
             () = tokio::time::sleep(wait) => {
@@ -98,14 +120,20 @@ pub(super) async fn run(mut collection: Collection, grid: Grid, mut stop: watch:
             () = removed(&mut stop) => break,
         };
     }
-    // The target may come back within an interval, under the same labels: then these marks are too old and are refused.
+    // The target may come back within an interval, under the same labels: then these marks are too
+    // old and are refused.
     let (now, jumps) = (Timestamp::now(), clock::jumps());
     let would_be = grid.next(now);
     tokio::time::sleep(would_be.since(now) + interval + interval / 10).await;
-    collection.end(if jumps == clock::jumps() { would_be } else { Timestamp::now() });
+    collection.end(if jumps == clock::jumps() {
+        would_be
+    } else {
+        Timestamp::now()
+    });
 }
 
-/// Ends when the target was removed. Where the scraper was dropped the process ends, and nothing more is asked of this task.
+/// Ends when the target was removed. Where the scraper was dropped the process ends, and nothing
+/// more is asked of this task.
 async fn removed(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
@@ -133,7 +161,11 @@ mod tests {
         assert_eq!(grid.next(Timestamp(15_000)), Timestamp(30_000));
         assert_eq!(grid.next(Timestamp(-1)), Timestamp(0));
         let grid = Grid::new(STEP, 15_000 * 7 + 4_000);
-        assert_eq!(grid.next(Timestamp(0)), Timestamp(4_000), "a position of its own");
+        assert_eq!(
+            grid.next(Timestamp(0)),
+            Timestamp(4_000),
+            "a position of its own"
+        );
         assert_eq!(grid.next(Timestamp(4_000)), Timestamp(19_000));
     }
 
@@ -141,8 +173,18 @@ mod tests {
     #[test]
     fn a_late_start_is_snapped_back_and_lost_ticks_are_counted() {
         let grid = Grid::new(STEP, 0);
-        assert_eq!(grid.due(Timestamp(15_000), Timestamp(15_900)), (Timestamp(15_000), 0));
-        assert_eq!(grid.due(Timestamp(15_000), Timestamp(61_000)), (Timestamp(60_000), 3));
-        assert_eq!(grid.due(Timestamp(15_000), Timestamp(14_990)), (Timestamp(15_000), 0), "the clock went back a little");
+        assert_eq!(
+            grid.due(Timestamp(15_000), Timestamp(15_900)),
+            (Timestamp(15_000), 0)
+        );
+        assert_eq!(
+            grid.due(Timestamp(15_000), Timestamp(61_000)),
+            (Timestamp(60_000), 3)
+        );
+        assert_eq!(
+            grid.due(Timestamp(15_000), Timestamp(14_990)),
+            (Timestamp(15_000), 0),
+            "the clock went back a little"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The set of running targets: what a reload starts, keeps and stops, and what others may see of it.
+//! The set of running targets: what a reload starts, keeps and stops, and what others may see of
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,25 +118,45 @@ impl Scraper {
         self.arrivals.subscribe()
     }
 
-    /// Collects every target now, not at its next tick: the clock has jumped, or the machine was suspended.
+    /// Collects every target now, not at its next tick: the clock has jumped, or the machine was
+    /// suspended.
     pub fn collect_at_once(&self) {
-        self.state.lock().running.iter().for_each(|running| running.shared.is_due_by(i64::MIN));
-        self.at_once.send_modify(|count| *count = count.wrapping_add(1));
+        self.state
+            .lock()
+            .running
+            .iter()
+            .for_each(|running| running.shared.is_due_by(i64::MIN));
+        self.at_once
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Whether a target should have been collected a while ago: the process stood still, or the clock has jumped.
+    /// Whether a target should have been collected a while ago: the process stood still, or the
+    /// clock has jumped.
     pub fn is_overdue(&self) -> bool {
         let now = clock::monotonic();
-        self.state.lock().running.iter().any(|running| running.shared.is_overdue(now))
+        self.state
+            .lock()
+            .running
+            .iter()
+            .any(|running| running.shared.is_overdue(now))
     }
 
-    /// Makes the running targets those of the plan: equal ones keep running untouched, others stop, new ones start at once. Does no
-    /// I/O but reading group files.
+    /// Makes the running targets those of the plan: equal ones keep running untouched, others stop,
+    /// new ones start at once. Does no I/O but reading group files.
     pub fn apply(&self, plan: Plan) {
         let mut state = self.state.lock();
-        let own = plan.own.map(|(instance, interval)| own_info(instance, interval));
-        let own_key = own.as_ref().map(|info| super::config::identity::hash(&(&info.labels, info.interval, "own")));
-        let wanted: Vec<u64> = plan.collectors.iter().map(|c| c.identity).chain(own_key).collect();
+        let own = plan
+            .own
+            .map(|(instance, interval)| own_info(instance, interval));
+        let own_key = own
+            .as_ref()
+            .map(|info| super::config::identity::hash(&(&info.labels, info.interval, "own")));
+        let wanted: Vec<u64> = plan
+            .collectors
+            .iter()
+            .map(|c| c.identity)
+            .chain(own_key)
+            .collect();
         state.stop_unless(|running| running.scraped || wanted.contains(&running.key));
         for target in plan.collectors {
             if !state.runs(target.identity) {
@@ -148,14 +169,25 @@ impl Scraper {
         {
             let labelling = Labelling::plain(info.labels.clone());
             let source = Source::Own(self.telemetry.clone(), PageCache::new());
-            state.running.push(self.start(key, info, source, labelling, Stamps { honor: false, track: false }, false));
+            state.running.push(self.start(
+                key,
+                info,
+                source,
+                labelling,
+                Stamps {
+                    honor: false,
+                    track: false,
+                },
+                false,
+            ));
         }
         state.jobs = Arc::new(plan.jobs);
         drop(state);
         self.discover();
     }
 
-    /// Looks at group files every few seconds, on a thread that may hang in their folder; returns only when a target's task ended by itself.
+    /// Looks at group files every few seconds, on a thread that may hang in their folder; returns
+    /// only when a target's task ended by itself.
     pub async fn run(self: Arc<Self>) -> TaskEnded {
         let mut look: Option<JoinHandle<()>> = None;
         loop {
@@ -164,7 +196,10 @@ impl Scraper {
                 let state = self.state.lock();
                 if let Some(ended) = state.running.iter().find(|r| r.task.is_finished()) {
                     let info = &ended.shared.info;
-                    return TaskEnded { job: info.pool.clone(), target: info.labels.value("instance").to_owned() };
+                    return TaskEnded {
+                        job: info.pool.clone(),
+                        target: info.labels.value("instance").to_owned(),
+                    };
                 }
                 state.jobs.iter().any(|job| !job.files.is_empty())
             };
@@ -175,7 +210,8 @@ impl Scraper {
         }
     }
 
-    /// Ends all collections at once and writes no markers: a restart within the lookback window shows no gap (SEMANTICS 16).
+    /// Ends all collections at once and writes no markers: a restart within the lookback window
+    /// shows no gap (SEMANTICS 16).
     pub fn stop(&self) {
         for running in self.state.lock().running.drain(..) {
             running.task.abort();
@@ -184,7 +220,12 @@ impl Scraper {
 
     /// Every running target, in the order in which they were started.
     pub fn targets(&self) -> Vec<TargetSnapshot> {
-        self.state.lock().running.iter().map(|r| r.shared.snapshot()).collect()
+        self.state
+            .lock()
+            .running
+            .iter()
+            .map(|r| r.shared.snapshot())
+            .collect()
     }
 
     /// Targets that relabelling dropped.
@@ -192,21 +233,39 @@ impl Scraper {
         self.state.lock().dropped.clone()
     }
 
-    /// The last page of every target; [`crate::exposition::encode::render`] makes one of them. Never waits for a target.
+    /// The last page of every target; [`crate::exposition::encode::render`] makes one of them.
+    /// Never waits for a target.
     pub fn pages(&self) -> Vec<Arc<Page>> {
-        let shared: Vec<Arc<Shared>> = self.state.lock().running.iter().map(|r| r.shared.clone()).collect();
+        let shared: Vec<Arc<Shared>> = self
+            .state
+            .lock()
+            .running
+            .iter()
+            .map(|r| r.shared.clone())
+            .collect();
         shared.iter().map(|s| s.page()).collect()
     }
 
     /// Every running target with its last page.
     pub fn target_pages(&self) -> Vec<(Arc<TargetInfo>, Arc<Page>)> {
-        let shared: Vec<Arc<Shared>> = self.state.lock().running.iter().map(|r| r.shared.clone()).collect();
+        let shared: Vec<Arc<Shared>> = self
+            .state
+            .lock()
+            .running
+            .iter()
+            .map(|r| r.shared.clone())
+            .collect();
         shared.iter().map(|s| (s.info.clone(), s.page())).collect()
     }
 
-    /// What the collector of a target has to say in alerts with the target's labels `job` and `instance`.
+    /// What the collector of a target has to say in alerts with the target's labels `job` and
+    /// `instance`.
     pub fn notes(&self, labels: &Labels) -> Vec<Note> {
-        let is_meant = |info: &TargetInfo| ["job", "instance"].iter().all(|name| info.labels.value(name) == labels.value(name));
+        let is_meant = |info: &TargetInfo| {
+            ["job", "instance"]
+                .iter()
+                .all(|name| info.labels.value(name) == labels.value(name))
+        };
         self.state
             .lock()
             .running
@@ -218,7 +277,10 @@ impl Scraper {
 
     /// What is declared of every family that is exposed now, for the metadata API.
     pub fn metadata(&self) -> Vec<Metadata> {
-        self.pages().iter().flat_map(|page| page.metadata()).collect()
+        self.pages()
+            .iter()
+            .flat_map(|page| page.metadata())
+            .collect()
     }
 
     fn discover(&self) {
@@ -226,11 +288,17 @@ impl Scraper {
         let jobs = self.state.lock().jobs.clone();
         let (mut wanted, mut problems, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
         let mut starts: Vec<(usize, HttpTarget)> = Vec::new();
-        files.look(&jobs.iter().flat_map(|job| &job.files).collect(), &mut problems);
+        files.look(
+            &jobs.iter().flat_map(|job| &job.files).collect(),
+            &mut problems,
+        );
         for (number, job) in jobs.iter().enumerate() {
             let found = targets_of(job, &files.groups(&job.files));
             problems.extend(found.errors);
-            dropped.extend(found.dropped.into_iter().map(|discovered| DroppedTarget { pool: job.name.clone(), discovered }));
+            dropped.extend(found.dropped.into_iter().map(|discovered| DroppedTarget {
+                pool: job.name.clone(),
+                discovered,
+            }));
             wanted.extend(found.targets.iter().map(|t| t.key));
             starts.extend(found.targets.into_iter().map(|t| (number, t)));
         }
@@ -254,7 +322,10 @@ impl Scraper {
     }
 
     fn start_collector(&self, target: CollectorTarget) -> Running {
-        let labels = target.labels.with("job", &target.job).with("instance", &target.target.name);
+        let labels = target
+            .labels
+            .with("job", &target.job)
+            .with("instance", &target.target.name);
         let info = TargetInfo {
             kind: target.kind,
             pool: target.job,
@@ -264,19 +335,50 @@ impl Scraper {
             interval: target.target.interval,
             timeout: target.target.timeout,
         };
-        let labelling = Labelling { honor_labels: target.collector.honors_labels(), ..Labelling::plain(labels) };
+        let labelling = Labelling {
+            honor_labels: target.collector.honors_labels(),
+            ..Labelling::plain(labels)
+        };
         let source = Source::Collector(target.collector, Cache::new());
-        self.start(target.identity, info, source, labelling, Stamps { honor: true, track: false }, false)
+        self.start(
+            target.identity,
+            info,
+            source,
+            labelling,
+            Stamps {
+                honor: true,
+                track: false,
+            },
+            false,
+        )
     }
 
     fn start_http(&self, job: &Job, target: HttpTarget) -> Running {
         let fetch = Fetch::new(job.client.clone(), target.url, job, target.info.timeout);
         let labelling = Labelling::of(job, &target.info);
-        let stamps = Stamps { honor: job.honor_timestamps, track: job.track_timestamps_staleness };
-        self.start(target.key, target.info, Source::Http(Box::new(fetch), PageCache::new()), labelling, stamps, true)
+        let stamps = Stamps {
+            honor: job.honor_timestamps,
+            track: job.track_timestamps_staleness,
+        };
+        self.start(
+            target.key,
+            target.info,
+            Source::Http(Box::new(fetch), PageCache::new()),
+            labelling,
+            stamps,
+            true,
+        )
     }
 
-    fn start(&self, key: u64, info: TargetInfo, source: Source, labelling: Labelling, stamps: Stamps, scraped: bool) -> Running {
+    fn start(
+        &self,
+        key: u64,
+        info: TargetInfo,
+        source: Source,
+        labelling: Labelling,
+        stamps: Stamps,
+        scraped: bool,
+    ) -> Running {
         let kind = matches!(source, Source::Collector(..)).then_some(info.kind);
         let report = Report::new(&info.labels, kind, &self.store);
         let grid = Grid::new(info.interval, seed(self.host, &info));
@@ -297,8 +399,19 @@ impl Scraper {
             refusals: Refusals::default(),
         };
         let (stop, stopped) = watch::channel(false);
-        let task = self.runtime.spawn(schedule::run(collection, grid, stopped, self.at_once.subscribe()));
-        Running { key, shared, stop, task, scraped }
+        let task = self.runtime.spawn(schedule::run(
+            collection,
+            grid,
+            stopped,
+            self.at_once.subscribe(),
+        ));
+        Running {
+            key,
+            shared,
+            stop,
+            task,
+            scraped,
+        }
     }
 }
 
@@ -307,7 +420,8 @@ impl State {
         self.running.iter().any(|r| r.key == key)
     }
 
-    /// Tells every target that `keep` refuses to stop; its task ends by itself after its markers are written.
+    /// Tells every target that `keep` refuses to stop; its task ends by itself after its markers
+    /// are written.
     fn stop_unless(&mut self, keep: impl Fn(&Running) -> bool) {
         self.running.retain(|running| {
             let kept = keep(running);
@@ -319,10 +433,12 @@ impl State {
     }
 }
 
-/// What the position of a target on its grid follows from: the same after a restart, another one for a target that differs in its address
-/// alone.
+/// What the position of a target on its grid follows from: the same after a restart, another one
+/// for a target that differs in its address alone.
 fn seed(host: u32, info: &TargetInfo) -> u64 {
-    u64::from(crc32fast::hash(format!("{host}\n{}\n{}\n{}", info.pool, info.labels, info.address).as_bytes()))
+    u64::from(crc32fast::hash(
+        format!("{host}\n{}\n{}\n{}", info.pool, info.labels, info.address).as_bytes(),
+    ))
 }
 
 fn own_info(instance: String, interval: Duration) -> TargetInfo {

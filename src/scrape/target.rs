@@ -64,7 +64,8 @@ pub struct TargetSnapshot {
 pub(super) enum LastPage {
     /// Encoded when it was collected: small pages that are asked for often.
     Encoded(Arc<Page>),
-    /// As it was scraped, encoded when somebody asks: a page of 50,000 series costs nothing where nobody does.
+    /// As it was scraped, encoded when somebody asks: a page of 50,000 series costs nothing where
+    /// nobody does.
     Scraped(Box<ScrapedPage>),
 }
 
@@ -83,7 +84,13 @@ impl Shared {
     pub(super) fn new(info: TargetInfo) -> Self {
         let empty = LastPage::Encoded(Arc::new(Page::default()));
         let page = Mutex::new(Arc::new(empty));
-        Shared { info: Arc::new(info), status: Mutex::default(), due_by: AtomicI64::new(i64::MAX), page, notes: Mutex::default() }
+        Shared {
+            info: Arc::new(info),
+            status: Mutex::default(),
+            due_by: AtomicI64::new(i64::MAX),
+            page,
+            notes: Mutex::default(),
+        }
     }
 
     /// It should have been collected by this monotonic time.
@@ -91,13 +98,17 @@ impl Shared {
         self.due_by.store(at, Ordering::Relaxed);
     }
 
-    /// Whether it should have been collected by this monotonic time and was not: the process stood still, or the clock has jumped.
+    /// Whether it should have been collected by this monotonic time and was not: the process stood
+    /// still, or the clock has jumped.
     pub(super) fn is_overdue(&self, now: i64) -> bool {
         self.due_by.load(Ordering::Relaxed) <= now
     }
 
     pub(super) fn snapshot(&self) -> TargetSnapshot {
-        TargetSnapshot { info: self.info.clone(), status: self.status.lock().clone() }
+        TargetSnapshot {
+            info: self.info.clone(),
+            status: self.status.lock().clone(),
+        }
     }
 
     /// What its collector says in alerts from now on.
@@ -118,7 +129,13 @@ impl Shared {
     /// A collection was missed: its health is what it was.
     pub(super) fn miss(&self, error: String, at: Timestamp, duration: Duration) {
         let status = &mut *self.status.lock();
-        *status = Status { error, at: Some(at), duration, health: status.health, samples: 0 };
+        *status = Status {
+            error,
+            at: Some(at),
+            duration,
+            health: status.health,
+            samples: 0,
+        };
     }
 
     /// The last page; encodes a scraped one on first demand, a large one that comes seldom on each.
@@ -126,8 +143,13 @@ impl Shared {
         let page = self.page.lock().clone();
         match &*page {
             LastPage::Encoded(page) => page.clone(),
-            LastPage::Scraped(scraped) if scraped.body.is_deflated() => Arc::new(metrics_page::encode_scraped(scraped)),
-            LastPage::Scraped(scraped) => scraped.encoded.get_or_init(|| Arc::new(metrics_page::encode_scraped(scraped))).clone(),
+            LastPage::Scraped(scraped) if scraped.body.is_deflated() => {
+                Arc::new(metrics_page::encode_scraped(scraped))
+            }
+            LastPage::Scraped(scraped) => scraped
+                .encoded
+                .get_or_init(|| Arc::new(metrics_page::encode_scraped(scraped)))
+                .clone(),
         }
     }
 }

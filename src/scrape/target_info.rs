@@ -7,7 +7,8 @@ use crate::model::Labels;
 /// What does not change while a target lives.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TargetInfo {
-    /// The collector's kind, `app_metrics` for a scraped endpoint, `nightbell` for our own registry.
+    /// The collector's kind, `app_metrics` for a scraped endpoint, `nightbell` for our own
+    /// registry.
     pub kind: &'static str,
     /// The name of the scrape pool: `job_name`, or the collector's job.
     pub pool: String,

@@ -1,4 +1,5 @@
-//! Every target tried once, outside of the loop: nothing is stored, and what collectors remember stays as it is.
+//! Every target tried once, outside of the loop: nothing is stored, and what collectors remember
+//! stays as it is.
 
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
@@ -55,10 +56,14 @@ impl Tried {
     }
 }
 
-/// All targets, in the order of the configuration, and why others could not be made. Reads the group files of the jobs.
+/// All targets, in the order of the configuration, and why others could not be made. Reads the
+/// group files of the jobs.
 pub fn trials(collectors: Vec<CollectorTarget>, jobs: &[Job]) -> (Vec<Trial>, Vec<String>) {
     let (mut files, mut problems) = (GroupFiles::default(), Vec::new());
-    files.look(&jobs.iter().flat_map(|job| &job.files).collect(), &mut problems);
+    files.look(
+        &jobs.iter().flat_map(|job| &job.files).collect(),
+        &mut problems,
+    );
     let mut trials: Vec<Trial> = collectors
         .into_iter()
         .map(|target| Trial {
@@ -96,10 +101,22 @@ impl Trial {
             Source::Http(http) => {
                 let (fetch, labelling) = *http;
                 let mut cache = PageCache::new();
-                let reader = Reader { cache: &mut cache, labelling: &labelling, often: false, hits: Vec::new() };
+                let reader = Reader {
+                    cache: &mut cache,
+                    labelling: &labelling,
+                    often: false,
+                    hits: Vec::new(),
+                };
                 match fetch.page(reader).await {
-                    Ok(page) => Tried { error: page.body.err().unwrap_or_default(), samples: page.scanned.scraped, ..Tried::default() },
-                    Err(error) => Tried { error, ..Tried::default() },
+                    Ok(page) => Tried {
+                        error: page.body.err().unwrap_or_default(),
+                        samples: page.scanned.scraped,
+                        ..Tried::default()
+                    },
+                    Err(error) => Tried {
+                        error,
+                        ..Tried::default()
+                    },
                 }
             }
         };
@@ -118,5 +135,11 @@ async fn try_collector(mut collector: Box<dyn Collector>, timeout: Duration) -> 
         Ok(Err(_)) => "the collector panicked".to_owned(),
         Err(_) => format!("timed out after {}", format_duration(timeout)),
     };
-    Tried { error, samples: batch.len(), took: Duration::ZERO, report: collector.report(), batch }
+    Tried {
+        error,
+        samples: batch.len(),
+        took: Duration::ZERO,
+        report: collector.report(),
+        batch,
+    }
 }

@@ -3,7 +3,9 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek as _, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -38,32 +40,51 @@ pub enum LockError {
 }
 
 impl FolderLock {
-    /// Takes the folder for this process, which listens on this address. A file system without locks errs as unusable.
+    /// Takes the folder for this process, which listens on this address. A file system without
+    /// locks errs as unusable.
     pub fn take(folder: &Path, listens: SocketAddr) -> Result<Self, LockError> {
-        let mut file = OpenOptions::new().create(true).read(true).write(true).truncate(false).mode(0o600).open(folder.join(LOCK))?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(folder.join(LOCK))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut text = String::new();
                 // Its owner may be writing just now.
-                let _ = Read::by_ref(&mut file).take(MAX_TEXT).read_to_string(&mut text);
+                let _ = Read::by_ref(&mut file)
+                    .take(MAX_TEXT)
+                    .read_to_string(&mut text);
                 let by: String = text.trim().chars().filter(|c| !c.is_control()).collect();
-                return Err(LockError::InUse { by: if by.is_empty() { "unnamed".into() } else { by } });
+                return Err(LockError::InUse {
+                    by: if by.is_empty() { "unnamed".into() } else { by },
+                });
             }
             Err(error) => return Err(io::Error::from(error).into()),
         }
         file.set_len(0)?;
         file.rewind()?;
-        writeln!(file, "process {}, listening on {listens}", std::process::id())?;
+        writeln!(
+            file,
+            "process {}, listening on {listens}",
+            std::process::id()
+        )?;
         Ok(FolderLock(file))
     }
 }
 
-/// Makes the folder where it is missing, and keeps others out of it and of what it holds. A folder with other things in it, which somebody
-/// else arranged, keeps its mode.
+/// Makes the folder where it is missing, and keeps others out of it and of what it holds. A folder
+/// with other things in it, which somebody else arranged, keeps its mode.
 pub fn prepare_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let is_ours = OURS.iter().any(|name| folder.join(name).exists()) || fs::read_dir(folder)?.next().is_none();
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    let is_ours = OURS.iter().any(|name| folder.join(name).exists())
+        || fs::read_dir(folder)?.next().is_none();
     if is_ours {
         restrict(folder, 0o700);
     }
@@ -83,18 +104,26 @@ pub fn prepare_folder(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes from others what they may do with a file or folder. What belongs to somebody else is theirs to arrange.
+/// Takes from others what they may do with a file or folder. What belongs to somebody else is
+/// theirs to arrange.
 fn restrict(path: &Path, mode: u32) {
-    let Ok(found) = path.symlink_metadata() else { return };
+    let Ok(found) = path.symlink_metadata() else {
+        return;
+    };
     let is_own = found.uid() == rustix::process::geteuid().as_raw() && !found.is_symlink();
     if is_own && found.mode() & 0o777 != mode {
         let _ = fs::set_permissions(path, Permissions::from_mode(mode));
     }
 }
 
-/// Makes an empty file for its owner alone, where there is none: SQLite gives the same mode to the files beside it.
+/// Makes an empty file for its owner alone, where there is none: SQLite gives the same mode to the
+/// files beside it.
 pub(super) fn make_private(path: &Path) -> io::Result<()> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)?;
     restrict(path, 0o600);
     Ok(())
 }
@@ -108,8 +137,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let address = "127.0.0.1:9908".parse().expect("an address");
         let first = FolderLock::take(folder.path(), address).expect("taken");
-        let second = FolderLock::take(folder.path(), address).expect_err("in use").to_string();
-        assert!(second.contains(&std::process::id().to_string()) && second.contains("127.0.0.1:9908"), "{second}");
+        let second = FolderLock::take(folder.path(), address)
+            .expect_err("in use")
+            .to_string();
+        assert!(
+            second.contains(&std::process::id().to_string()) && second.contains("127.0.0.1:9908"),
+            "{second}"
+        );
         drop(first);
         FolderLock::take(folder.path(), address).expect("free again");
     }
@@ -128,6 +162,9 @@ mod tests {
         fs::write(theirs.join("notes"), "").expect("written");
         prepare_folder(&ours).expect("prepared");
         prepare_folder(&theirs).expect("prepared");
-        assert_eq!((mode(&ours), mode(&ours.join("state.db")), mode(&theirs)), (0o700, 0o600, 0o755));
+        assert_eq!(
+            (mode(&ours), mode(&ours.join("state.db")), mode(&theirs)),
+            (0o700, 0o600, 0o755)
+        );
     }
 }

@@ -1,11 +1,14 @@
-//! What must survive a restart, in one small database: SQLite (one file, the default) or PostgreSQL (shared by several instances).
+//! What must survive a restart, in one small database: SQLite (one file, the default) or PostgreSQL
+//! (shared by several instances).
 //!
-//! SQL is written once, in the subset both speak (`$1` markers, `ON CONFLICT`, TEXT and BIGINT, times in milliseconds). A table has one
-//! file here with the methods that read and write it; [`migrations`] makes the tables. Commits are durable when a method returns
-//! (`synchronous = FULL`). A broken database or a full disk is an [`Error`] for the caller, who goes on from memory: in doubt, notify.
+//! SQL is written once, in the subset both speak (`$1` markers, `ON CONFLICT`, TEXT and BIGINT,
+//! times in milliseconds). A table has one file here with the methods that read and write it;
+//! [`migrations`] makes the tables. Commits are durable when a method returns
+//! (`synchronous = FULL`). A broken database or a full disk is an [`Error`] for the caller, who
+//! goes on from memory: in doubt, notify.
 //!
-//! To add a table, copy `silences.rs`: an `impl State` whose reads hand their query to `on_pool!` and whose writes are [`statement`]s,
-//! so that several tables can be written in one transaction.
+//! To add a table, copy `silences.rs`: an `impl State` whose reads hand their query to `on_pool!`
+//! and whose writes are [`statement`]s, so that several tables can be written in one transaction.
 
 mod error;
 mod folder;
@@ -28,7 +31,10 @@ use parking_lot::{Mutex, RwLock};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
 use tokio::runtime::Handle;
 
 use crate::telemetry::Telemetry;
@@ -87,8 +93,8 @@ enum Pool {
     Postgres(PgPool),
 }
 
-/// Runs `$body` (an async block that yields `Result<_, sqlx::Error>`) with the pool of whichever backend is open, under the deadline,
-/// and counts its failure under the name `$operation`.
+/// Runs `$body` (an async block that yields `Result<_, sqlx::Error>`) with the pool of whichever
+/// backend is open, under the deadline, and counts its failure under the name `$operation`.
 macro_rules! on_pool {
     ($state:expr, $operation:expr, |$pool:ident| $body:expr) => {
         $crate::state::on_pool!($state, $operation, $crate::state::DEADLINE, |$pool| $body)
@@ -112,9 +118,13 @@ macro_rules! on_pool {
 pub(crate) use on_pool;
 
 impl State {
-    /// Opens the SQLite file at `path`, making it when it is missing, and brings its schema up to date.
+    /// Opens the SQLite file at `path`, making it when it is missing, and brings its schema up to
+    /// date.
     pub async fn open(path: &Path) -> Result<Self, Error> {
-        let pool = open_file(path).await.map_err(|source| Error::Open { path: path.to_owned(), source })?;
+        let pool = open_file(path).await.map_err(|source| Error::Open {
+            path: path.to_owned(),
+            source,
+        })?;
         let state = Self::with(Pool::Sqlite(pool), false);
         state.bring_up_to_date().await?;
         *state.0.file.lock() = Some(path.to_owned());
@@ -122,17 +132,22 @@ impl State {
         Ok(state)
     }
 
-    /// A database in memory that ends with the process: for tests, and for going on when the disk refuses.
+    /// A database in memory that ends with the process: for tests, and for going on when the disk
+    /// refuses.
     pub async fn in_memory() -> Result<Self, Error> {
         let options = SqliteConnectOptions::new().in_memory(true);
-        let pool = sqlite_pool(options).await.map_err(|source| Error::Open { path: ":memory:".into(), source })?;
+        let pool = sqlite_pool(options).await.map_err(|source| Error::Open {
+            path: ":memory:".into(),
+            source,
+        })?;
         let state = Self::with(Pool::Sqlite(pool), false);
         state.bring_up_to_date().await?;
         Ok(state)
     }
 
-    /// The same, instead of a database that cannot be opened; its metric says so. [`State::open_wanted`] opens `file`, if there is one
-    /// to be opened, as soon as that can be done; a second process is shown `listens`.
+    /// The same, instead of a database that cannot be opened; its metric says so.
+    /// [`State::open_wanted`] opens `file`, if there is one to be opened, as soon as that can be
+    /// done; a second process is shown `listens`.
     pub async fn instead(file: Option<PathBuf>, listens: SocketAddr) -> Result<Self, Error> {
         let state = Self::in_memory().await?;
         state.0.in_memory.set(1);
@@ -150,20 +165,24 @@ impl State {
         self.0.in_memory.get() != 0
     }
 
-    /// Connects to a PostgreSQL server (`postgres://user:password@host/database`) and brings its schema up to date.
+    /// Connects to a PostgreSQL server (`postgres://user:password@host/database`) and brings its
+    /// schema up to date.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         let (state, missing) = Self::connect_when_there(url).await?;
         missing.map_or(Ok(state), Err)
     }
 
-    /// The same; a server that does not answer is used as soon as it does, and until then every operation fails. The second value says
-    /// why it is not there yet.
+    /// The same; a server that does not answer is used as soon as it does, and until then every
+    /// operation fails. The second value says why it is not there yet.
     pub async fn connect_when_there(url: &str) -> Result<(Self, Option<Error>), Error> {
         let options = PgConnectOptions::from_str(url)
             .map_err(Error::Connect)?
             .application_name("nightbell")
             .options([("client_min_messages", "warning")]);
-        let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(DEADLINE).connect_lazy_with(options);
+        let pool = PgPoolOptions::new()
+            .max_connections(2)
+            .acquire_timeout(DEADLINE)
+            .connect_lazy_with(options);
         let state = Self::with(Pool::Postgres(pool.clone()), true);
         match pool.acquire().await.map_err(Error::Connect) {
             Ok(connection) => drop(connection),
@@ -198,7 +217,9 @@ impl State {
 
     /// Asks the database for an answer, for health checks.
     pub async fn ping(&self) -> Result<(), Error> {
-        on_pool!(self, "ping", |pool| async { sqlx::query("SELECT 1").execute(pool).await.map(drop) })
+        on_pool!(self, "ping", |pool| async {
+            sqlx::query("SELECT 1").execute(pool).await.map(drop)
+        })
     }
 
     /// Closes every connection; SQLite folds its write-ahead log into the file.
@@ -238,8 +259,15 @@ impl State {
 
     async fn newest_migration(&self) -> Result<i64, Error> {
         on_pool!(self, "migrate", |pool| async {
-            sqlx::raw_sql("CREATE TABLE IF NOT EXISTS migrations (number BIGINT NOT NULL PRIMARY KEY)").execute(pool).await?;
-            let (newest,): (i64,) = sqlx::query_as("SELECT COALESCE(MAX(number), 0) FROM migrations").fetch_one(pool).await?;
+            sqlx::raw_sql(
+                "CREATE TABLE IF NOT EXISTS migrations (number BIGINT NOT NULL PRIMARY KEY)",
+            )
+            .execute(pool)
+            .await?;
+            let (newest,): (i64,) =
+                sqlx::query_as("SELECT COALESCE(MAX(number), 0) FROM migrations")
+                    .fetch_one(pool)
+                    .await?;
             Ok(newest)
         })
     }
@@ -247,8 +275,13 @@ impl State {
     async fn migrate(&self, migration: &migrations::Migration) -> Result<(), Error> {
         on_pool!(self, "migrate", |pool| async {
             let mut transaction = pool.begin().await?;
-            sqlx::raw_sql(migration.sql).execute(&mut *transaction).await?;
-            sqlx::query("INSERT INTO migrations (number) VALUES ($1)").bind(migration.number).execute(&mut *transaction).await?;
+            sqlx::raw_sql(migration.sql)
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query("INSERT INTO migrations (number) VALUES ($1)")
+                .bind(migration.number)
+                .execute(&mut *transaction)
+                .await?;
             transaction.commit().await
         })
     }
@@ -272,11 +305,18 @@ async fn close(pool: &Pool) {
 
 async fn open_file(path: &Path) -> Result<SqlitePool, sqlx::Error> {
     folder::make_private(path).map_err(sqlx::Error::Io)?;
-    sqlite_pool(SqliteConnectOptions::new().filename(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal)).await
+    sqlite_pool(
+        SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal),
+    )
+    .await
 }
 
-/// One connection: writers queue in the pool instead of meeting SQLite's lock, and one page cache of 256 KB is about all the memory it takes:
-/// what does not fit is in the kernel's cache, a copy away.
+/// One connection: writers queue in the pool instead of meeting SQLite's lock, and one page cache
+/// of 256 KB is about all the memory it takes: what does not fit is in the kernel's cache, a copy
+/// away.
 async fn sqlite_pool(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
     let options = options
         .synchronous(SqliteSynchronous::Full)
@@ -285,5 +325,11 @@ async fn sqlite_pool(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::
         .auto_vacuum(SqliteAutoVacuum::Incremental)
         .pragma("cache_size", "-256")
         .pragma("journal_size_limit", "4194304");
-    SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None).acquire_timeout(DEADLINE).connect_with(options).await
+    SqlitePoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(DEADLINE)
+        .connect_with(options)
+        .await
 }

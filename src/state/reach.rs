@@ -1,5 +1,6 @@
-//! Whether the database answers. One that hangs or is away costs a deadline once; then operations fail at once, and now and then it is asked
-//! again, so that a message is not late because of it. A file that was removed is written anew from what its connection still sees.
+//! Whether the database answers. One that hangs or is away costs a deadline once; then operations
+//! fail at once, and now and then it is asked again, so that a message is not late because of it. A
+//! file that was removed is written anew from what its connection still sees.
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -39,7 +40,11 @@ pub(super) struct Reach {
 
 impl Reach {
     pub fn new(waits: bool) -> Self {
-        Reach { rests_until: Mutex::default(), waits: Mutex::new(waits), asking: tokio::sync::Mutex::default() }
+        Reach {
+            rests_until: Mutex::default(),
+            waits: Mutex::new(waits),
+            asking: tokio::sync::Mutex::default(),
+        }
     }
 
     pub fn is_ready(&self) {
@@ -51,8 +56,9 @@ impl Reach {
     }
 }
 
-/// Polls in the runtime in which the database was opened, so that sockets and timers belong to it, whatever task asks: a connection must not
-/// wait for a runtime whose only thread is busy with something else.
+/// Polls in the runtime in which the database was opened, so that sockets and timers belong to it,
+/// whatever task asks: a connection must not wait for a runtime whose only thread is busy with
+/// something else.
 async fn at_home<T>(home: &Handle, mut run: Pin<Box<impl Future<Output = T>>>) -> T {
     std::future::poll_fn(|context| {
         let _there = home.enter();
@@ -62,7 +68,8 @@ async fn at_home<T>(home: &Handle, mut run: Pin<Box<impl Future<Output = T>>>) -
 }
 
 impl State {
-    /// Runs an operation under its deadline, unless the database is known not to answer; counts a failure.
+    /// Runs an operation under its deadline, unless the database is known not to answer; counts a
+    /// failure.
     pub(super) async fn within<T>(
         &self,
         operation: &'static str,
@@ -70,7 +77,11 @@ impl State {
         run: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, Error> {
         // On the heap: the state's methods are large already.
-        at_home(&self.0.home, Box::pin(self.attempt(operation, deadline, run))).await
+        at_home(
+            &self.0.home,
+            Box::pin(self.attempt(operation, deadline, run)),
+        )
+        .await
     }
 
     async fn attempt<T>(
@@ -84,7 +95,10 @@ impl State {
             let result = match timeout(deadline, run).await {
                 Ok(Ok(value)) => Ok(value),
                 Ok(Err(source)) => Err(Error::Query { operation, source }),
-                Err(_) => Err(Error::Timeout { operation, seconds: deadline.as_secs() }),
+                Err(_) => Err(Error::Timeout {
+                    operation,
+                    seconds: deadline.as_secs(),
+                }),
             };
             if result.is_err() && started.elapsed() >= PROBE {
                 self.0.reach.rest();
@@ -116,7 +130,9 @@ impl State {
             Some(until) if Instant::now() < until => return false,
             Some(_) => {}
         }
-        let Ok(_one) = reach.asking.try_lock() else { return false };
+        let Ok(_one) = reach.asking.try_lock() else {
+            return false;
+        };
         let pool = self.pool();
         let ask = async {
             match &pool {
@@ -146,26 +162,46 @@ impl State {
         Box::pin(self.bring_up_to_date())
     }
 
-    /// Opens the file that could not be opened at the start, if it can be now, and writes there what memory holds; true when that was so.
-    /// What the file holds must then be read.
+    /// Opens the file that could not be opened at the start, if it can be now, and writes there
+    /// what memory holds; true when that was so. What the file holds must then be read.
     pub async fn open_wanted(&self, now: Timestamp) -> Result<bool, Error> {
-        let Some(wanted) = self.0.wanted.lock().clone() else { return Ok(false) };
-        let Pool::Sqlite(memory) = self.pool() else { return Ok(false) };
-        let refused = |source: std::io::Error| Error::Open { path: wanted.path.clone(), source: sqlx::Error::Io(source) };
-        let folder = wanted.path.parent().map(std::path::Path::to_owned).unwrap_or_default();
+        let Some(wanted) = self.0.wanted.lock().clone() else {
+            return Ok(false);
+        };
+        let Pool::Sqlite(memory) = self.pool() else {
+            return Ok(false);
+        };
+        let refused = |source: std::io::Error| Error::Open {
+            path: wanted.path.clone(),
+            source: sqlx::Error::Io(source),
+        };
+        let folder = wanted
+            .path
+            .parent()
+            .map(std::path::Path::to_owned)
+            .unwrap_or_default();
         super::prepare_folder(&folder).map_err(refused)?;
         let has_lock = self.0.lock.lock().is_some();
         if !has_lock {
             match super::FolderLock::take(&folder, wanted.listens) {
                 Ok(lock) => *self.0.lock.lock() = Some(lock),
-                // Our own, from the start: the folder could be locked, and its database not be opened.
-                Err(super::LockError::InUse { by }) if by.starts_with(&format!("process {},", std::process::id())) => {}
+                // Our own, from the start: the folder could be locked, and its database not be
+                // opened.
+                Err(super::LockError::InUse { by })
+                    if by.starts_with(&format!("process {},", std::process::id())) => {}
                 Err(error) => return Err(refused(std::io::Error::other(error.to_string()))),
             }
         }
         let (opened, _) = Self::open_or_replace(&wanted.path, now).await?;
-        let Pool::Sqlite(file) = opened.pool() else { return Ok(false) };
-        super::recover::copy_rows(&memory, &file).await.map_err(|source| Error::Open { path: wanted.path.clone(), source })?;
+        let Pool::Sqlite(file) = opened.pool() else {
+            return Ok(false);
+        };
+        super::recover::copy_rows(&memory, &file)
+            .await
+            .map_err(|source| Error::Open {
+                path: wanted.path.clone(),
+                source,
+            })?;
         *self.0.pool.write() = Pool::Sqlite(file);
         *self.0.file.lock() = Some(wanted.path);
         *self.0.wanted.lock() = None;
@@ -175,12 +211,20 @@ impl State {
         Ok(true)
     }
 
-    /// Looks whether SQLite's file is still where it was. If somebody removed it, what the open connection still holds is written to a new
-    /// one; true when that was so. A file that somebody put instead of it is left alone.
+    /// Looks whether SQLite's file is still where it was. If somebody removed it, what the open
+    /// connection still holds is written to a new one; true when that was so. A file that somebody
+    /// put instead of it is left alone.
     pub async fn restore_removed_file(&self, now: Timestamp) -> Result<bool, Error> {
-        let Some(path) = self.0.file.lock().clone().filter(|path| !path.exists()) else { return Ok(false) };
-        let Pool::Sqlite(old) = self.pool() else { return Ok(false) };
-        let failed = |source: sqlx::Error| Error::Open { path: path.clone(), source };
+        let Some(path) = self.0.file.lock().clone().filter(|path| !path.exists()) else {
+            return Ok(false);
+        };
+        let Pool::Sqlite(old) = self.pool() else {
+            return Ok(false);
+        };
+        let failed = |source: sqlx::Error| Error::Open {
+            path: path.clone(),
+            source,
+        };
         let refused = |source: std::io::Error| failed(sqlx::Error::Io(source));
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(refused)?;
@@ -190,12 +234,17 @@ impl State {
         // What is left of the old file would be taken for a part of the new one.
         for left in [copy.clone(), beside("-wal"), beside("-shm")] {
             match std::fs::remove_file(left) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(refused(error)),
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(refused(error));
+                }
                 _ => {}
             }
         }
         let write = sqlx::query("VACUUM INTO $1").bind(copy.display().to_string());
-        self.within("rewrite file", super::DEADLINE, async { write.execute(&old).await.map(drop) }).await?;
+        self.within("rewrite file", super::DEADLINE, async {
+            write.execute(&old).await.map(drop)
+        })
+        .await?;
         super::folder::make_private(&copy).map_err(refused)?;
         std::fs::rename(&copy, &path).map_err(refused)?;
         *self.0.pool.write() = Pool::Sqlite(open_file(&path).await.map_err(failed)?);

@@ -1,13 +1,20 @@
-//! Everything that one step of the dispatcher changes, written in one transaction: either all of it happened, or none.
+//! Everything that one step of the dispatcher changes, written in one transaction: either all of it
+//! happened, or none.
 
 use super::statement::Statement;
-use super::tables::{action_log, alert_groups, alerts, decisions, escalations, flaps, notification_log, outbox};
-use super::{ActionRow, AlertRow, DecisionRow, Error, EscalationRow, FlapRow, GroupRow, LogRow, OutboxRow, State};
+use super::tables::{
+    action_log, alert_groups, alerts, decisions, escalations, flaps, notification_log, outbox,
+};
+use super::{
+    ActionRow, AlertRow, DecisionRow, Error, EscalationRow, FlapRow, GroupRow, LogRow, OutboxRow,
+    State,
+};
 
 /// One step's changes.
 #[derive(Clone, Debug, Default)]
 pub struct Transition {
-    /// Whether `alerts`, `groups`, `escalations` and `flaps` are all there are: rows that are not among them go.
+    /// Whether `alerts`, `groups`, `escalations` and `flaps` are all there are: rows that are not
+    /// among them go.
     pub replace: bool,
     /// Alerts that are new or have changed.
     pub alerts: Vec<AlertRow>,
@@ -59,19 +66,35 @@ pub struct Refused {
 }
 
 impl State {
-    /// Writes a transition. When this returns `Ok`, it survives `kill -9` and power loss, but for what the value names.
+    /// Writes a transition. When this returns `Ok`, it survives `kill -9` and power loss, but for
+    /// what the value names.
     pub async fn record(&self, transition: &Transition) -> Result<Refused, Error> {
         if transition.is_empty() {
             return Ok(Refused::default());
         }
         let mut statements: Vec<Statement> = Vec::new();
         if transition.replace {
-            statements.extend([alerts::clear(), alert_groups::clear(), escalations::clear(), flaps::clear()]);
+            statements.extend([
+                alerts::clear(),
+                alert_groups::clear(),
+                escalations::clear(),
+                flaps::clear(),
+            ]);
         }
         statements.extend(transition.alerts.iter().map(alerts::put));
-        statements.extend(transition.gone_alerts.iter().map(|fingerprint| alerts::remove(*fingerprint)));
+        statements.extend(
+            transition
+                .gone_alerts
+                .iter()
+                .map(|fingerprint| alerts::remove(*fingerprint)),
+        );
         statements.extend(transition.groups.iter().map(alert_groups::put));
-        statements.extend(transition.gone_groups.iter().map(|id| alert_groups::remove(id)));
+        statements.extend(
+            transition
+                .gone_groups
+                .iter()
+                .map(|id| alert_groups::remove(id)),
+        );
         statements.extend(transition.escalations.iter().map(escalations::put));
         statements.extend(transition.gone_escalations.iter().map(escalations::remove));
         statements.extend(transition.flaps.iter().map(flaps::put));
@@ -84,9 +107,18 @@ impl State {
             Ok(()) => Ok(Refused::default()),
             Err(error) if error.is_about_a_row() => {
                 let refused = self.write_each("record transition", &statements).await?;
-                let lost = |index: usize| index.checked_sub(messages).and_then(|index| transition.messages.get(index));
-                let lost = refused.into_iter().filter_map(lost).map(|message| message.delivery_id.clone());
-                Ok(Refused { messages: lost.collect() })
+                let lost = |index: usize| {
+                    index
+                        .checked_sub(messages)
+                        .and_then(|index| transition.messages.get(index))
+                };
+                let lost = refused
+                    .into_iter()
+                    .filter_map(lost)
+                    .map(|message| message.delivery_id.clone());
+                Ok(Refused {
+                    messages: lost.collect(),
+                })
             }
             Err(error) => Err(error),
         }

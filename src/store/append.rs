@@ -1,5 +1,6 @@
-//! Taking samples, floats and native histograms by the same rules: a sample must be newer than its series' newest one, an exact repetition
-//! is accepted silently, and what is dated too far ahead is refused.
+//! Taking samples, floats and native histograms by the same rules: a sample must be newer than its
+//! series' newest one, an exact repetition is accepted silently, and what is dated too far ahead is
+//! refused.
 
 use std::sync::Arc;
 
@@ -18,7 +19,8 @@ pub struct Appended {
     pub duplicate: usize,
     /// Older than the newest sample.
     pub out_of_order: usize,
-    /// More than ten minutes after the batch's time, or so old that their time is in a block on disk.
+    /// More than ten minutes after the batch's time, or so old that their time is in a block on
+    /// disk.
     pub out_of_bounds: usize,
     /// Of series that were not created, see [`super::Refused`].
     pub refused: usize,
@@ -39,7 +41,13 @@ impl Appended {
 
 impl Inner {
     /// `None` when the series is not there any more.
-    pub(super) fn append(&mut self, slot: u32, at: i64, value: f64, current: &mut Option<ColumnId>) -> Option<Outcome> {
+    pub(super) fn append(
+        &mut self,
+        slot: u32,
+        at: i64,
+        value: f64,
+        current: &mut Option<ColumnId>,
+    ) -> Option<Outcome> {
         let series = self.slots.get_mut(slot)?;
         if at < self.floor {
             return Some(Outcome::OutOfBounds);
@@ -78,7 +86,13 @@ impl Inner {
         Some(outcome)
     }
 
-    fn append_worth(&mut self, slot: u32, at: i64, worth: &Worth<'_>, current: &mut Option<ColumnId>) -> Option<Outcome> {
+    fn append_worth(
+        &mut self,
+        slot: u32,
+        at: i64,
+        worth: &Worth<'_>,
+        current: &mut Option<ColumnId>,
+    ) -> Option<Outcome> {
         match worth {
             Worth::Float(value) => self.append(slot, at, *value, current),
             Worth::Histogram(histogram) => self.append_histogram(slot, at, histogram, current),
@@ -100,33 +114,66 @@ enum Worth<'a> {
 }
 
 impl Store {
-    /// Appends what one scrape or collection at `at` brought; a sample with a timestamp of its own keeps it.
+    /// Appends what one scrape or collection at `at` brought; a sample with a timestamp of its own
+    /// keeps it.
     pub fn append(&self, at: Timestamp, samples: &[Sample]) -> Appended {
-        self.take(at, samples.iter().map(|s| (&s.labels, s.timestamp, Worth::Float(s.value))))
+        self.take(
+            at,
+            samples
+                .iter()
+                .map(|s| (&s.labels, s.timestamp, Worth::Float(s.value))),
+        )
     }
 
-    /// Appends the native histograms that one scrape at `at` brought, by the same rules; a histogram with a timestamp of its own keeps it.
+    /// Appends the native histograms that one scrape at `at` brought, by the same rules; a
+    /// histogram with a timestamp of its own keeps it.
     pub fn append_histograms(&self, at: Timestamp, samples: &[HistogramSample]) -> Appended {
-        self.take(at, samples.iter().map(|s| (&s.labels, s.timestamp, Worth::Histogram(&s.histogram))))
+        self.take(
+            at,
+            samples
+                .iter()
+                .map(|s| (&s.labels, s.timestamp, Worth::Histogram(&s.histogram))),
+        )
     }
 
     /// Appends one sample at `at` to each of these series.
     pub fn append_ids(&self, at: Timestamp, samples: &[(SeriesId, f64)]) -> Appended {
-        self.take_known(at, samples.iter().map(|(id, value)| (*id, Worth::Float(*value))))
+        self.take_known(
+            at,
+            samples
+                .iter()
+                .map(|(id, value)| (*id, Worth::Float(*value))),
+        )
     }
 
     /// Appends one native histogram at `at` to each of these series.
-    pub fn append_histogram_ids(&self, at: Timestamp, samples: &[(SeriesId, Arc<NativeHistogram>)]) -> Appended {
-        self.take_known(at, samples.iter().map(|(id, histogram)| (*id, Worth::Histogram(histogram))))
+    pub fn append_histogram_ids(
+        &self,
+        at: Timestamp,
+        samples: &[(SeriesId, Arc<NativeHistogram>)],
+    ) -> Appended {
+        self.take_known(
+            at,
+            samples
+                .iter()
+                .map(|(id, histogram)| (*id, Worth::Histogram(histogram))),
+        )
     }
 
-    fn take<'a>(&self, at: Timestamp, samples: impl Iterator<Item = (&'a Labels, Option<Timestamp>, Worth<'a>)>) -> Appended {
+    fn take<'a>(
+        &self,
+        at: Timestamp,
+        samples: impl Iterator<Item = (&'a Labels, Option<Timestamp>, Worth<'a>)>,
+    ) -> Appended {
         let mut result = Appended::default();
         let mut current = None;
         let bound = at + FUTURE;
         let inner = &mut *self.inner.write();
         if inner.is_straggling(at) {
-            return Appended { out_of_bounds: samples.count(), ..result };
+            return Appended {
+                out_of_bounds: samples.count(),
+                ..result
+            };
         }
         for (labels, timestamp, worth) in samples {
             let time = timestamp.unwrap_or(at);
@@ -134,7 +181,9 @@ impl Store {
                 result.out_of_bounds += 1;
                 continue;
             }
-            let slot = inner.find_or_create(labels, &self.limits, Asks::of(labels)).ok();
+            let slot = inner
+                .find_or_create(labels, &self.limits, Asks::of(labels))
+                .ok();
             match slot.and_then(|slot| inner.append_worth(slot, time.0, &worth, &mut current)) {
                 Some(outcome) => result.count(outcome),
                 None => result.refused += 1,
@@ -144,16 +193,26 @@ impl Store {
         result
     }
 
-    fn take_known<'a>(&self, at: Timestamp, samples: impl Iterator<Item = (SeriesId, Worth<'a>)>) -> Appended {
+    fn take_known<'a>(
+        &self,
+        at: Timestamp,
+        samples: impl Iterator<Item = (SeriesId, Worth<'a>)>,
+    ) -> Appended {
         let mut result = Appended::default();
         let mut current = None;
         let inner = &mut *self.inner.write();
         if inner.is_straggling(at) {
-            return Appended { out_of_bounds: samples.count(), ..result };
+            return Appended {
+                out_of_bounds: samples.count(),
+                ..result
+            };
         }
         for (id, worth) in samples {
             let valid = inner.slots.known(id).is_some();
-            match valid.then(|| inner.append_worth(id.slot, at.0, &worth, &mut current)).flatten() {
+            match valid
+                .then(|| inner.append_worth(id.slot, at.0, &worth, &mut current))
+                .flatten()
+            {
                 Some(outcome) => result.count(outcome),
                 None => result.forgotten.push(id),
             }

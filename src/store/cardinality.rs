@@ -1,4 +1,5 @@
-//! What makes the store large: series by metric name, values by label, and the span of what memory holds. Walks everything; for people who ask.
+//! What makes the store large: series by metric name, values by label, and the span of what memory
+//! holds. Walks everything; for people who ask.
 
 use std::collections::HashMap;
 
@@ -30,7 +31,10 @@ impl Store {
     /// Counts, and at most `limit` entries of each list.
     pub fn cardinality(&self, limit: usize) -> Cardinality {
         let inner = self.inner.read();
-        let mut found = Cardinality { series: inner.by_labels.len(), ..Cardinality::default() };
+        let mut found = Cardinality {
+            series: inner.by_labels.len(),
+            ..Cardinality::default()
+        };
         let mut pairs = HashMap::new();
         let (mut values, mut bytes) = (HashMap::new(), HashMap::new());
         for (name, value, series) in inner.index.pairs() {
@@ -47,18 +51,30 @@ impl Store {
             }
         }
         let metrics = pairs.iter().filter(|((name, _), _)| *name == METRIC_NAME);
-        found.series_by_metric = greatest(metrics.map(|((_, value), series)| (*value, *series)), limit, str::to_owned);
+        found.series_by_metric = greatest(
+            metrics.map(|((_, value), series)| (*value, *series)),
+            limit,
+            str::to_owned,
+        );
         found.values_by_label = greatest(values.into_iter(), limit, str::to_owned);
         found.bytes_by_label = greatest(bytes.into_iter(), limit, str::to_owned);
-        found.series_by_pair = greatest(pairs.into_iter(), limit, |(name, value)| format!("{name}={value}"));
+        found.series_by_pair = greatest(pairs.into_iter(), limit, |(name, value)| {
+            format!("{name}={value}")
+        });
         found
     }
 }
 
 /// The `limit` greatest; of equal ones those that sort first.
-fn greatest<K: Ord>(all: impl Iterator<Item = (K, usize)>, limit: usize, text: impl Fn(K) -> String) -> Vec<(String, usize)> {
+fn greatest<K: Ord>(
+    all: impl Iterator<Item = (K, usize)>,
+    limit: usize,
+    text: impl Fn(K) -> String,
+) -> Vec<(String, usize)> {
     let mut all: Vec<(K, usize)> = all.collect();
     all.sort_unstable_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
     all.truncate(limit);
-    all.into_iter().map(|(key, count)| (text(key), count)).collect()
+    all.into_iter()
+        .map(|(key, count)| (text(key), count))
+        .collect()
 }

@@ -1,8 +1,11 @@
-//! What a jump of the clock means for samples: those that lie after the new time make room and are kept on disk until their time has come.
+//! What a jump of the clock means for samples: those that lie after the new time make room and are
+//! kept on disk until their time has come.
 //!
-//! After a step back, a series whose newest sample lies in the future could take none for as long as that is ahead, and rules would be blind.
-//! So memory is cut at the new time. What is cut off goes into a block first, which is not served as long as its samples lie in the future;
-//! the log says that it was cut, so that a restart does the same. Where time comes by twice, the samples that were taken last are served.
+//! After a step back, a series whose newest sample lies in the future could take none for as long
+//! as that is ahead, and rules would be blind. So memory is cut at the new time. What is cut off
+//! goes into a block first, which is not served as long as its samples lie in the future; the log
+//! says that it was cut, so that a restart does the same. Where time comes by twice, the samples
+//! that were taken last are served.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +17,8 @@ use super::{Inner, Store};
 use crate::model::Timestamp;
 use crate::model::clock::Jump;
 
-/// For how long after the clock was set back samples may still come that were begun by the old time, and how far ahead of the new one they
-/// must lie to be such.
+/// For how long after the clock was set back samples may still come that were begun by the old
+/// time, and how far ahead of the new one they must lie to be such.
 const STRAGGLERS: Duration = Duration::from_secs(120);
 const SLACK: Duration = Duration::from_secs(1);
 /// Series that are cut before the lock is offered to others.
@@ -37,7 +40,8 @@ impl Turned {
 }
 
 impl Inner {
-    /// Whether these samples bear a time that is no more: the clock was set back while they were collected.
+    /// Whether these samples bear a time that is no more: the clock was set back while they were
+    /// collected.
     pub(super) fn is_straggling(&self, at: Timestamp) -> bool {
         self.turned.is_some_and(|turned| turned.is_before(at))
     }
@@ -59,14 +63,21 @@ impl Inner {
 
     /// The newest sample.
     fn newest(&self) -> Option<i64> {
-        self.slots.iter().filter_map(|(_, series)| series.span(&self.columns)).map(|(_, last)| last).max()
+        self.slots
+            .iter()
+            .filter_map(|(_, series)| series.span(&self.columns))
+            .map(|(_, last)| last)
+            .max()
     }
 }
 
 impl Store {
     /// The newest sample of all that are served.
     pub fn newest(&self) -> Option<Timestamp> {
-        let on_disk = self.history.get().and_then(|history| history.snapshot().newest());
+        let on_disk = self
+            .history
+            .get()
+            .and_then(|history| history.snapshot().newest());
         self.inner.read().newest().max(on_disk).map(Timestamp)
     }
 
@@ -87,7 +98,9 @@ impl Store {
             let inner = self.inner.read();
             (inner.oldest(i64::MIN), inner.newest())
         };
-        let Some(history) = self.history.get() else { return };
+        let Some(history) = self.history.get() else {
+            return;
+        };
         if newest.is_some_and(|newest| Timestamp(newest) > now + SLACK) {
             self.turn_back(now);
         } else if let Some(oldest) = oldest.filter(|oldest| *oldest < history.snapshot().floor) {
@@ -99,7 +112,10 @@ impl Store {
     fn turn_back(&self, to: Timestamp) {
         let newest = {
             let inner = &mut *self.inner.write();
-            inner.turned = Some(Turned { at: Instant::now(), to });
+            inner.turned = Some(Turned {
+                at: Instant::now(),
+                to,
+            });
             inner.late = Late::default();
             if let Some(log) = &mut inner.log {
                 log.turn(to.0);
@@ -113,7 +129,8 @@ impl Store {
             if from < newest {
                 self.written_aside(history, from, newest, to.0);
             }
-            // What lies before goes to the disk, too: so the log before the turn holds nothing that is not there.
+            // What lies before goes to the disk, too: so the log before the turn holds nothing that
+            // is not there.
             let floor = history.snapshot().floor;
             let oldest = self.oldest(history, floor).unwrap_or(next);
             if oldest >= next || self.written_aside(history, oldest, next, i64::MAX) {
@@ -128,19 +145,24 @@ impl Store {
         self.decoded.clear();
     }
 
-    /// Blocks whose time has come are served again, now that the clock is ahead of them; what memory holds of before goes to the disk.
+    /// Blocks whose time has come are served again, now that the clock is ahead of them; what
+    /// memory holds of before goes to the disk.
     fn catch_up(&self, history: &History, to: Timestamp) {
-        let Some(floor) = history.waiting_until(to.0) else { return };
+        let Some(floor) = history.waiting_until(to.0) else {
+            return;
+        };
         let oldest = self.oldest(history, history.snapshot().floor);
-        if oldest.is_none_or(|oldest| oldest >= floor) || oldest.is_some_and(|oldest| self.written_aside(history, oldest, floor, i64::MAX))
+        if oldest.is_none_or(|oldest| oldest >= floor)
+            || oldest.is_some_and(|oldest| self.written_aside(history, oldest, floor, i64::MAX))
         {
             self.inner.write().floor = floor;
             history.serve(to.0, floor);
         }
     }
 
-    /// Writes a block of what memory holds of `start <= timestamp < end`, of which only what is not after `until` is served now. When that
-    /// fails the samples are in the log, and in memory as far as they are not of the future.
+    /// Writes a block of what memory holds of `start <= timestamp < end`, of which only what is not
+    /// after `until` is served now. When that fails the samples are in the log, and in memory as
+    /// far as they are not of the future.
     fn written_aside(&self, history: &History, start: i64, end: i64, until: i64) -> bool {
         match self.block(history, (start, end), true) {
             Ok(block) => {

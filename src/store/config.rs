@@ -1,4 +1,5 @@
-//! The block `storage`: where the history is kept, how long, and how large it may grow. The block `limits`: what memory may hold.
+//! The block `storage`: where the history is kept, how long, and how large it may grow. The block
+//! `limits`: what memory may hold.
 //!
 //! Prometheus's own keys, `storage.tsdb.retention.time` and `.size`, mean the same here.
 
@@ -29,7 +30,11 @@ pub struct StorageConfig {
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        StorageConfig { path: None, retention: RETENTION, max_size: Some(MAX_SIZE) }
+        StorageConfig {
+            path: None,
+            retention: RETENTION,
+            max_size: Some(MAX_SIZE),
+        }
     }
 }
 
@@ -43,10 +48,18 @@ impl StorageConfig {
             if let Some(retention) = tsdb.section("retention") {
                 let twice = "stands beside";
                 if time.is_some() && retention.node("time").is_some() {
-                    retention.error("time", format!("{twice} storage.retention"), "keep one of the two");
+                    retention.error(
+                        "time",
+                        format!("{twice} storage.retention"),
+                        "keep one of the two",
+                    );
                 }
                 if size.is_some() && retention.node("size").is_some() {
-                    retention.error("size", format!("{twice} storage.max_size"), "keep one of the two");
+                    retention.error(
+                        "size",
+                        format!("{twice} storage.max_size"),
+                        "keep one of the two",
+                    );
                 }
                 time = time.or_else(|| retention.get("time"));
                 size = size.or_else(|| retention.get("size"));
@@ -59,15 +72,27 @@ impl StorageConfig {
         section.node("exemplars");
         let retention = time.filter(|t| !t.is_zero()).unwrap_or(RETENTION);
         if retention < SHORTEST {
-            section.error("retention", "is shorter than an hour", "give at least 1h; 30d is the default");
+            section.error(
+                "retention",
+                "is shorter than an hour",
+                "give at least 1h; 30d is the default",
+            );
         }
         section.finish();
-        StorageConfig { path, retention, max_size: size.map_or(Some(MAX_SIZE), |s| Some(s.0).filter(|bytes| *bytes > 0)) }
+        StorageConfig {
+            path,
+            retention,
+            max_size: size.map_or(Some(MAX_SIZE), |s| Some(s.0).filter(|bytes| *bytes > 0)),
+        }
     }
 
     /// What the store needs to open the history; `default` is the folder when the file names none.
     pub fn settings(&self, default: PathBuf) -> HistorySettings {
-        HistorySettings { path: self.path.clone().unwrap_or(default), retention: self.retention, max_size: self.max_size }
+        HistorySettings {
+            path: self.path.clone().unwrap_or(default),
+            retention: self.retention,
+            max_size: self.max_size,
+        }
     }
 }
 
@@ -82,8 +107,15 @@ pub struct SeriesLimits {
 
 impl Default for SeriesLimits {
     fn default() -> Self {
-        let Limits { max_series, max_series_per_target, .. } = Limits::default();
-        SeriesLimits { series: Some(max_series), series_per_target: Some(max_series_per_target) }
+        let Limits {
+            max_series,
+            max_series_per_target,
+            ..
+        } = Limits::default();
+        SeriesLimits {
+            series: Some(max_series),
+            series_per_target: Some(max_series_per_target),
+        }
     }
 }
 
@@ -93,18 +125,33 @@ const FEWEST: usize = 1000;
 impl SeriesLimits {
     /// Reads its part of the block; 0 is no bound.
     pub fn read(section: &Section<'_>) -> Self {
-        let bound = |key: &str| section.get::<usize>(key).map(|most| Some(most).filter(|most| *most > 0));
+        let bound = |key: &str| {
+            section
+                .get::<usize>(key)
+                .map(|most| Some(most).filter(|most| *most > 0))
+        };
         let series = bound("series").unwrap_or(SeriesLimits::default().series);
         if series.is_some_and(|series| series < FEWEST) {
-            section.error("series", format!("is below {FEWEST}"), "1000000 is the default, 0 sets no bound");
+            section.error(
+                "series",
+                format!("is below {FEWEST}"),
+                "1000000 is the default, 0 sets no bound",
+            );
         }
         let share = bound("series_per_target").unwrap_or(series.map(|series| series / 5));
-        SeriesLimits { series, series_per_target: share }
+        SeriesLimits {
+            series,
+            series_per_target: share,
+        }
     }
 
     /// What the store refuses to exceed.
     pub fn limits(&self) -> Limits {
         let bound = |most: Option<usize>| most.unwrap_or(usize::MAX);
-        Limits { max_series: bound(self.series), max_series_per_target: bound(self.series_per_target), ..Limits::default() }
+        Limits {
+            max_series: bound(self.series),
+            max_series_per_target: bound(self.series_per_target),
+            ..Limits::default()
+        }
     }
 }

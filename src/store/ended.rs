@@ -1,8 +1,9 @@
-//! Series that ended leave memory: with a history they go into a file on disk and are read from there until their block is written; without
-//! one so many of them are kept.
+//! Series that ended leave memory: with a history they go into a file on disk and are read from
+//! there until their block is written; without one so many of them are kept.
 //!
-//! A series ended when its newest sample is a stale marker that no rule looks for any more, or when none has come for long. A sample that
-//! comes later makes a series anew, and those who read put the two together.
+//! A series ended when its newest sample is a stale marker that no rule looks for any more, or when
+//! none has come for long. A sample that comes later makes a series anew, and those who read put
+//! the two together.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -18,7 +19,8 @@ use crate::model::{Labels, Timestamp};
 
 /// How old a stale marker is when its series leaves memory: most rules look back five minutes.
 const MARKED: Duration = Duration::from_secs(6 * 60);
-/// How old the newest sample is of a series that ends without a marker, because its samples bring their own timestamps …
+/// How old the newest sample is of a series that ends without a marker, because its samples bring
+/// their own timestamps …
 const UNMARKED: Duration = Duration::from_secs(30 * 60);
 /// … and for how long none came: a metrics service may lag.
 const SILENT: Duration = Duration::from_secs(20 * 60);
@@ -66,7 +68,9 @@ impl Inner {
         }
         self.by_labels.remove(&self.slots, slot);
         self.shares.take_back(slot);
-        let Some(series) = self.slots.remove(slot) else { return };
+        let Some(series) = self.slots.remove(slot) else {
+            return;
+        };
         if let Some(log) = &mut self.log {
             log.forget(slot);
         }
@@ -78,11 +82,17 @@ impl Inner {
     /// The series that ended.
     fn quiet(&self, state: &mut State, now: Timestamp) -> Vec<Quiet> {
         let (marked, unmarked) = ((now - MARKED).0, (now - UNMARKED).0);
-        let mut silent: HashMap<SeriesId, (i64, Timestamp), ahash::RandomState> = HashMap::default();
+        let mut silent: HashMap<SeriesId, (i64, Timestamp), ahash::RandomState> =
+            HashMap::default();
         let mut found = Vec::new();
         for (slot, series) in self.slots.iter() {
-            let Some(last) = series.last(&self.columns).filter(|last| *last <= marked) else { continue };
-            let id = SeriesId { slot, version: series.version };
+            let Some(last) = series.last(&self.columns).filter(|last| *last <= marked) else {
+                continue;
+            };
+            let id = SeriesId {
+                slot,
+                version: series.version,
+            };
             if series.is_marked(&self.columns) {
                 found.push(Quiet { id, last });
             } else if last <= unmarked {
@@ -101,7 +111,10 @@ impl Inner {
     /// Takes those out of memory that are as they were.
     fn remove_quiet(&mut self, series: &[Quiet]) {
         for Quiet { id, last } in series {
-            let same = self.slots.known(*id).is_some_and(|series| series.last(&self.columns) == Some(*last));
+            let same = self
+                .slots
+                .known(*id)
+                .is_some_and(|series| series.last(&self.columns) == Some(*last));
             if same {
                 self.remove(id.slot);
             }
@@ -110,7 +123,8 @@ impl Inner {
 }
 
 impl Store {
-    /// Those of the series that are not there any more: retention dropped them, or they ended and left memory.
+    /// Those of the series that are not there any more: retention dropped them, or they ended and
+    /// left memory.
     pub fn departed(&self, ids: impl Iterator<Item = SeriesId>) -> HashSet<SeriesId> {
         let inner = self.inner.read();
         ids.filter(|id| inner.slots.known(*id).is_none()).collect()
@@ -136,7 +150,11 @@ impl Store {
     /// Without a history: drops what ended longest ago beyond a bound.
     fn drop_ended(&self, state: &mut State, now: Timestamp) {
         let mut quiet = self.inner.read().quiet(state, now);
-        if let Some(over) = quiet.len().checked_sub(WITHOUT_HISTORY).filter(|over| *over > 0) {
+        if let Some(over) = quiet
+            .len()
+            .checked_sub(WITHOUT_HISTORY)
+            .filter(|over| *over > 0)
+        {
             quiet.select_nth_unstable_by_key(over - 1, |series| series.last);
             self.inner.write().remove_quiet(&quiet[..over]);
         }
@@ -146,8 +164,12 @@ impl Store {
         self.leave(state);
         let mut quiet = self.inner.read().quiet(state, now);
         if !state.leaving.is_empty() {
-            let written: HashMap<SeriesId, i64> =
-                state.leaving.iter().flat_map(|leaving| &leaving.series).map(|series| (series.id, series.last)).collect();
+            let written: HashMap<SeriesId, i64> = state
+                .leaving
+                .iter()
+                .flat_map(|leaving| &leaving.series)
+                .map(|series| (series.id, series.last))
+                .collect();
             quiet.retain(|series| written.get(&series.id) != Some(&series.last));
         }
         if quiet.len() < ENOUGH.min(self.limits.max_series_per_target / 2) {
@@ -155,7 +177,10 @@ impl Store {
         }
         for series in quiet.chunks(MOST).take(FILES) {
             let readers = self.write_file(history, series)?;
-            state.leaving.push(Leaving { series: series.to_vec(), readers });
+            state.leaving.push(Leaving {
+                series: series.to_vec(),
+                readers,
+            });
             self.leave(state);
         }
         Ok(())
@@ -164,10 +189,16 @@ impl Store {
     /// Takes those out of memory that nobody looks for there any more.
     fn leave(&self, state: &mut State) {
         state.leaving.retain(|leaving| {
-            let held = leaving.readers.iter().any(|snapshot| snapshot.strong_count() > 0);
+            let held = leaving
+                .readers
+                .iter()
+                .any(|snapshot| snapshot.strong_count() > 0);
             if !held {
                 // A few at a time, so that collections are not held up.
-                leaving.series.chunks(1024).for_each(|series| self.inner.write().remove_quiet(series));
+                leaving
+                    .series
+                    .chunks(1024)
+                    .for_each(|series| self.inner.write().remove_quiet(series));
             }
             held
         });
@@ -178,19 +209,36 @@ impl Store {
         let floor = history.floor_for_all();
         let mut series: Vec<(Labels, u32, Version)> = {
             let inner = self.inner.read();
-            let known = |quiet: &Quiet| inner.slots.known(quiet.id).map(|s| (s.labels.clone(), quiet.id.slot, quiet.id.version));
+            let known = |quiet: &Quiet| {
+                inner
+                    .slots
+                    .known(quiet.id)
+                    .map(|s| (s.labels.clone(), quiet.id.slot, quiet.id.version))
+            };
             quiet.iter().filter_map(known).collect()
         };
         series.sort_unstable_by(|(a, ..), (b, ..)| order(a, b));
-        let end = quiet.iter().map(|series| series.last).max().unwrap_or(floor);
+        let end = quiet
+            .iter()
+            .map(|series| series.last)
+            .max()
+            .unwrap_or(floor);
         let mut writer = history.ended_writer(floor, end.saturating_add(1))?;
         let (mut samples, mut scratch) = (Gathered::default(), Scratch::default());
         for (labels, slot, version) in series {
             samples.clear();
             {
                 let inner = self.inner.read();
-                let Some(series) = inner.slots.known(SeriesId { slot, version }) else { continue };
-                let window = series.window(floor.saturating_sub(1), i64::MAX, &inner.columns, &self.decoded, &mut scratch);
+                let Some(series) = inner.slots.known(SeriesId { slot, version }) else {
+                    continue;
+                };
+                let window = series.window(
+                    floor.saturating_sub(1),
+                    i64::MAX,
+                    &inner.columns,
+                    &self.decoded,
+                    &mut scratch,
+                );
                 samples.extend(window.map_err(io::Error::other)?);
             }
             writer.add(&labels, samples.window())?;

@@ -1,8 +1,10 @@
-//! The time series store: everything that was measured, in memory and, where a folder is given, on disk.
+//! The time series store: everything that was measured, in memory and, where a folder is given, on
+//! disk.
 //!
 //! Follows Prometheus's rules for accepting samples: a sample must be newer than its series' newest
-//! one; an exact repetition is accepted silently. The store knows nothing of PromQL; it gives windows of samples, left-open and
-//! right-closed, stale markers included. It refuses new series beyond [`Limits::max_series`], never a sample of a series that it knows.
+//! one; an exact repetition is accepted silently. The store knows nothing of PromQL; it gives
+//! windows of samples, left-open and right-closed, stale markers included. It refuses new series
+//! beyond [`Limits::max_series`], never a sample of a series that it knows.
 
 mod append;
 mod awaited;
@@ -46,13 +48,15 @@ pub use shares::Owner;
 use shares::{Asks, Shares};
 use upkeep::Late;
 
-/// Samples stamped further than this beyond the time of their scrape are out of bounds (SEMANTICS 11).
+/// Samples stamped further than this beyond the time of their scrape are out of bounds
+/// (SEMANTICS 11).
 const FUTURE: Duration = Duration::from_secs(600);
 
 /// How long samples are kept in memory.
 const MEMORY_RETENTION: Duration = Duration::from_secs(6 * 3600);
 
-/// How long series of recording rules (a colon in their name) are kept in memory: a month's mean needs a month.
+/// How long series of recording rules (a colon in their name) are kept in memory: a month's mean
+/// needs a month.
 const RECORDED_RETENTION: Duration = Duration::from_secs(31 * 86_400);
 
 /// What the store refuses to exceed.
@@ -68,18 +72,24 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { max_series: 1_000_000, max_series_per_target: 200_000, max_labels_bytes: 1 << 20 }
+        Limits {
+            max_series: 1_000_000,
+            max_series_per_target: 200_000,
+            max_labels_bytes: 1 << 20,
+        }
     }
 }
 
-/// A series in the store. Stays valid until retention drops the series; afterwards appends to it come back as `forgotten`.
+/// A series in the store. Stays valid until retention drops the series; afterwards appends to it
+/// come back as `forgotten`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct SeriesId {
     slot: u32,
     version: Version,
 }
 
-/// Which of the series that had a slot one after the other; never zero, so that an `Option<SeriesId>` takes no more room than an id.
+/// Which of the series that had a slot one after the other; never zero, so that an
+/// `Option<SeriesId>` takes no more room than an id.
 type Version = std::num::NonZeroU32;
 
 /// Why a series was not created.
@@ -158,7 +168,12 @@ struct Inner {
 }
 
 impl Inner {
-    fn find_or_create(&mut self, labels: &Labels, limits: &Limits, asks: Asks) -> Result<u32, Refused> {
+    fn find_or_create(
+        &mut self,
+        labels: &Labels,
+        limits: &Limits,
+        asks: Asks,
+    ) -> Result<u32, Refused> {
         if let Some(slot) = self.by_labels.find(&self.slots, labels) {
             return Ok(slot);
         }
@@ -208,7 +223,14 @@ impl Logged {
 impl Store {
     /// An empty store, in memory only.
     pub fn new(limits: Limits) -> Self {
-        Store::with(limits, Inner { floor: i64::MIN, ..Inner::default() }, None)
+        Store::with(
+            limits,
+            Inner {
+                floor: i64::MIN,
+                ..Inner::default()
+            },
+            None,
+        )
     }
 
     fn with(limits: Limits, inner: Inner, history: Option<History>) -> Self {
@@ -224,61 +246,90 @@ impl Store {
         }
     }
 
-    /// A store with a history on disk; what the folder holds is read at once. What lies after `now` was stamped by another
-    /// clock: it is kept, and served when its time has come.
-    pub fn open(limits: Limits, settings: &HistorySettings, now: Timestamp) -> Result<Self, HistoryError> {
+    /// A store with a history on disk; what the folder holds is read at once. What lies after `now`
+    /// was stamped by another clock: it is kept, and served when its time has come.
+    pub fn open(
+        limits: Limits,
+        settings: &HistorySettings,
+        now: Timestamp,
+    ) -> Result<Self, HistoryError> {
         Store::open_with(limits, settings, history::Metrics::default(), now)
     }
 
-    fn open_with(limits: Limits, settings: &HistorySettings, metrics: history::Metrics, now: Timestamp) -> Result<Self, HistoryError> {
-        let mut inner = Inner { floor: i64::MIN, ..Inner::default() };
+    fn open_with(
+        limits: Limits,
+        settings: &HistorySettings,
+        metrics: history::Metrics,
+        now: Timestamp,
+    ) -> Result<Self, HistoryError> {
+        let mut inner = Inner {
+            floor: i64::MIN,
+            ..Inner::default()
+        };
         // After a turn of the clock it may be any time.
         let mut turned = false;
-        // The series of the segment that is being read: known by their slot from their first sample on.
+        // The series of the segment that is being read: known by their slot from their first sample
+        // on.
         let mut segment = 0;
         let mut series: Vec<Logged> = Vec::new();
-        let (history, log) = History::open(settings, metrics, now, |number, floor, ended, entry| {
-            inner.floor = if turned { i64::MIN } else { floor };
-            if number != segment {
-                segment = number;
-                series.clear();
-            }
-            match entry {
-                Entry::Series(first, more) => {
-                    let end = first as usize + more.len();
-                    // Numbers whose declaration is lost are not used: the log's reader leaves such samples out.
-                    series.resize(end.max(series.len()), Logged::default());
-                    for (known, labels) in series[first as usize..end].iter_mut().zip(more) {
-                        let until = if turned { i64::MIN } else { ended.of(&labels) };
-                        *known = Logged { until, labels, slot: None };
+        let (history, log) =
+            History::open(settings, metrics, now, |number, floor, ended, entry| {
+                inner.floor = if turned { i64::MIN } else { floor };
+                if number != segment {
+                    segment = number;
+                    series.clear();
+                }
+                match entry {
+                    Entry::Series(first, more) => {
+                        let end = first as usize + more.len();
+                        // Numbers whose declaration is lost are not used: the log's reader leaves such
+                        // samples out.
+                        series.resize(end.max(series.len()), Logged::default());
+                        for (known, labels) in series[first as usize..end].iter_mut().zip(more) {
+                            let until = if turned { i64::MIN } else { ended.of(&labels) };
+                            *known = Logged {
+                                until,
+                                labels,
+                                slot: None,
+                            };
+                        }
                     }
-                }
-                Entry::Turn(at) => {
-                    inner.cut_all(at);
-                    turned = true;
-                    // What was written of series that ended is of the time before.
-                    series.iter_mut().for_each(|known| known.until = i64::MIN);
-                }
-                Entry::Tick(at, samples) if at >= floor || turned => {
-                    let mut current = None;
-                    for (number, value) in samples {
-                        let Some(slot) = series.get_mut(*number as usize).and_then(|s| s.slot(at, &mut inner, &limits)) else { continue };
-                        // What came out of order was not logged; a damaged log may make it so, and then the store refuses it.
-                        let _ = inner.append(slot, at, *value, &mut current);
+                    Entry::Turn(at) => {
+                        inner.cut_all(at);
+                        turned = true;
+                        // What was written of series that ended is of the time before.
+                        series.iter_mut().for_each(|known| known.until = i64::MIN);
                     }
-                }
-                Entry::Tick(..) => {}
-                Entry::Histograms(histograms) => {
-                    let mut current = None;
-                    for (number, (at, histogram)) in histograms.iter().filter(|(_, (at, _))| *at >= floor || turned) {
-                        let known = series.get_mut(*number as usize);
-                        if let Some(slot) = known.and_then(|s| s.slot(*at, &mut inner, &limits)) {
-                            let _ = inner.append_histogram(slot, *at, histogram, &mut current);
+                    Entry::Tick(at, samples) if at >= floor || turned => {
+                        let mut current = None;
+                        for (number, value) in samples {
+                            let Some(slot) = series
+                                .get_mut(*number as usize)
+                                .and_then(|s| s.slot(at, &mut inner, &limits))
+                            else {
+                                continue;
+                            };
+                            // What came out of order was not logged; a damaged log may make it so, and
+                            // then the store refuses it.
+                            let _ = inner.append(slot, at, *value, &mut current);
+                        }
+                    }
+                    Entry::Tick(..) => {}
+                    Entry::Histograms(histograms) => {
+                        let mut current = None;
+                        for (number, (at, histogram)) in histograms
+                            .iter()
+                            .filter(|(_, (at, _))| *at >= floor || turned)
+                        {
+                            let known = series.get_mut(*number as usize);
+                            if let Some(slot) = known.and_then(|s| s.slot(*at, &mut inner, &limits))
+                            {
+                                let _ = inner.append_histogram(slot, *at, histogram, &mut current);
+                            }
                         }
                     }
                 }
-            }
-        })?;
+            })?;
         inner.floor = history.snapshot().floor;
         inner.log = Some(log);
         let store = Store::with(limits, inner, Some(history));
@@ -309,14 +360,22 @@ impl Store {
         }
     }
 
-    /// Waits until everything appended so far is on disk; `false` when the disk does not take it within seconds.
+    /// Waits until everything appended so far is on disk; `false` when the disk does not take it
+    /// within seconds.
     pub fn flush(&self) -> bool {
         self.history.get().is_none_or(History::flush)
     }
 
-    /// The id of a series that others depend upon, which is created if need be; see [`Store::series_id_of`] for those of a target.
+    /// The id of a series that others depend upon, which is created if need be; see
+    /// [`Store::series_id_of`] for those of a target.
     pub fn series_id(&self, labels: &Labels) -> Result<SeriesId, Refused> {
-        let id = |inner: &Inner, slot: u32| SeriesId { slot, version: inner.slots.get(slot).map_or(Version::MIN, |series| series.version) };
+        let id = |inner: &Inner, slot: u32| SeriesId {
+            slot,
+            version: inner
+                .slots
+                .get(slot)
+                .map_or(Version::MIN, |series| series.version),
+        };
         {
             let inner = self.inner.read();
             if let Some(slot) = inner.by_labels.find(&inner.slots, labels) {
@@ -328,8 +387,9 @@ impl Store {
         Ok(id(&inner, slot))
     }
 
-    /// Calls `visit` for every series that passes all matchers and has samples in `from < timestamp <= to`, in no particular order but
-    /// the same one each time, until it breaks.
+    /// Calls `visit` for every series that passes all matchers and has samples in
+    /// `from < timestamp <= to`, in no particular order but the same one each time, until it
+    /// breaks.
     ///
     /// The window is borrowed; `visit` must not call the store. Errs when a chunk is damaged.
     pub fn select(
@@ -340,23 +400,29 @@ impl Store {
         mut visit: impl FnMut(&Labels, Window<'_>) -> ControlFlow<()>,
     ) -> Result<(), ChunkError> {
         let selection = self.selection(matchers, from, to, false);
-        self.read(&selection, from, to, |row, window| visit(&selection.labels[row], window))
+        self.read(&selection, from, to, |row, window| {
+            visit(&selection.labels[row], window)
+        })
     }
 
-    /// The label sets of all series that pass the matchers and may have samples in `from < timestamp <= to`, sorted.
+    /// The label sets of all series that pass the matchers and may have samples in
+    /// `from < timestamp <= to`, sorted.
     pub fn series(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<Labels> {
         let inner = self.inner.read();
         let known = self.known(&inner, matchers, false);
         let here = known.ids.iter().filter_map(|id| inner.slots.known(*id));
-        let mut found: Vec<Labels> =
-            here.filter(|series| series.overlaps(from.0, to.0, &inner.columns)).map(|series| series.labels.clone()).collect();
+        let mut found: Vec<Labels> = here
+            .filter(|series| series.overlaps(from.0, to.0, &inner.columns))
+            .map(|series| series.labels.clone())
+            .collect();
         found.sort_unstable();
         drop(inner);
         self.series_on_disk(matchers, from.0, to.0, &mut found);
         found
     }
 
-    /// The label names in use, sorted; with matchers, only those of series that [`Store::series`] returns.
+    /// The label names in use, sorted; with matchers, only those of series that [`Store::series`]
+    /// returns.
     pub fn label_names(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<String> {
         if matchers.is_empty() && !self.is_on_disk(from.0, to.0) {
             return self.inner.read().index.names();
@@ -372,13 +438,24 @@ impl Store {
         names
     }
 
-    /// The values of one label, sorted; with matchers, only those of series that [`Store::series`] returns.
-    pub fn label_values(&self, name: &str, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<String> {
+    /// The values of one label, sorted; with matchers, only those of series that [`Store::series`]
+    /// returns.
+    pub fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Vec<String> {
         if matchers.is_empty() && !self.is_on_disk(from.0, to.0) {
             return self.inner.read().index.values(name);
         }
         let found = self.series(matchers, from, to);
-        let mut values: Vec<String> = found.iter().filter_map(|labels| labels.get(name)).map(str::to_owned).collect();
+        let mut values: Vec<String> = found
+            .iter()
+            .filter_map(|labels| labels.get(name))
+            .map(str::to_owned)
+            .collect();
         values.sort_unstable();
         values.dedup();
         values
@@ -389,7 +466,8 @@ impl Store {
         self.inner.read().by_labels.len()
     }
 
-    /// Grows whenever a series comes or goes: tables derived from label sets are valid for one generation.
+    /// Grows whenever a series comes or goes: tables derived from label sets are valid for one
+    /// generation.
     pub fn generation(&self) -> u64 {
         self.inner.read().generation
     }
@@ -397,7 +475,11 @@ impl Store {
     /// Counts and sizes; walks all series.
     pub fn stats(&self) -> Stats {
         let inner = self.inner.read();
-        let mut stats = Stats { series: inner.by_labels.len(), refused_series: inner.refused, ..Stats::default() };
+        let mut stats = Stats {
+            series: inner.by_labels.len(),
+            refused_series: inner.refused,
+            ..Stats::default()
+        };
         stats.damaged_chunks = self.damaged.load(std::sync::atomic::Ordering::Relaxed);
         for (_, series) in inner.slots.iter() {
             let (head, sealed) = series.counts();
@@ -417,7 +499,8 @@ impl Store {
         stats
     }
 
-    /// Drops the samples older than `before`, chunk by chunk, and series that have none left. Returns the number of series dropped.
+    /// Drops the samples older than `before`, chunk by chunk, and series that have none left.
+    /// Returns the number of series dropped.
     pub fn retain(&self, before: Timestamp) -> usize {
         self.retain_by(|_| before)
     }
@@ -428,7 +511,9 @@ impl Store {
         let inner = &mut *self.inner.write();
         let mut dropped = 0;
         for slot in 0..inner.slots.end() {
-            let Some(series) = inner.slots.get_mut(slot) else { continue };
+            let Some(series) = inner.slots.get_mut(slot) else {
+                continue;
+            };
             let before = before(&series.labels);
             series.settle(&mut inner.columns);
             if !series.retain(before.0, &mut inner.columns) {

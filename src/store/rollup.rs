@@ -1,7 +1,9 @@
-//! Rollups: one number for each hour of what reports need, kept much longer than samples, in one small file for each day (UTC).
+//! Rollups: one number for each hour of what reports need, kept much longer than samples, in one
+//! small file for each day (UTC).
 //!
-//! A file is gzipped JSON, written beside the old one and put in its place, so that `kill -9` leaves the one or the other. What a file says is
-//! the business of those who write and read it; here it is names, label sets and up to 24 numbers.
+//! A file is gzipped JSON, written beside the old one and put in its place, so that `kill -9`
+//! leaves the one or the other. What a file says is the business of those who write and read it;
+//! here it is names, label sets and up to 24 numbers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -57,7 +59,10 @@ impl Rollups {
     ///
     /// The folder cannot be made.
     pub fn open(folder: &Path) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
         Ok(Rollups(folder.to_owned()))
     }
 
@@ -72,7 +77,8 @@ impl Rollups {
     }
 
     fn file(&self, day: i64) -> PathBuf {
-        self.0.join(format!("{}{END}", &Self::begin_of(day).rfc3339()[..10]))
+        self.0
+            .join(format!("{}{END}", &Self::begin_of(day).rfc3339()[..10]))
     }
 
     /// The days for which there is a file, the oldest first.
@@ -84,7 +90,10 @@ impl Rollups {
         let mut days = Vec::new();
         for entry in fs::read_dir(&self.0)? {
             let name = entry?.file_name();
-            let date = name.to_string_lossy().strip_suffix(END).and_then(|date| Timestamp::parse_rfc3339(&format!("{date}T00:00:00Z")));
+            let date = name
+                .to_string_lossy()
+                .strip_suffix(END)
+                .and_then(|date| Timestamp::parse_rfc3339(&format!("{date}T00:00:00Z")));
             days.extend(date.map(Self::day_of));
         }
         days.sort_unstable();
@@ -102,17 +111,35 @@ impl Rollups {
             file => file?,
         };
         let mut text = Vec::new();
-        let damaged =
-            |error: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", self.file(day).display()));
-        GzDecoder::new(file).take(MAX_FILE).read_to_end(&mut text).map_err(|error| damaged(&error))?;
+        let damaged = |error: &dyn std::fmt::Display| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{}: {error}", self.file(day).display()),
+            )
+        };
+        GzDecoder::new(file)
+            .take(MAX_FILE)
+            .read_to_end(&mut text)
+            .map_err(|error| damaged(&error))?;
         let written: Written = serde_json::from_slice(&text).map_err(|error| damaged(&error))?;
         let series = |(labels, hours): WrittenSeries| {
-            let mut hours: Vec<f64> = hours.into_iter().map(|value| value.unwrap_or(f64::NAN)).collect();
+            let mut hours: Vec<f64> = hours
+                .into_iter()
+                .map(|value| value.unwrap_or(f64::NAN))
+                .collect();
             hours.resize(HOURS, f64::NAN);
             (Labels::from_pairs(labels), hours)
         };
-        let quantities = written.quantities.into_iter().map(|(name, list)| (name, list.into_iter().map(series).collect())).collect();
-        Ok(Some(Day { hours: written.hours.min(HOURS), quantities, dropped: written.dropped }))
+        let quantities = written
+            .quantities
+            .into_iter()
+            .map(|(name, list)| (name, list.into_iter().map(series).collect()))
+            .collect();
+        Ok(Some(Day {
+            hours: written.hours.min(HOURS),
+            quantities,
+            dropped: written.dropped,
+        }))
     }
 
     /// Writes a day; when this returns, it is on disk.
@@ -122,17 +149,43 @@ impl Rollups {
     /// The file cannot be written; then the old one is as it was.
     pub fn write(&self, day: i64, content: &Day) -> io::Result<()> {
         let series = |(labels, hours): &(Labels, Vec<f64>)| {
-            let labels = labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            let labels = labels
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect();
             // Six digits are more than anybody reads, and take half the room.
-            (labels, hours.iter().map(|value| value.is_finite().then(|| rounded(*value))).collect())
+            (
+                labels,
+                hours
+                    .iter()
+                    .map(|value| value.is_finite().then(|| rounded(*value)))
+                    .collect(),
+            )
         };
-        let quantities = content.quantities.iter().map(|(name, list)| (name.clone(), list.iter().map(series).collect())).collect();
-        let written = Written { hours: content.hours, dropped: content.dropped, quantities };
+        let quantities = content
+            .quantities
+            .iter()
+            .map(|(name, list)| (name.clone(), list.iter().map(series).collect()))
+            .collect();
+        let written = Written {
+            hours: content.hours,
+            dropped: content.dropped,
+            quantities,
+        };
         let (file, unfinished) = (self.file(day), self.file(day).with_extension("new"));
-        let out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        let out = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&unfinished)?;
         let mut packed = GzEncoder::new(io::BufWriter::new(out), Compression::default());
         packed.write_all(&serde_json::to_vec(&written)?)?;
-        packed.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        packed
+            .finish()?
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?
+            .sync_all()?;
         fs::rename(&unfinished, &file)?;
         fs::File::open(&self.0)?.sync_all()
     }
@@ -152,7 +205,11 @@ impl Rollups {
     ///
     /// The folder cannot be read, or a file not be removed.
     pub fn keep(&self, first: i64, last: i64) -> io::Result<usize> {
-        let gone: Vec<i64> = self.days()?.into_iter().filter(|day| !(first..=last).contains(day)).collect();
+        let gone: Vec<i64> = self
+            .days()?
+            .into_iter()
+            .filter(|day| !(first..=last).contains(day))
+            .collect();
         for day in &gone {
             fs::remove_file(self.file(*day))?;
         }
@@ -162,7 +219,10 @@ impl Rollups {
     /// Bytes of all files.
     pub fn size(&self) -> u64 {
         let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.metadata().ok()).map(|file| file.len()).sum()
+        entries
+            .filter_map(|entry| entry.metadata().ok())
+            .map(|file| file.len())
+            .sum()
     }
 }
 
@@ -182,18 +242,35 @@ mod tests {
         let labels = Labels::from_pairs([("job", "a\"b"), ("instance", "\u{4e2d}")]);
         let mut hours = vec![f64::NAN; HOURS];
         hours[3] = 1.0 / 3.0;
-        let day = Day { hours: 4, quantities: BTreeMap::from([("q".to_owned(), vec![(labels, hours)])]), dropped: 2 };
+        let day = Day {
+            hours: 4,
+            quantities: BTreeMap::from([("q".to_owned(), vec![(labels, hours)])]),
+            dropped: 2,
+        };
         rollups.write(20_000, &day).expect("written");
         let read = rollups.read(20_000).expect("readable").expect("there");
-        assert_eq!((read.hours, read.dropped, read.quantities["q"][0].0.clone()), (4, 2, day.quantities["q"][0].0.clone()));
-        assert!((read.quantities["q"][0].1[3] - 1.0 / 3.0).abs() < 1e-9 && read.quantities["q"][0].1[2].is_nan());
+        assert_eq!(
+            (read.hours, read.dropped, read.quantities["q"][0].0.clone()),
+            (4, 2, day.quantities["q"][0].0.clone())
+        );
+        assert!(
+            (read.quantities["q"][0].1[3] - 1.0 / 3.0).abs() < 1e-9
+                && read.quantities["q"][0].1[2].is_nan()
+        );
         assert_eq!(rollups.read(20_001).expect("readable"), None);
         rollups.write(20_001, &day).expect("written");
         rollups.write(20_500, &day).expect("written");
-        assert_eq!(rollups.keep(20_001, 20_400).expect("kept"), 2, "what is old, and what lies in the future");
+        assert_eq!(
+            rollups.keep(20_001, 20_400).expect("kept"),
+            2,
+            "what is old, and what lies in the future"
+        );
         assert_eq!(rollups.days().expect("readable"), [20_001]);
         fs::write(rollups.file(20_001), b"no gzip").expect("written");
-        assert_eq!(rollups.read(20_001).expect_err("damaged").kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            rollups.read(20_001).expect_err("damaged").kind(),
+            io::ErrorKind::InvalidData
+        );
         rollups.set_aside(20_001).expect("renamed");
         assert_eq!(rollups.read(20_001).expect("readable"), None);
     }

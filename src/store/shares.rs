@@ -1,6 +1,8 @@
-//! Who may make series: a target has a share, and room is kept for what everything else depends upon.
+//! Who may make series: a target has a share, and room is kept for what everything else depends
+//! upon.
 //!
-//! Only making a series asks here; samples of series that are known are taken whatever the store holds.
+//! Only making a series asks here; samples of series that are known are taken whatever the store
+//! holds.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +16,8 @@ const SMALL: usize = 1000;
 /// Series that watch the others: alerts and what a collection reports of itself.
 const VITAL: [&str; 3] = ["ALERTS", "ALERTS_FOR_STATE", "up"];
 
-/// Whose series count together. Two of equal labels are one, so that a target keeps its share over a reload.
+/// Whose series count together. Two of equal labels are one, so that a target keeps its share over
+/// a reload.
 #[derive(Clone, Debug)]
 pub struct Owner(Arc<u32>);
 
@@ -33,7 +36,11 @@ impl Asks {
     /// For a sample that is written by its labels.
     pub(super) fn of(labels: &Labels) -> Self {
         let name = labels.metric_name();
-        if VITAL.contains(&name) || name.starts_with("scrape_") || name.starts_with("nightbell_") { Asks::Vital } else { Asks::Anybody }
+        if VITAL.contains(&name) || name.starts_with("scrape_") || name.starts_with("nightbell_") {
+            Asks::Vital
+        } else {
+            Asks::Anybody
+        }
     }
 }
 
@@ -72,14 +79,17 @@ impl Shares {
 
     /// Whether this slot has an owner.
     fn is_owned(&self, slot: u32) -> bool {
-        self.owners.get(slot as usize).is_some_and(|owner| *owner != 0)
+        self.owners
+            .get(slot as usize)
+            .is_some_and(|owner| *owner != 0)
     }
 
     fn give(&mut self, slot: u32, owner: u32) {
         if slot as usize >= self.owners.len() {
             // Growth by an eighth: doubling would leave a quarter of the room unused.
             if slot as usize >= self.owners.capacity() {
-                self.owners.reserve_exact(slot as usize + slot as usize / 8 + 64 - self.owners.len());
+                self.owners
+                    .reserve_exact(slot as usize + slot as usize / 8 + 64 - self.owners.len());
             }
             self.owners.resize(slot as usize + 1, 0);
         }
@@ -91,7 +101,14 @@ impl Shares {
 
     /// The series in this slot is gone.
     pub(super) fn take_back(&mut self, slot: u32) {
-        let Some(owner) = self.owners.get_mut(slot as usize).map(std::mem::take).filter(|owner| *owner != 0) else { return };
+        let Some(owner) = self
+            .owners
+            .get_mut(slot as usize)
+            .map(std::mem::take)
+            .filter(|owner| *owner != 0)
+        else {
+            return;
+        };
         if let Some(count) = self.counts.get_mut(owner as usize) {
             *count = count.saturating_sub(1);
         }
@@ -101,7 +118,10 @@ impl Shares {
     pub(super) fn tidy(&mut self) {
         let (counts, free) = (&self.counts, &mut self.free);
         self.known.retain(|_, number| {
-            let kept = Arc::strong_count(number) > 1 || counts.get(**number as usize).is_some_and(|count| *count > 0);
+            let kept = Arc::strong_count(number) > 1
+                || counts
+                    .get(**number as usize)
+                    .is_some_and(|count| *count > 0);
             if !kept {
                 free.push(**number);
             }
@@ -124,14 +144,21 @@ impl Inner {
             Asks::Target(owner) if self.shares.count(owner) >= limits.max_series_per_target => {
                 return Some(Refused::ShareTaken(limits.max_series_per_target));
             }
-            Asks::Target(owner) if self.shares.count(owner) < SMALL.min(limits.max_series / 100) => limits.max_series - kept / 2,
+            Asks::Target(owner)
+                if self.shares.count(owner) < SMALL.min(limits.max_series / 100) =>
+            {
+                limits.max_series - kept / 2
+            }
             _ => limits.max_series - kept,
         };
         if all >= room {
             return Some(Refused::TooManySeries(limits.max_series));
         }
         let length = labels.heap_size();
-        (length > limits.max_labels_bytes).then_some(Refused::LabelsTooLong { length, limit: limits.max_labels_bytes })
+        (length > limits.max_labels_bytes).then_some(Refused::LabelsTooLong {
+            length,
+            limit: limits.max_labels_bytes,
+        })
     }
 }
 
@@ -148,10 +175,20 @@ impl Store {
 
     /// The id of a target's series, which is created if its share and the store have room.
     pub fn series_id_of(&self, owner: &Owner, labels: &Labels) -> Result<SeriesId, Refused> {
-        let id = |inner: &Inner, slot: u32| SeriesId { slot, version: inner.slots.get(slot).map_or(Version::MIN, |series| series.version) };
+        let id = |inner: &Inner, slot: u32| SeriesId {
+            slot,
+            version: inner
+                .slots
+                .get(slot)
+                .map_or(Version::MIN, |series| series.version),
+        };
         {
             let inner = self.inner.read();
-            if let Some(slot) = inner.by_labels.find(&inner.slots, labels).filter(|slot| inner.shares.is_owned(*slot)) {
+            if let Some(slot) = inner
+                .by_labels
+                .find(&inner.slots, labels)
+                .filter(|slot| inner.shares.is_owned(*slot))
+            {
                 return Ok(id(&inner, slot));
             }
         }

@@ -1,4 +1,5 @@
-//! Once a minute: what has been in memory for a while goes into a block, blocks are merged, and what is too old is dropped.
+//! Once a minute: what has been in memory for a while goes into a block, blocks are merged, and
+//! what is too old is dropped.
 
 use std::io;
 use std::time::Duration;
@@ -10,15 +11,17 @@ use super::memory::series::{Gathered, Scratch};
 use super::{MEMORY_RETENTION, RECORDED_RETENTION, Store};
 use crate::model::{Labels, Timestamp, clock};
 
-/// How long after the end of its span a block is written: samples may come late. As in Prometheus, whose head takes what is up to an hour
-/// old: exporters of cloud services stamp their samples ten minutes back and more.
+/// How long after the end of its span a block is written: samples may come late. As in Prometheus,
+/// whose head takes what is up to an hour old: exporters of cloud services stamp their samples ten
+/// minutes back and more.
 const MARGIN: Duration = Duration::from_secs(60 * 60);
 
-/// A block waits for late samples that are at most so far behind, and for so long for those that are further behind: what waits is in memory.
+/// A block waits for late samples that are at most so far behind, and for so long for those that
+/// are further behind: what waits is in memory.
 const PATIENCE: Duration = Duration::from_secs(2 * 3600);
 
-/// Samples that come long after their time, from a page that carries timestamps: a metrics service that lags, or a history that is fed in.
-/// Their block is not due as long as they come.
+/// Samples that come long after their time, from a page that carries timestamps: a metrics service
+/// that lags, or a history that is fed in. Their block is not due as long as they come.
 #[derive(Debug)]
 pub(super) struct Late {
     /// The newest sample of all.
@@ -31,7 +34,11 @@ pub(super) struct Late {
 
 impl Default for Late {
     fn default() -> Self {
-        Late { newest: i64::MIN, oldest: [i64::MAX; 2], since: None }
+        Late {
+            newest: i64::MIN,
+            oldest: [i64::MAX; 2],
+            since: None,
+        }
     }
 }
 
@@ -66,8 +73,8 @@ impl Late {
 }
 
 impl Store {
-    /// Writes blocks and drops what is too old, in memory and on disk. Call it about once a minute, off the async runtime: it reads and
-    /// writes files.
+    /// Writes blocks and drops what is too old, in memory and on disk. Call it about once a minute,
+    /// off the async runtime: it reads and writes files.
     pub fn maintain(&self, now: Timestamp) {
         self.selections.lock().upkeep();
         let (mut floor, mut open) = (i64::MIN, i64::MAX);
@@ -88,9 +95,22 @@ impl Store {
             warn!(%error, "Series that ended stay in memory.");
         }
         // Recorded series are few, and forecasts over days stand on them.
-        let age = |labels: &Labels| if labels.metric_name().contains(':') { RECORDED_RETENTION } else { MEMORY_RETENTION };
+        let age = |labels: &Labels| {
+            if labels.metric_name().contains(':') {
+                RECORDED_RETENTION
+            } else {
+                MEMORY_RETENTION
+            }
+        };
         let aged = clock::aged(now);
-        self.retain_by(|labels| Timestamp((aged - age(labels)).0.min(open.saturating_sub(BLOCK_TIME)).max(floor)));
+        self.retain_by(|labels| {
+            Timestamp(
+                (aged - age(labels))
+                    .0
+                    .min(open.saturating_sub(BLOCK_TIME))
+                    .max(floor),
+            )
+        });
     }
 
     /// Writes the blocks that end by `due`.
@@ -100,7 +120,9 @@ impl Store {
             if floor.saturating_add(BLOCK_TIME) > due {
                 return Ok(());
             }
-            let Some(oldest) = self.oldest(history, floor) else { return Ok(()) };
+            let Some(oldest) = self.oldest(history, floor) else {
+                return Ok(());
+            };
             let start = oldest.div_euclid(BLOCK_TIME) * BLOCK_TIME;
             let end = start + BLOCK_TIME;
             if end > due {
@@ -119,11 +141,20 @@ impl Store {
 
     /// Milliseconds of the oldest sample at or after `floor` that no block holds.
     pub(super) fn oldest(&self, history: &History, floor: i64) -> Option<i64> {
-        [self.inner.read().oldest(floor), history.oldest_ended()].into_iter().flatten().min()
+        [self.inner.read().oldest(floor), history.oldest_ended()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    /// Writes a block of what memory and the files of series that ended hold of `start <= timestamp < end`; one of a `part` spans no more than what is in it.
-    pub(super) fn block(&self, history: &History, (start, end): (i64, i64), part: bool) -> io::Result<Option<Block>> {
+    /// Writes a block of what memory and the files of series that ended hold of
+    /// `start <= timestamp < end`; one of a `part` spans no more than what is in it.
+    pub(super) fn block(
+        &self,
+        history: &History,
+        (start, end): (i64, i64),
+        part: bool,
+    ) -> io::Result<Option<Block>> {
         let mut series: Vec<(Labels, u32)> = {
             let inner = self.inner.read();
             let columns = &inner.columns;
@@ -151,10 +182,19 @@ impl Store {
             if let Some((_, slot)) = series.next_if(|(other, _)| *other == labels) {
                 let inner = self.inner.read();
                 let series = inner.slots.get(slot).filter(|s| s.labels == labels);
-                match series.map(|s| s.window(start - 1, end - 1, &inner.columns, &self.decoded, &mut scratch)) {
+                match series.map(|s| {
+                    s.window(
+                        start - 1,
+                        end - 1,
+                        &inner.columns,
+                        &self.decoded,
+                        &mut scratch,
+                    )
+                }) {
                     Some(Ok(window)) => samples.extend(window),
                     Some(Err(error)) => {
-                        self.damaged.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        self.damaged
+                            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                         warn!(series = %labels, %error, "A chunk in memory is damaged and is missing from the block.");
                     }
                     None => {}

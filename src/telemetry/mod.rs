@@ -1,6 +1,7 @@
 //! nightbell's own logs and its own metrics.
 //!
-//! Metrics live in a prometheus-client [`Registry`](prometheus_client::registry::Registry) that is made once and passed to the code that counts; there is no global one.
+//! Metrics live in a prometheus-client [`Registry`](prometheus_client::registry::Registry) that is
+//! made once and passed to the code that counts; there is no global one.
 
 mod logs;
 mod process;

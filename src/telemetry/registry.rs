@@ -7,7 +7,8 @@ use prometheus_client::registry::Registry;
 
 use super::process::Process;
 
-/// A shared registry with the prefix `nightbell_`; cheap to clone. Register at start, encode at each collection.
+/// A shared registry with the prefix `nightbell_`; cheap to clone. Register at start, encode at
+/// each collection.
 #[derive(Clone)]
 pub struct Telemetry {
     own: Arc<Mutex<Registry>>,
@@ -24,7 +25,11 @@ impl Telemetry {
     pub fn new() -> Self {
         let mut process = Registry::default();
         process.register_collector(Box::new(Process));
-        Telemetry { own: Arc::new(Mutex::new(Registry::with_prefix("nightbell"))), process: Arc::new(process), before: Arc::default() }
+        Telemetry {
+            own: Arc::new(Mutex::new(Registry::with_prefix("nightbell"))),
+            process: Arc::new(process),
+            before: Arc::default(),
+        }
     }
 
     /// Registers a component's metrics.
@@ -58,7 +63,8 @@ pub fn encode_registry(registry: &Registry) -> String {
     match prometheus_client::encoding::text::encode(&mut text, registry) {
         // The crate ends each HELP with a full stop; ours are sentences that have one.
         Ok(()) => text.replace("..\n", ".\n"),
-        // Writing into a String cannot fail; should a metric refuse, an empty page is better than half of one.
+        // Writing into a String cannot fail; should a metric refuse, an empty page is better than
+        // half of one.
         Err(std::fmt::Error) => String::from("# EOF\n"),
     }
 }
@@ -71,7 +77,8 @@ mod tests {
     #[test]
     fn a_help_ends_in_one_full_stop() {
         let telemetry = Telemetry::new();
-        telemetry.register(|registry| registry.register("a", "A sentence.", Gauge::<i64>::default()));
+        telemetry
+            .register(|registry| registry.register("a", "A sentence.", Gauge::<i64>::default()));
         assert!(telemetry.encode().starts_with("# HELP nightbell_a A sentence.\n# TYPE nightbell_a gauge\nnightbell_a 0\n# HELP process_"));
     }
 }

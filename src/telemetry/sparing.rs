@@ -1,4 +1,5 @@
-//! Log lines about what may happen thousands of times: one a minute, which says how often it happened.
+//! Log lines about what may happen thousands of times: one a minute, which says how often it
+//! happened.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,12 @@ mod tests {
     fn one_line_a_minute_says_how_often() {
         let (sparing, start) = (Sparing::default(), Instant::now());
         assert_eq!(sparing.due_at(start), Some(1));
-        assert_eq!((1..5).map(|s| sparing.due_at(start + Duration::from_secs(s))).collect::<Vec<_>>(), [None; 4]);
+        assert_eq!(
+            (1..5)
+                .map(|s| sparing.due_at(start + Duration::from_secs(s)))
+                .collect::<Vec<_>>(),
+            [None; 4]
+        );
         assert_eq!(sparing.due_at(start + PAUSE), Some(5));
     }
 }

@@ -9,7 +9,11 @@ pub(super) fn four_digits(value: f64) -> String {
         return "NaN".into();
     }
     if value.is_infinite() {
-        return if value > 0.0 { "+Inf".into() } else { "-Inf".into() };
+        return if value > 0.0 {
+            "+Inf".into()
+        } else {
+            "-Inf".into()
+        };
     }
     let scientific = format!("{value:.3e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
@@ -23,7 +27,11 @@ pub(super) fn four_digits(value: f64) -> String {
 }
 
 fn trimmed(digits: &str) -> &str {
-    if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { digits }
+    if digits.contains('.') {
+        digits.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        digits
+    }
 }
 
 /// With a decimal prefix: `1.235M`, `500m`.
@@ -31,7 +39,11 @@ pub(super) fn decimal(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return four_digits(value);
     }
-    let (value, prefix) = if value.abs() >= 1.0 { up(value, 1000.0, &["k", "M", "G", "T", "P", "E", "Z", "Y"]) } else { down(value) };
+    let (value, prefix) = if value.abs() >= 1.0 {
+        up(value, 1000.0, &["k", "M", "G", "T", "P", "E", "Z", "Y"])
+    } else {
+        down(value)
+    };
     format!("{}{prefix}", four_digits(value))
 }
 
@@ -40,7 +52,11 @@ pub(super) fn binary(value: f64) -> String {
     if value.abs() <= 1.0 || !value.is_finite() {
         return four_digits(value);
     }
-    let (value, prefix) = up(value, 1024.0, &["ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"]);
+    let (value, prefix) = up(
+        value,
+        1024.0,
+        &["ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"],
+    );
     format!("{}{prefix}", four_digits(value))
 }
 
@@ -88,8 +104,17 @@ pub(super) fn duration(value: f64) -> String {
     let sign = if value < 0.0 { "-" } else { "" };
     let value = value.abs();
     // Go's conversion of what does not fit gives the least number.
-    let whole = if value < i64::MAX as f64 { value as i64 } else { i64::MIN };
-    let (seconds, minutes, hours, days) = (whole % 60, whole / 60 % 60, whole / 3600 % 24, whole / 86_400);
+    let whole = if value < i64::MAX as f64 {
+        value as i64
+    } else {
+        i64::MIN
+    };
+    let (seconds, minutes, hours, days) = (
+        whole % 60,
+        whole / 60 % 60,
+        whole / 3600 % 24,
+        whole / 86_400,
+    );
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{sign}{}s", four_digits(value)),
         (0, 0, _) => format!("{sign}{minutes}m {seconds}s"),

@@ -1,4 +1,5 @@
-//! Named templates: Alertmanager's own, and those of the files that `templates` names (SEMANTICS 178).
+//! Named templates: Alertmanager's own, and those of the files that `templates` names
+//! (SEMANTICS 178).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,8 +21,13 @@ const EMAIL_STYLE: &str = "margin: 0; font-family: 'Helvetica Neue', Helvetica, 
 const MAX_FILE: u64 = 4 << 20;
 
 static BUILT_IN: LazyLock<Library> = LazyLock::new(|| {
-    let mut library = Library { named: BTreeMap::new() };
-    for (file, text) in [("default.tmpl", DEFAULTS.to_owned()), ("email.tmpl", EMAIL.replace("%%", EMAIL_STYLE))] {
+    let mut library = Library {
+        named: BTreeMap::new(),
+    };
+    for (file, text) in [
+        ("default.tmpl", DEFAULTS.to_owned()),
+        ("email.tmpl", EMAIL.replace("%%", EMAIL_STYLE)),
+    ] {
         // The texts are constants; a test reads them.
         library.add(file, &text).unwrap_or_default();
     }
@@ -56,23 +62,37 @@ impl std::fmt::Debug for Library {
 }
 
 impl Library {
-    /// Adds the templates of a file, whose own name names what stands outside of `define`. A later one replaces an earlier one of the
-    /// same name, unless it is empty.
+    /// Adds the templates of a file, whose own name names what stands outside of `define`. A later
+    /// one replaces an earlier one of the same name, unless it is empty.
     pub fn add_file(&mut self, path: &Path) -> Result<(), String> {
         let shown = path.display();
         let cannot = |problem: String| format!("{shown}: {problem}");
-        let size = std::fs::metadata(path).map_err(|e| cannot(format!("cannot be read: {e}")))?.len();
+        let size = std::fs::metadata(path)
+            .map_err(|e| cannot(format!("cannot be read: {e}")))?
+            .len();
         if size > MAX_FILE {
             return Err(cannot(format!("is larger than {MAX_FILE} bytes")));
         }
-        let text = std::fs::read_to_string(path).map_err(|e| cannot(format!("cannot be read: {e}")))?;
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        self.add(&name, &text).map_err(|mistake| format!("{shown}:{}:{}: {}", mistake.line, mistake.column, mistake.message))
+        let text =
+            std::fs::read_to_string(path).map_err(|e| cannot(format!("cannot be read: {e}")))?;
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        self.add(&name, &text).map_err(|mistake| {
+            format!(
+                "{shown}:{}:{}: {}",
+                mistake.line, mistake.column, mistake.message
+            )
+        })
     }
 
     fn add(&mut self, file: &str, text: &str) -> Result<(), Mistake> {
         let (tree, defines) = read(file, text, &NOTIFICATIONS)?;
-        for (name, empty, body) in defines.into_iter().chain([(file.to_owned(), tree.1, tree.0)]) {
+        for (name, empty, body) in defines
+            .into_iter()
+            .chain([(file.to_owned(), tree.1, tree.0)])
+        {
             if !empty || !self.named.contains_key(&name) {
                 let calls = calls(&body);
                 self.named.insert(name, Arc::new(Named { body, calls }));
@@ -81,10 +101,16 @@ impl Library {
         Ok(())
     }
 
-    /// Whether a file of the user's gives this default template, or one that it calls, another text.
+    /// Whether a file of the user's gives this default template, or one that it calls, another
+    /// text.
     pub fn redefines(&self, name: &str) -> bool {
-        let Some(known) = self.named.get(name) else { return false };
-        let same = BUILT_IN.named.get(name).is_some_and(|own| Arc::ptr_eq(own, known));
+        let Some(known) = self.named.get(name) else {
+            return false;
+        };
+        let same = BUILT_IN
+            .named
+            .get(name)
+            .is_some_and(|own| Arc::ptr_eq(own, known));
         // The built-in ones call each other without a circle.
         !same || known.calls.iter().any(|called| self.redefines(called))
     }

@@ -1,7 +1,9 @@
-//! Go `text/template` for the labels and annotations of rules, and for notifications (<https://pkg.go.dev/text/template>).
+//! Go `text/template` for the labels and annotations of rules, and for notifications
+//! (<https://pkg.go.dev/text/template>).
 //!
-//! The syntax is read by `gotmpl`; [`go::rewrite`] adds what Go's reflection does (methods, maps of strings), [`go::strict`] refuses at load what
-//! Go refuses. Depth of nesting, steps and output are bounded; nothing here reads files or the clock.
+//! The syntax is read by `gotmpl`; [`go::rewrite`] adds what Go's reflection does (methods, maps of
+//! strings), [`go::strict`] refuses at load what Go refuses. Depth of nesting, steps and output are
+//! bounded; nothing here reads files or the clock.
 
 mod functions;
 mod go;
@@ -74,12 +76,21 @@ impl fmt::Display for Mistake {
 type Define = (String, bool, ListNode);
 
 /// Reads `text`: the tree with its emptiness, and what it defines.
-fn read(name: &str, text: &str, functions: &Functions) -> Result<((ListNode, bool), Vec<Define>), Mistake> {
+fn read(
+    name: &str,
+    text: &str,
+    functions: &Functions,
+) -> Result<((ListNode, bool), Vec<Define>), Mistake> {
     let mistake = |(offset, message): (usize, String)| {
         let before = text.get(..offset.min(text.len())).unwrap_or("");
         let line = 1 + before.matches('\n').count();
         let column = 1 + before.len() - before.rfind('\n').map_or(0, |at| at + 1);
-        Mistake { line, column, message, name: name.to_owned() }
+        Mistake {
+            line,
+            column,
+            message,
+            name: name.to_owned(),
+        }
     };
     let mut text = Cow::Borrowed(text);
     for dangling in go::strict::balanced(&text).map_err(mistake)? {
@@ -89,35 +100,70 @@ fn read(name: &str, text: &str, functions: &Functions) -> Result<((ListNode, boo
     let parsed = Parser::with_name(Some(name), text, "{{", "}}").and_then(Parser::parse);
     let (mut tree, mut defines) = parsed.map_err(|error| match error {
         // Go names the line of a syntax error, not the column.
-        TemplateError::Parse { line, col, message, .. } | TemplateError::Lex { line, col, message, .. } => {
-            Mistake { line: line.max(1), column: col.max(1), message, name: name.to_owned() }
+        TemplateError::Parse {
+            line, col, message, ..
         }
-        other => Mistake { line: 1, column: 1, message: bare(&other), name: name.to_owned() },
+        | TemplateError::Lex {
+            line, col, message, ..
+        } => Mistake {
+            line: line.max(1),
+            column: col.max(1),
+            message,
+            name: name.to_owned(),
+        },
+        other => Mistake {
+            line: 1,
+            column: 1,
+            message: bare(&other),
+            name: name.to_owned(),
+        },
     })?;
     go::strict::names(&tree, &defines, functions).map_err(mistake)?;
     let empty = tree.is_empty_tree();
-    Origin { file: name, template: name, source: text }.template(&mut tree);
+    Origin {
+        file: name,
+        template: name,
+        source: text,
+    }
+    .template(&mut tree);
     let defines = defines.iter_mut().map(|define| {
         let (own, empty) = (define.name.to_string(), define.body.is_empty_tree());
-        Origin { file: name, template: &own, source: text }.template(&mut define.body);
+        Origin {
+            file: name,
+            template: &own,
+            source: text,
+        }
+        .template(&mut define.body);
         (own, empty, define.body.clone())
     });
     Ok(((tree, empty), defines.collect()))
 }
 
 impl Template {
-    /// Reads `text`; `prelude` is put before it, `functions` says which functions exist, `library` has templates that it may call.
-    fn parse(name: &str, prelude: &str, text: &str, functions: &Functions, library: Option<&Library>) -> Result<Self, Mistake> {
+    /// Reads `text`; `prelude` is put before it, `functions` says which functions exist, `library`
+    /// has templates that it may call.
+    fn parse(
+        name: &str,
+        prelude: &str,
+        text: &str,
+        functions: &Functions,
+        library: Option<&Library>,
+    ) -> Result<Self, Mistake> {
         if !text.contains("{{") {
-            return Ok(Template { name: name.to_owned(), body: Body::Plain(text.into()) });
+            return Ok(Template {
+                name: name.to_owned(),
+                body: Body::Plain(text.into()),
+            });
         }
         let whole = format!("{prelude}{text}");
         let ((mut tree, _), defines) = read(name, &whole, functions)?;
         // What the prelude declares and the text never names is neither kept nor computed.
         tree.nodes.retain(|node| match node {
-            Node::Action(action) if action.pos.offset < prelude.len() => {
-                action.pipe.decl.iter().all(|name| !prelude.contains(name.as_str()) || text.contains(name.as_str()))
-            }
+            Node::Action(action) if action.pos.offset < prelude.len() => action
+                .pipe
+                .decl
+                .iter()
+                .all(|name| !prelude.contains(name.as_str()) || text.contains(name.as_str())),
             _ => true,
         });
         let mut wanted = library::calls(&tree);
@@ -141,8 +187,13 @@ impl Template {
             }
         }
         let text = gotmpl::Template::new(name).max_range_iters(MAX_ITERATIONS);
-        let text = parts.into_iter().fold(text, |text, (name, tree)| text.add_parse_tree(&name, tree));
-        Ok(Template { name: name.to_owned(), body: Body::Tree(Arc::new(Tree { text, undefined })) })
+        let text = parts
+            .into_iter()
+            .fold(text, |text, (name, tree)| text.add_parse_tree(&name, tree));
+        Ok(Template {
+            name: name.to_owned(),
+            body: Body::Tree(Arc::new(Tree { text, undefined })),
+        })
     }
 
     /// Whether expanding gives the text itself, whatever the data.
@@ -172,19 +223,33 @@ impl Template {
             Body::Plain(text) => return Ok(text.as_ref().to_owned()),
             Body::Tree(tree) => tree,
         };
-        let mut out = Bounded { text: String::new(), full: false };
+        let mut out = Bounded {
+            text: String::new(),
+            full: false,
+        };
         let machinery = go::call::machinery(context);
         let ran = if html {
-            html_template(&self.name, tree, machinery).and_then(|template| template.execute_fmt(&mut out, data))
+            html_template(&self.name, tree, machinery)
+                .and_then(|template| template.execute_fmt(&mut out, data))
         } else {
-            tree.text.clone().funcs(machinery).execute_template_fmt(&mut out, &self.name, data)
+            tree.text
+                .clone()
+                .funcs(machinery)
+                .execute_template_fmt(&mut out, &self.name, data)
         };
         match ran {
             Ok(()) => Ok(out.text),
-            Err(_) if out.full => Err(format!("template: {}: output is longer than {MAX_OUTPUT} bytes", self.name)),
-            Err(TemplateError::Exec(placed)) if placed.contains(": executing ") => Err(format!("template: {placed}")),
+            Err(_) if out.full => Err(format!(
+                "template: {}: output is longer than {MAX_OUTPUT} bytes",
+                self.name
+            )),
+            Err(TemplateError::Exec(placed)) if placed.contains(": executing ") => {
+                Err(format!("template: {placed}"))
+            }
             Err(error) => match bare(&error) {
-                own if own.starts_with("html/template") => Err(own.replace("html/template:: ", "html/template: ")),
+                own if own.starts_with("html/template") => {
+                    Err(own.replace("html/template:: ", "html/template: "))
+                }
                 other if self.name.is_empty() => Err(format!("template: {other}")),
                 other => Err(format!("template: {}: {other}", self.name)),
             },
@@ -192,17 +257,33 @@ impl Template {
     }
 }
 
-fn html_template(name: &str, tree: &Tree, functions: gotmpl::FuncMap) -> Result<gotmpl::html::Template, TemplateError> {
+fn html_template(
+    name: &str,
+    tree: &Tree,
+    functions: gotmpl::FuncMap,
+) -> Result<gotmpl::html::Template, TemplateError> {
     // The text that is parsed gives way to the tree of the same name.
-    let start = gotmpl::html::Template::new(name).max_range_iters(MAX_ITERATIONS).funcs(functions).parse(".")?;
-    let mut parts = tree.text.templates().into_iter().filter_map(|name| Some((name, tree.text.lookup(name)?)));
-    parts.try_fold(start, |template, (name, body)| template.add_parse_tree(name, body.clone()))
+    let start = gotmpl::html::Template::new(name)
+        .max_range_iters(MAX_ITERATIONS)
+        .funcs(functions)
+        .parse(".")?;
+    let mut parts = tree
+        .text
+        .templates()
+        .into_iter()
+        .filter_map(|name| Some((name, tree.text.lookup(name)?)));
+    parts.try_fold(start, |template, (name, body)| {
+        template.add_parse_tree(name, body.clone())
+    })
 }
 
 impl Default for Template {
     /// The empty text.
     fn default() -> Self {
-        Template { name: String::new(), body: Body::Plain("".into()) }
+        Template {
+            name: String::new(),
+            body: Body::Plain("".into()),
+        }
     }
 }
 

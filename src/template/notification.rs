@@ -62,20 +62,32 @@ impl Template {
         Template::parse("", "", written, &NOTIFICATIONS, Some(library))
     }
 
-    /// The text for this data; in `html` each value is escaped for the position where it stands. Errs with what failed, in Go's words.
+    /// The text for this data; in `html` each value is escaped for the position where it stands.
+    /// Errs with what failed, in Go's words.
     pub fn notify(&self, data: &NotificationData<'_>, html: bool) -> Result<String, String> {
-        let context = Context::new(self, &NOTIFICATIONS, Dialect::Notification, Timestamp(data.at_ms), data.external_url, None);
+        let context = Context::new(
+            self,
+            &NOTIFICATIONS,
+            Dialect::Notification,
+            Timestamp(data.at_ms),
+            data.external_url,
+            None,
+        );
         self.execute(&context, &values(data), html)
     }
 }
 
 fn set(pairs: &Pairs) -> Value {
-    let set: BTreeMap<Arc<str>, Value> = pairs.iter().map(|(name, value)| (name.as_str().into(), text(value))).collect();
+    let set: BTreeMap<Arc<str>, Value> = pairs
+        .iter()
+        .map(|(name, value)| (name.as_str().into(), text(value)))
+        .collect();
     Value::Map(Arc::new(set))
 }
 
 fn moment(ms: Option<i64>) -> Value {
-    ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).map_or_else(zero_time, typed::utc)
+    ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+        .map_or_else(zero_time, typed::utc)
 }
 
 fn alert(alert: &AlertData<'_>) -> Value {
@@ -95,7 +107,10 @@ fn values(data: &NotificationData<'_>) -> Value {
     let fields = [
         ("Receiver", text(data.receiver)),
         ("Status", text(data.status)),
-        ("Alerts", Value::List(data.alerts.iter().map(alert).collect())),
+        (
+            "Alerts",
+            Value::List(data.alerts.iter().map(alert).collect()),
+        ),
         ("NotificationReason", text(data.reason)),
         ("GroupLabels", set(data.group_labels)),
         ("CommonLabels", set(data.common_labels)),
@@ -113,7 +128,10 @@ mod tests {
     /// SEMANTICS 175-177.
     #[test]
     fn a_receivers_text_sees_what_alertmanager_gives_it() {
-        let labels = [("alertname".to_owned(), "Down".to_owned()), ("a".to_owned(), "<b>".to_owned())];
+        let labels = [
+            ("alertname".to_owned(), "Down".to_owned()),
+            ("a".to_owned(), "<b>".to_owned()),
+        ];
         let one = |status, ends_at_ms| AlertData {
             status,
             labels: &labels,
@@ -136,26 +154,67 @@ mod tests {
             at_ms: 1_435_781_511_000,
         };
         for (written, expected) in [
-            ("{{ .Status | toUpper }} {{ .Alerts.Firing | len }}/{{ len .Alerts }}", "FIRING 1/2"),
-            ("{{ range .CommonLabels.SortedPairs }}{{ .Name }}={{ .Value }};{{ end }}", "alertname=Down;a=<b>;"),
-            ("{{ .CommonLabels.SortedPairs.Values | join \",\" }}", "Down,<b>"),
-            ("{{ (.CommonLabels.Remove (stringSlice \"a\")).Names | join \",\" }}", "alertname"),
-            ("{{ (index .Alerts 0).StartsAt.Format \"15:04\" }} {{ (index .Alerts 0).EndsAt.IsZero }}", "20:10 true"),
-            ("{{ range .Alerts.Resolved }}{{ .EndsAt | tz \"Europe/Paris\" | date \"15:04\" }}{{ end }}", "01:00"),
+            (
+                "{{ .Status | toUpper }} {{ .Alerts.Firing | len }}/{{ len .Alerts }}",
+                "FIRING 1/2",
+            ),
+            (
+                "{{ range .CommonLabels.SortedPairs }}{{ .Name }}={{ .Value }};{{ end }}",
+                "alertname=Down;a=<b>;",
+            ),
+            (
+                "{{ .CommonLabels.SortedPairs.Values | join \",\" }}",
+                "Down,<b>",
+            ),
+            (
+                "{{ (.CommonLabels.Remove (stringSlice \"a\")).Names | join \",\" }}",
+                "alertname",
+            ),
+            (
+                "{{ (index .Alerts 0).StartsAt.Format \"15:04\" }} {{ (index .Alerts 0).EndsAt.IsZero }}",
+                "20:10 true",
+            ),
+            (
+                "{{ range .Alerts.Resolved }}{{ .EndsAt | tz \"Europe/Paris\" | date \"15:04\" }}{{ end }}",
+                "01:00",
+            ),
             ("[{{ .CommonLabels.missing }}{{ .GroupLabels.x }}]", "[]"),
             // What amtool 0.33 does not know, or what depends on the time.
-            ("{{ now.Unix }} {{ (index .Alerts 0).StartsAt | since }}", "1435781511 1m0s"),
-            ("{{ (index .Alerts 0).StartsAt | since | humanizeDuration }}", "1m 0s"),
-            ("{{ base64encode \"a?>\" }} {{ base64decode \"YT8-\" }}", "YT8- a?>"),
-            ("{{ (toDate \"2006-01-02 15:04\" \"2026-11-24 18:30\").Unix }} {{ (toDate \"2006\" \"x\").IsZero }}", "1795545000 true"),
-            ("{{ mustToDate \"2006-01-02T15:04:05Z07:00\" \"2026-11-24T18:30:00+08:00\" | date \"15:04 MST\" }}", "10:30 UTC"),
+            (
+                "{{ now.Unix }} {{ (index .Alerts 0).StartsAt | since }}",
+                "1435781511 1m0s",
+            ),
+            (
+                "{{ (index .Alerts 0).StartsAt | since | humanizeDuration }}",
+                "1m 0s",
+            ),
+            (
+                "{{ base64encode \"a?>\" }} {{ base64decode \"YT8-\" }}",
+                "YT8- a?>",
+            ),
+            (
+                "{{ (toDate \"2006-01-02 15:04\" \"2026-11-24 18:30\").Unix }} {{ (toDate \"2006\" \"x\").IsZero }}",
+                "1795545000 true",
+            ),
+            (
+                "{{ mustToDate \"2006-01-02T15:04:05Z07:00\" \"2026-11-24T18:30:00+08:00\" | date \"15:04 MST\" }}",
+                "10:30 UTC",
+            ),
             ("[{{ .RouteLabels }}{{ routeLabels.team }}]", "[]"),
         ] {
             let template = Template::notification(written, &library).expect(written);
-            assert_eq!(template.notify(&data, false).as_deref(), Ok(expected), "{written}");
+            assert_eq!(
+                template.notify(&data, false).as_deref(),
+                Ok(expected),
+                "{written}"
+            );
         }
-        let template = Template::notification("<i>{{ .CommonLabels.a }}</i>", &library).expect("it is sound");
-        assert_eq!(template.notify(&data, true).as_deref(), Ok("<i>&lt;b&gt;</i>"));
+        let template =
+            Template::notification("<i>{{ .CommonLabels.a }}</i>", &library).expect("it is sound");
+        assert_eq!(
+            template.notify(&data, true).as_deref(),
+            Ok("<i>&lt;b&gt;</i>")
+        );
         assert!(Template::notification("{{ nope }}", &library).is_err());
         let failing = Template::notification("{{ .Nothing }}", &library).expect("it is read");
         assert!(failing.notify(&data, false).is_err());

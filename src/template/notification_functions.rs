@@ -19,18 +19,32 @@ use Arity::{AtLeast, Exactly};
 /// The zero time of Go, which an alert that fires has as its end.
 const ZERO_SECOND: i64 = -62_135_596_800;
 
-/// What the templates of notifications have beyond the common functions. Those from `routeLabels` on came after Alertmanager 0.33;
-/// the routes here have no labels.
+/// What the templates of notifications have beyond the common functions. Those from `routeLabels`
+/// on came after Alertmanager 0.33; the routes here have no labels.
 const NOTIFICATION: &[Row] = &[
-    ("title", Exactly(1), |context, args| string(context, args, |s| title::title(s, true))),
-    ("trimSpace", Exactly(1), |context, args| string(context, args, |s| s.trim().to_owned())),
+    ("title", Exactly(1), |context, args| {
+        string(context, args, |s| title::title(s, true))
+    }),
+    ("trimSpace", Exactly(1), |context, args| {
+        string(context, args, |s| s.trim().to_owned())
+    }),
     ("join", Exactly(2), join),
-    ("safeHtml", Exactly(1), |context, args| safe(context, args, SafeKind::Html)),
-    ("safeUrl", Exactly(1), |context, args| safe(context, args, SafeKind::Url)),
+    ("safeHtml", Exactly(1), |context, args| {
+        safe(context, args, SafeKind::Html)
+    }),
+    ("safeUrl", Exactly(1), |context, args| {
+        safe(context, args, SafeKind::Url)
+    }),
     ("urlUnescape", Exactly(1), unescaped),
     ("stringSlice", AtLeast(0), |context, args| {
-        args.iter().try_for_each(|arg| string_of(context, arg).map(drop))?;
-        Ok(Value::List(args.iter().filter_map(typed::as_text).map(|s| Value::String(Arc::clone(s))).collect()))
+        args.iter()
+            .try_for_each(|arg| string_of(context, arg).map(drop))?;
+        Ok(Value::List(
+            args.iter()
+                .filter_map(typed::as_text)
+                .map(|s| Value::String(Arc::clone(s)))
+                .collect(),
+        ))
     }),
     ("date", Exactly(2), |context, args| {
         let layout = string_of(context, &args[0])?;
@@ -46,26 +60,47 @@ const NOTIFICATION: &[Row] = &[
             None => expected("time.Time", context, &args[1]),
         }
     }),
-    ("now", Exactly(0), |context, _| now(context).map(typed::utc).map_or_else(|| fail("the time is out of range"), Ok)),
-    ("since", Exactly(1), |context, args| match (now(context), typed::as_moment(&args[0])) {
-        (Some(now), Some(then)) => Ok(typed::number(DURATION, time::between(now, then.timestamp()))),
-        _ => expected("time.Time", context, &args[0]),
+    ("now", Exactly(0), |context, _| {
+        now(context)
+            .map(typed::utc)
+            .map_or_else(|| fail("the time is out of range"), Ok)
     }),
-    ("toJson", Exactly(1), |_, args| match json::encode(&args[0]) {
-        Ok(written) => Ok(text(&written)),
-        Err(problem) => fail(problem),
+    ("since", Exactly(1), |context, args| {
+        match (now(context), typed::as_moment(&args[0])) {
+            (Some(now), Some(then)) => Ok(typed::number(
+                DURATION,
+                time::between(now, then.timestamp()),
+            )),
+            _ => expected("time.Time", context, &args[0]),
+        }
+    }),
+    ("toJson", Exactly(1), |_, args| {
+        match json::encode(&args[0]) {
+            Ok(written) => Ok(text(&written)),
+            Err(problem) => fail(problem),
+        }
     }),
     ("list", AtLeast(0), |_, args| held(Value::List(args.into()))),
     ("append", AtLeast(1), |context, args| {
-        let Value::List(items) = &args[0] else { return expected("[]interface {}", context, &args[0]) };
-        held(Value::List(items.iter().chain(&args[1..]).cloned().collect()))
+        let Value::List(items) = &args[0] else {
+            return expected("[]interface {}", context, &args[0]);
+        };
+        held(Value::List(
+            items.iter().chain(&args[1..]).cloned().collect(),
+        ))
     }),
     ("dict", AtLeast(0), dict),
-    ("routeLabels", AtLeast(0), |_, _| Ok(Value::Map(Arc::default()))),
-    ("base64encode", Exactly(1), |context, args| string(context, args, |s| URL_SAFE.encode(s))),
+    ("routeLabels", AtLeast(0), |_, _| {
+        Ok(Value::Map(Arc::default()))
+    }),
+    ("base64encode", Exactly(1), |context, args| {
+        string(context, args, |s| URL_SAFE.encode(s))
+    }),
     ("base64decode", Exactly(1), |context, args| {
         let [written] = texts(context, args)?;
-        let Ok(bytes) = URL_SAFE.decode(written) else { return fail("illegal base64 data") };
+        let Ok(bytes) = URL_SAFE.decode(written) else {
+            return fail("illegal base64 data");
+        };
         Ok(text(&String::from_utf8_lossy(&bytes)))
     }),
     ("toDate", Exactly(2), |context, args| {
@@ -76,7 +111,9 @@ const NOTIFICATION: &[Row] = &[
         let [layout, written] = texts(context, args)?;
         match time::parse(layout, written) {
             Some(moment) => Ok(typed::moment(&moment)),
-            None => fail(format!("parsing time {written:?} as {layout:?}: cannot be read")),
+            None => fail(format!(
+                "parsing time {written:?} as {layout:?}: cannot be read"
+            )),
         }
     }),
 ];
@@ -89,12 +126,17 @@ fn now(context: &Context) -> Option<jiff::Timestamp> {
 
 fn safe(context: &Context, args: &[Value], kind: SafeKind) -> Outcome {
     let [written] = texts(context, args)?;
-    Ok(Value::Safe { kind, s: written.into() })
+    Ok(Value::Safe {
+        kind,
+        s: written.into(),
+    })
 }
 
 fn join(context: &Context, args: &[Value]) -> Outcome {
     let separator = string_of(context, &args[0])?;
-    let Value::List(parts) = &args[1] else { return expected("[]string", context, &args[1]) };
+    let Value::List(parts) = &args[1] else {
+        return expected("[]string", context, &args[1]);
+    };
     let parts: Result<Vec<&str>, _> = parts.iter().map(|part| string_of(context, part)).collect();
     Ok(text(&parts?.join(separator)))
 }
@@ -108,8 +150,12 @@ fn unescaped(context: &Context, args: &[Value]) -> Outcome {
         match bytes[at] {
             b'+' => out.push(b' '),
             b'%' => {
-                let digits = bytes.get(at + 1..at + 3).and_then(|pair| std::str::from_utf8(pair).ok());
-                let byte = digits.filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit())).and_then(|d| u8::from_str_radix(d, 16).ok());
+                let digits = bytes
+                    .get(at + 1..at + 3)
+                    .and_then(|pair| std::str::from_utf8(pair).ok());
+                let byte = digits
+                    .filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()))
+                    .and_then(|d| u8::from_str_radix(d, 16).ok());
                 let Some(byte) = byte else {
                     let shown: String = written[at..].chars().take(3).collect();
                     return fail(format!("invalid URL escape {shown:?}"));
@@ -130,7 +176,9 @@ fn dict(_: &Context, args: &[Value]) -> Outcome {
     }
     let mut entries = BTreeMap::new();
     for pair in args.chunks_exact(2) {
-        let Some(name) = typed::as_text(&pair[0]) else { return fail("dict keys must be strings") };
+        let Some(name) = typed::as_text(&pair[0]) else {
+            return fail("dict keys must be strings");
+        };
         entries.insert(Arc::clone(name), pair[1].clone());
     }
     held(typed::dict(entries))

@@ -1,4 +1,5 @@
-//! Templates in the labels and annotations of rules: the variables and functions that Prometheus gives them.
+//! Templates in the labels and annotations of rules: the variables and functions that Prometheus
+//! gives them.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -48,16 +49,23 @@ pub struct RuleData<'a> {
 }
 
 impl Template {
-    /// Reads a label or annotation of the rule `alert`. Errs as Prometheus does when it loads rules.
+    /// Reads a label or annotation of the rule `alert`. Errs as Prometheus does when it loads
+    /// rules.
     pub fn rule(alert: &str, written: &str) -> Result<Self, String> {
-        Template::parse(&format!("__alert_{alert}"), PRELUDE, written, &RULES, None).map_err(|mistake| mistake.to_string())
+        Template::parse(&format!("__alert_{alert}"), PRELUDE, written, &RULES, None)
+            .map_err(|mistake| mistake.to_string())
     }
 
     /// As [`Template::rule`]; a text that cannot be read becomes one that prints the error.
     pub fn rule_or_error(alert: &str, written: &str) -> Self {
         Template::rule(alert, written).unwrap_or_else(|error| {
-            let text = format!("<error expanding template: error parsing template __alert_{alert}: {error}>");
-            Template { name: String::new(), body: super::Body::Plain(text.into()) }
+            let text = format!(
+                "<error expanding template: error parsing template __alert_{alert}: {error}>"
+            );
+            Template {
+                name: String::new(),
+                body: super::Body::Plain(text.into()),
+            }
         })
     }
 
@@ -66,16 +74,27 @@ impl Template {
         if self.is_plain() {
             return self.plain().to_owned();
         }
-        let context = Context::new(self, &RULES, Dialect::Rule, data.now, data.external_url, Some(Arc::clone(data.query)));
+        let context = Context::new(
+            self,
+            &RULES,
+            Dialect::Rule,
+            data.now,
+            data.external_url,
+            Some(Arc::clone(data.query)),
+        );
         match self.execute(&context, &values(data), false) {
             Ok(expanded) => expanded,
-            Err(error) => format!("<error expanding template: error executing template {}: {error}>", self.name),
+            Err(error) => format!(
+                "<error expanding template: error executing template {}: {error}>",
+                self.name
+            ),
         }
     }
 }
 
-/// A label or annotation of a rule for the length of one evaluation, read when the first alert needs it: to read a text anew takes about as
-/// long as to expand it once, and its tree is fifty times as large.
+/// A label or annotation of a rule for the length of one evaluation, read when the first alert
+/// needs it: to read a text anew takes about as long as to expand it once, and its tree is fifty
+/// times as large.
 pub struct RuleText<'a> {
     alert: &'a str,
     written: &'a str,
@@ -85,19 +104,27 @@ pub struct RuleText<'a> {
 impl<'a> RuleText<'a> {
     /// The text `written` of the rule `alert`.
     pub fn new(alert: &'a str, written: &'a str) -> Self {
-        RuleText { alert, written, read: OnceCell::new() }
+        RuleText {
+            alert,
+            written,
+            read: OnceCell::new(),
+        }
     }
 
-    /// The text for this data, or what [`Template::expand`] and [`Template::rule_or_error`] print for an error.
+    /// The text for this data, or what [`Template::expand`] and [`Template::rule_or_error`] print
+    /// for an error.
     pub fn expand(&self, data: &RuleData<'_>) -> String {
         if !self.written.contains("{{") {
             return self.written.to_owned();
         }
-        self.read.get_or_init(|| Template::rule_or_error(self.alert, self.written)).expand(data)
+        self.read
+            .get_or_init(|| Template::rule_or_error(self.alert, self.written))
+            .expand(data)
     }
 }
 
-/// Whether the text is a template that a rule may hold; the error in Prometheus's words. `alert` is the rule's name.
+/// Whether the text is a template that a rule may hold; the error in Prometheus's words. `alert` is
+/// the rule's name.
 pub fn check(alert: &str, written: &str) -> Result<(), String> {
     Template::rule(alert, written).map(drop)
 }
@@ -108,16 +135,29 @@ pub fn expand(alert: &str, written: &str, data: &RuleData<'_>) -> String {
 }
 
 fn set(labels: &Labels) -> Value {
-    Value::Map(Arc::new(labels.iter().map(|(name, value)| (Arc::from(name), text(value))).collect()))
+    Value::Map(Arc::new(
+        labels
+            .iter()
+            .map(|(name, value)| (Arc::from(name), text(value)))
+            .collect(),
+    ))
 }
 
 pub(super) fn sample(sample: &Queried) -> Value {
-    typed::structure("template.sample", [("Labels", set(&sample.labels)), ("Value", measured(sample.value, sample.histogram.as_deref()))])
+    typed::structure(
+        "template.sample",
+        [
+            ("Labels", set(&sample.labels)),
+            ("Value", measured(sample.value, sample.histogram.as_deref())),
+        ],
+    )
 }
 
 /// A value, which may be a native histogram.
 fn measured(value: f64, histogram: Option<&NativeHistogram>) -> Value {
-    histogram.map_or(Value::Float(value), |histogram| typed::histogram(&histogram.to_string()))
+    histogram.map_or(Value::Float(value), |histogram| {
+        typed::histogram(&histogram.to_string())
+    })
 }
 
 fn values(data: &RuleData<'_>) -> Value {

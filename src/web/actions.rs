@@ -1,4 +1,5 @@
-//! `/api/nightbell/actions`: what recovery actions did, for an administrator, because it shows what programs printed.
+//! `/api/nightbell/actions`: what recovery actions did, for an administrator, because it shows what
+//! programs printed.
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -30,15 +31,40 @@ struct Question {
     limit: Option<i64>,
 }
 
-async fn list(State(context): State<Context>, _: Writer, Query(question): Query<Question>) -> Result<Json<Value>, ApiError> {
-    let rows = context.state.actions(Timestamp::MIN, crate::state::MAX_ACTIONS).await;
-    let rows = rows.map_err(|e| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("the record cannot be read: {e}")))?;
-    let receiver = |row: &ActionRow| row.integration.rsplitn(3, '/').nth(2).unwrap_or_default().to_owned();
-    let wanted = |row: &&ActionRow| {
-        question.alert.as_ref().is_none_or(|name| row.body.alert == *name)
-            && question.receiver.as_ref().is_none_or(|name| receiver(row) == *name)
+async fn list(
+    State(context): State<Context>,
+    _: Writer,
+    Query(question): Query<Question>,
+) -> Result<Json<Value>, ApiError> {
+    let rows = context
+        .state
+        .actions(Timestamp::MIN, crate::state::MAX_ACTIONS)
+        .await;
+    let rows = rows.map_err(|e| {
+        ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("the record cannot be read: {e}"),
+        )
+    })?;
+    let receiver = |row: &ActionRow| {
+        row.integration
+            .rsplitn(3, '/')
+            .nth(2)
+            .unwrap_or_default()
+            .to_owned()
     };
-    let limit = usize::try_from(question.limit.unwrap_or(DEFAULT).clamp(1, MAX)).unwrap_or_default();
+    let wanted = |row: &&ActionRow| {
+        question
+            .alert
+            .as_ref()
+            .is_none_or(|name| row.body.alert == *name)
+            && question
+                .receiver
+                .as_ref()
+                .is_none_or(|name| receiver(row) == *name)
+    };
+    let limit =
+        usize::try_from(question.limit.unwrap_or(DEFAULT).clamp(1, MAX)).unwrap_or_default();
     let actions: Vec<Value> = rows.iter().filter(wanted).take(limit).map(shown).collect();
     Ok(Json(json!({ "status": "success", "data": actions })))
 }

@@ -16,6 +16,9 @@ pub fn routes() -> Router<Context> {
 async fn reload(State(context): State<Context>, _: Writer) -> Result<&'static str, ApiError> {
     match (context.reload)().await {
         Ok(()) => Ok("OK\n"),
-        Err(message) => Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {message}"))),
+        Err(message) => Err(ApiError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("failed to reload config: {message}"),
+        )),
     }
 }

@@ -1,4 +1,5 @@
-//! `/api/nightbell/dead-letters`: the messages that no attempt could bring, and sending them again; for an administrator.
+//! `/api/nightbell/dead-letters`: the messages that no attempt could bring, and sending them again;
+//! for an administrator.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -26,15 +27,26 @@ pub fn routes() -> Router<Context> {
 
 async fn list(State(context): State<Context>, _: Writer) -> Result<Json<Value>, ApiError> {
     let letters = context.state.dead_letters(MAX_DEAD_LETTERS).await;
-    let letters = letters.map_err(|e| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("dead letters cannot be read: {e}")))?;
-    Ok(Json(json!({ "status": "success", "data": letters.iter().map(shown).collect::<Vec<_>>() })))
+    let letters = letters.map_err(|e| {
+        ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("dead letters cannot be read: {e}"),
+        )
+    })?;
+    Ok(Json(
+        json!({ "status": "success", "data": letters.iter().map(shown).collect::<Vec<_>>() }),
+    ))
 }
 
 async fn send_all(State(context): State<Context>, _: Writer) -> Result<Json<Value>, ApiError> {
     sent(context.alerting.send_again(None).await)
 }
 
-async fn send_one(State(context): State<Context>, _: Writer, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+async fn send_one(
+    State(context): State<Context>,
+    _: Writer,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     sent(context.alerting.send_again(Some(id)).await)
 }
 
@@ -47,15 +59,24 @@ fn sent(result: Result<usize, SendAgainError>) -> Result<Json<Value>, ApiError> 
         };
         ApiError::new(status, error.to_string())
     })?;
-    Ok(Json(json!({ "status": "success", "data": { "sent": count } })))
+    Ok(Json(
+        json!({ "status": "success", "data": { "sent": count } }),
+    ))
 }
 
 fn shown(letter: &DeadLetter) -> Value {
     let message = &letter.message;
     let read = serde_json::from_str::<Notification>(&message.body).ok();
-    let pairs = |labels: &[(String, String)]| labels.iter().cloned().collect::<std::collections::BTreeMap<_, _>>();
+    let pairs = |labels: &[(String, String)]| {
+        labels
+            .iter()
+            .cloned()
+            .collect::<std::collections::BTreeMap<_, _>>()
+    };
     let alerts = read.iter().flat_map(|n| &n.alerts).take(MAX_ALERTS);
-    let alerts: Vec<Value> = alerts.map(|alert| json!({ "status": alert.status.as_str(), "labels": pairs(&alert.labels) })).collect();
+    let alerts: Vec<Value> = alerts
+        .map(|alert| json!({ "status": alert.status.as_str(), "labels": pairs(&alert.labels) }))
+        .collect();
     json!({
         "id": message.delivery_id,
         "integration": message.integration,

@@ -15,7 +15,10 @@ pub struct ApiError {
 impl ApiError {
     /// An error with this status and text.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        ApiError { status, message: message.into() }
+        ApiError {
+            status,
+            message: message.into(),
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Health of the whole and of its parts, from the last collection of every target; nothing is asked anew, so a slow target cannot
-//! make this slow.
+//! Health of the whole and of its parts, from the last collection of every target; nothing is asked
+//! anew, so a slow target cannot make this slow.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -64,12 +64,17 @@ pub fn routes() -> Router<Context> {
 
 /// The routes that say whether the process lives: they wait for nothing.
 pub fn life() -> Router<Context> {
-    Router::new().route("/-/healthy", get(alive)).route("/-/ready", get(ready))
+    Router::new()
+        .route("/-/healthy", get(alive))
+        .route("/-/ready", get(ready))
 }
 
 /// The process lives, whatever the clock does; that its times are in doubt is said in the text.
 async fn alive() -> String {
-    clock_text().map_or_else(|| "nightbell is healthy.\n".to_owned(), |doubt| format!("nightbell is alive; {doubt}.\n"))
+    clock_text().map_or_else(
+        || "nightbell is healthy.\n".to_owned(),
+        |doubt| format!("nightbell is alive; {doubt}.\n"),
+    )
 }
 
 async fn ready(State(context): State<Context>) -> Response {
@@ -81,16 +86,33 @@ async fn ready(State(context): State<Context>) -> Response {
 }
 
 async fn whole(State(context): State<Context>) -> Response {
-    answer(&context, all_checks(&context), false, critical_alerts(&context, false))
+    answer(
+        &context,
+        all_checks(&context),
+        false,
+        critical_alerts(&context, false),
+    )
 }
 
-async fn detailed(State(context): State<Context>, headers: HeaderMap) -> Result<Response, ApiError> {
+async fn detailed(
+    State(context): State<Context>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     admin::check(context.settings().admin_token.as_ref(), &headers)?;
-    Ok(answer(&context, all_checks(&context), true, critical_alerts(&context, true)))
+    Ok(answer(
+        &context,
+        all_checks(&context),
+        true,
+        critical_alerts(&context, true),
+    ))
 }
 
 async fn databases(State(context): State<Context>) -> Result<Response, ApiError> {
-    part(&context, &["mysql", "postgres", "sqlite"], "DATABASE_URL or collectors.postgres")
+    part(
+        &context,
+        &["mysql", "postgres", "sqlite"],
+        "DATABASE_URL or collectors.postgres",
+    )
 }
 
 async fn redis(State(context): State<Context>) -> Result<Response, ApiError> {
@@ -100,16 +122,27 @@ async fn redis(State(context): State<Context>) -> Result<Response, ApiError> {
 fn part(context: &Context, kinds: &[&str], remedy: &str) -> Result<Response, ApiError> {
     let now = Timestamp::now();
     let targets = context.scraper.targets();
-    let checks: Vec<Check> = targets.iter().filter(|t| kinds.contains(&t.info.kind)).map(|t| check(context, t, now)).collect();
+    let checks: Vec<Check> = targets
+        .iter()
+        .filter(|t| kinds.contains(&t.info.kind))
+        .map(|t| check(context, t, now))
+        .collect();
     if checks.is_empty() {
-        return Err(ApiError::new(StatusCode::NOT_FOUND, format!("nothing of this kind is watched: set {remedy}")));
+        return Err(ApiError::new(
+            StatusCode::NOT_FOUND,
+            format!("nothing of this kind is watched: set {remedy}"),
+        ));
     }
     Ok(answer(context, checks, false, None))
 }
 
 fn all_checks(context: &Context) -> Vec<Check> {
     let (now, targets) = (Timestamp::now(), context.scraper.targets());
-    let mut checks: Vec<Check> = targets.iter().filter(|t| t.info.kind != "nightbell").map(|t| check(context, t, now)).collect();
+    let mut checks: Vec<Check> = targets
+        .iter()
+        .filter(|t| t.info.kind != "nightbell")
+        .map(|t| check(context, t, now))
+        .collect();
     let in_memory = context.state.is_instead();
     let healthy = context.state.is_healthy() && !in_memory;
     checks.push(Check {
@@ -119,7 +152,9 @@ fn all_checks(context: &Context) -> Vec<Check> {
         response_time_ms: 0.0,
         error: match (healthy, in_memory) {
             (true, _) => String::new(),
-            (false, true) => "it cannot be opened, and is tried again; alerts are kept in memory alone".into(),
+            (false, true) => {
+                "it cannot be opened, and is tried again; alerts are kept in memory alone".into()
+            }
             (false, false) => "the last operation failed; see the log".into(),
         },
         checked_at: None,
@@ -135,15 +170,28 @@ fn all_checks(context: &Context) -> Vec<Check> {
     checks
 }
 
-/// The critical alerts that fire and that nobody has muted: while there is one, all is not well. Their names are for an administrator.
+/// The critical alerts that fire and that nobody has muted: while there is one, all is not well.
+/// Their names are for an administrator.
 fn critical_alerts(context: &Context, named: bool) -> Option<String> {
     let alerts = context.alerting.alerts(Timestamp::now());
-    let heard = alerts.iter().filter(|view| view.alert.labels.value("severity") == "critical" && view.state() == "active");
-    let names: std::collections::BTreeSet<&str> = heard.map(|view| view.alert.labels.value("alertname")).collect();
+    let heard = alerts.iter().filter(|view| {
+        view.alert.labels.value("severity") == "critical" && view.state() == "active"
+    });
+    let names: std::collections::BTreeSet<&str> = heard
+        .map(|view| view.alert.labels.value("alertname"))
+        .collect();
     let shown: Vec<&str> = names.iter().copied().take(MAX_NAMES).collect();
     let more = names.len().saturating_sub(MAX_NAMES);
-    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    let which = if named { format!(": {}{more}", shown.join(", ")) } else { String::new() };
+    let more = if more == 0 {
+        String::new()
+    } else {
+        format!(" and {more} more")
+    };
+    let which = if named {
+        format!(": {}{more}", shown.join(", "))
+    } else {
+        String::new()
+    };
     match names.len() {
         0 => None,
         1 => Some(format!("one critical alert fires{which}")),
@@ -157,11 +205,15 @@ fn clock_text() -> Option<String> {
     let size = format_duration(Duration::from_millis(jump.millis().unsigned_abs()));
     let direction = if jump.is_back() { "back" } else { "forward" };
     let ago = format_duration(Duration::from_secs(ago.unsigned_abs() / 1000));
-    Some(format!("the clock has jumped {direction} by {size}, {ago} ago"))
+    Some(format!(
+        "the clock has jumped {direction} by {size}, {ago} ago"
+    ))
 }
 
 fn check(context: &Context, target: &TargetSnapshot, now: Timestamp) -> Check {
-    let failed = (target.info.kind == "probe" && target.status.health == Health::Up).then(|| failed_probe(context, target, now)).flatten();
+    let failed = (target.info.kind == "probe" && target.status.health == Health::Up)
+        .then(|| failed_probe(context, target, now))
+        .flatten();
     Check {
         name: target.info.labels.value("instance").to_owned(),
         kind: target.info.kind,
@@ -177,25 +229,41 @@ fn check(context: &Context, target: &TargetSnapshot, now: Timestamp) -> Check {
     }
 }
 
-/// Why the endpoint that a probe looks at is not well; `None` when it is. A probe that finds a failing endpoint is a successful
-/// collection: the endpoint's health is its value.
+/// Why the endpoint that a probe looks at is not well; `None` when it is. A probe that finds a
+/// failing endpoint is a successful collection: the endpoint's health is its value.
 fn failed_probe(context: &Context, target: &TargetSnapshot, now: Timestamp) -> Option<String> {
     let newest = |metric: &str| -> Result<Vec<(String, f64)>, ()> {
-        let own = ["job", "instance"].map(|name| Matcher::equal(name, target.info.labels.value(name)));
-        let matchers = [Matcher::equal(METRIC_NAME, metric), own[0].clone(), own[1].clone()];
+        let own =
+            ["job", "instance"].map(|name| Matcher::equal(name, target.info.labels.value(name)));
+        let matchers = [
+            Matcher::equal(METRIC_NAME, metric),
+            own[0].clone(),
+            own[1].clone(),
+        ];
         let mut found = Vec::new();
         let visit = |labels: &Labels, window: crate::store::Window<'_>| {
             // A series that ended ends with a stale marker, which is not a number.
-            found.extend(window.values.last().filter(|v| !v.is_nan()).map(|v| (labels.value("reason").to_owned(), *v)));
+            found.extend(
+                window
+                    .values
+                    .last()
+                    .filter(|v| !v.is_nan())
+                    .map(|v| (labels.value("reason").to_owned(), *v)),
+            );
             ControlFlow::Continue(())
         };
-        context.store.select(&matchers, now - target.info.interval * 3, now, visit).map_err(drop)?;
+        context
+            .store
+            .select(&matchers, now - target.info.interval * 3, now, visit)
+            .map_err(drop)?;
         Ok(found)
     };
     match newest("probe_success") {
         Ok(values) if values.iter().all(|(_, value)| *value == 1.0) => None,
         Ok(_) => {
-            let reason = newest("probe_failure_info").ok().and_then(|mut found| found.pop());
+            let reason = newest("probe_failure_info")
+                .ok()
+                .and_then(|mut found| found.pop());
             let reason = reason.map_or_else(|| "unknown".to_owned(), |(reason, _)| reason);
             Some(format!("the probe fails: {reason}"))
         }
@@ -204,7 +272,8 @@ fn failed_probe(context: &Context, target: &TargetSnapshot, now: Timestamp) -> O
     }
 }
 
-/// Healthy with no failed check, degraded with fewer than half or where something is in doubt, else unhealthy (503).
+/// Healthy with no failed check, degraded with fewer than half or where something is in doubt, else
+/// unhealthy (503).
 fn overall(failed: usize, total: usize, in_doubt: bool) -> (&'static str, StatusCode) {
     match failed {
         0 if in_doubt => ("degraded", StatusCode::OK),
@@ -214,7 +283,12 @@ fn overall(failed: usize, total: usize, in_doubt: bool) -> (&'static str, Status
     }
 }
 
-fn answer(context: &Context, checks: Vec<Check>, detailed: bool, alerts: Option<String>) -> Response {
+fn answer(
+    context: &Context,
+    checks: Vec<Check>,
+    detailed: bool,
+    alerts: Option<String>,
+) -> Response {
     let failed = checks.iter().filter(|c| c.status == "unhealthy").count();
     let in_doubt = checks.iter().filter(|c| c.status == "degraded").count();
     let (status, code) = overall(failed, checks.len(), in_doubt > 0 || alerts.is_some());
@@ -240,8 +314,22 @@ mod tests {
     /// Healthy with no failed check, degraded with fewer than half, else unhealthy.
     #[test]
     fn the_overall_status_follows_the_share_of_failed_checks() {
-        let words = [(0, 4), (1, 4), (2, 4), (4, 4), (1, 1), (0, 0)].map(|(failed, total)| overall(failed, total, false).0);
-        assert_eq!(words, ["healthy", "degraded", "unhealthy", "unhealthy", "unhealthy", "healthy"]);
-        assert_eq!([overall(0, 4, true).0, overall(4, 4, true).0], ["degraded", "unhealthy"]);
+        let words = [(0, 4), (1, 4), (2, 4), (4, 4), (1, 1), (0, 0)]
+            .map(|(failed, total)| overall(failed, total, false).0);
+        assert_eq!(
+            words,
+            [
+                "healthy",
+                "degraded",
+                "unhealthy",
+                "unhealthy",
+                "unhealthy",
+                "healthy"
+            ]
+        );
+        assert_eq!(
+            [overall(0, 4, true).0, overall(4, 4, true).0],
+            ["degraded", "unhealthy"]
+        );
     }
 }

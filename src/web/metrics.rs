@@ -1,4 +1,5 @@
-//! `/metrics`: the last batch of every target, as text 0.0.4 or OpenMetrics by content negotiation. Never waits for a target.
+//! `/metrics`: the last batch of every target, as text 0.0.4 or OpenMetrics by content negotiation.
+//! Never waits for a target.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -16,7 +17,10 @@ pub fn routes() -> Router<Context> {
 }
 
 async fn metrics(State(context): State<Context>, headers: HeaderMap) -> Response {
-    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let accept = headers
+        .get(ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("");
     let format = Format::negotiate(accept);
     let pages = context.scraper.pages();
     let text = encode::render(pages.iter().map(AsRef::as_ref), format);

@@ -1,4 +1,5 @@
-//! Everything that answers HTTP: `/metrics`, health, control, the Prometheus and Alertmanager APIs, the page.
+//! Everything that answers HTTP: `/metrics`, health, control, the Prometheus and Alertmanager APIs,
+//! the page.
 
 mod acknowledge;
 mod actions;
@@ -68,7 +69,8 @@ pub struct WebConfig {
     pub listen: Option<String>,
     /// Where people reach this nightbell, for links in messages.
     pub external_url: Option<String>,
-    /// `config_file`: TLS and logging in, as Prometheus's `web.config.file` says it; the flag `--web.config.file` wins.
+    /// `config_file`: TLS and logging in, as Prometheus's `web.config.file` says it; the flag
+    /// `--web.config.file` wins.
     pub config_file: Option<PathBuf>,
     /// Whether that file lets in only who logs in.
     pub logs_in: bool,
@@ -98,7 +100,9 @@ impl WebConfig {
         let mut config = WebConfig {
             admin_token: section.secret("admin_token"),
             listen: section.get("listen"),
-            external_url: section.get::<url::Url>("external_url").map(|u| u.to_string().trim_end_matches('/').to_owned()),
+            external_url: section
+                .get::<url::Url>("external_url")
+                .map(|u| u.to_string().trim_end_matches('/').to_owned()),
             config_file: section.get("config_file"),
             logs_in: false,
             posted_alerts: section.or("posted_alerts", alerting::memory::alerts::MAX_POSTED),
@@ -107,12 +111,20 @@ impl WebConfig {
         if let Some(listen) = &config.listen
             && listen.parse::<std::net::SocketAddr>().is_err()
         {
-            section.error("listen", format!("{listen:?} is not an address and a port"), "give 127.0.0.1:9908");
+            section.error(
+                "listen",
+                format!("{listen:?} is not an address and a port"),
+                "give 127.0.0.1:9908",
+            );
         }
         if let Some(path) = config.config_file.clone() {
             match server::tls::check(&path) {
                 Ok(logs_in) => config.logs_in = logs_in,
-                Err(problem) => section.error("config_file", problem, "mend that file; its format is that of Prometheus's web.config.file"),
+                Err(problem) => section.error(
+                    "config_file",
+                    problem,
+                    "mend that file; its format is that of Prometheus's web.config.file",
+                ),
             }
         }
         section.finish();
@@ -120,11 +132,15 @@ impl WebConfig {
     }
 
     fn has_token(&self) -> bool {
-        self.admin_token.as_ref().is_some_and(|token| !token.is_empty())
+        self.admin_token
+            .as_ref()
+            .is_some_and(|token| !token.is_empty())
     }
 
     fn external(&self) -> Option<url::Url> {
-        self.external_url.as_ref().and_then(|text| url::Url::parse(text).ok())
+        self.external_url
+            .as_ref()
+            .and_then(|text| url::Url::parse(text).ok())
     }
 }
 
@@ -205,24 +221,58 @@ impl Context {
     }
 }
 
-/// Every route; `refused` counts what is turned away because too much is asked at once, `gate` says who may ask at all.
+/// Every route; `refused` counts what is turned away because too much is asked at once, `gate` says
+/// who may ask at all.
 pub fn router(context: Context, gate: Arc<server::tls::Gate>, refused: Counter) -> Router {
     let settings = context.settings.clone();
     let enter = axum::middleware::from_fn(move |request, next| {
         let token = settings.read().admin_token.clone();
         gate.clone().pass(token, request, next)
     });
-    let seats = Seats::new(context.budget.clone(), context.queries.clone(), refused.clone());
-    let own = || Router::new().merge(why::routes()).merge(actions::routes()).merge(dead_letters::routes()).merge(maintenance::routes());
-    let plain = || Router::new().merge(health::life()).merge(control::routes()).merge(ui::routes());
-    let known = || Router::new().merge(metrics::routes()).merge(health::routes()).merge(picture::routes()).merge(prometheus::federation());
+    let seats = Seats::new(
+        context.budget.clone(),
+        context.queries.clone(),
+        refused.clone(),
+    );
+    let own = || {
+        Router::new()
+            .merge(why::routes())
+            .merge(actions::routes())
+            .merge(dead_letters::routes())
+            .merge(maintenance::routes())
+    };
+    let plain = || {
+        Router::new()
+            .merge(health::life())
+            .merge(control::routes())
+            .merge(ui::routes())
+    };
+    let known = || {
+        Router::new()
+            .merge(metrics::routes())
+            .merge(health::routes())
+            .merge(picture::routes())
+            .merge(prometheus::federation())
+    };
     let slashes =
-        server::slash::redirecting(known().merge(plain()).nest("/api/nightbell", own()), || StatusCode::NOT_FOUND.into_response());
+        server::slash::redirecting(known().merge(plain()).nest("/api/nightbell", own()), || {
+            StatusCode::NOT_FOUND.into_response()
+        });
     Router::new()
         .merge(seats.over(Class::Operator, known().nest("/api/nightbell", own())))
         .merge(seats.over(Class::Telemetry, intake::otlp::routes()))
-        .merge(seats.over(Class::Change, acknowledge::routes().merge(intake::job::routes()).nest("/api/nightbell", maintenance::changes())))
-        .merge(seats.over(Class::Query, Router::new().nest("/api/nightbell", report::routes())))
+        .merge(
+            seats.over(
+                Class::Change,
+                acknowledge::routes()
+                    .merge(intake::job::routes())
+                    .nest("/api/nightbell", maintenance::changes()),
+            ),
+        )
+        .merge(seats.over(
+            Class::Query,
+            Router::new().nest("/api/nightbell", report::routes()),
+        ))
         .merge(plain())
         .merge(probe::routes(refused.clone()))
         .nest("/api/nightbell", heartbeat::routes())
@@ -231,7 +281,10 @@ pub fn router(context: Context, gate: Arc<server::tls::Gate>, refused: Counter) 
         .fallback(slashes)
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
         .layer(CompressionLayer::new())
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            TIMEOUT,
+        ))
         .layer(CatchPanicLayer::new())
         .layer(enter)
         .layer(axum::middleware::map_response(server::guard::protect))

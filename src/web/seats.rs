@@ -1,8 +1,10 @@
-//! Seats: whatever answers a request by work that takes time does it off the runtime's threads, a bounded number of each kind at once, within
-//! a deadline that counts the wait as well, and with memory that is counted.
+//! Seats: whatever answers a request by work that takes time does it off the runtime's threads, a
+//! bounded number of each kind at once, within a deadline that counts the wait as well, and with
+//! memory that is counted.
 //!
-//! [`seated`] is a layer over routes. It reads the body, waits for a seat, and runs the handler on a thread where it may compute as long as it
-//! looks at its [`Interrupt`] from time to time. The seat is taken until the answer has been sent.
+//! [`seated`] is a layer over routes. It reads the body, waits for a seat, and runs the handler on
+//! a thread where it may compute as long as it looks at its [`Interrupt`] from time to time. The
+//! seat is taken until the answer has been sent.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -38,8 +40,8 @@ use super::server::stream::query_of;
 pub const QUERIES: usize = 20;
 /// Other reading requests that are answered at once.
 const LOOKUPS: usize = 8;
-/// Requests of people and of other servers that are answered at once: federation, pages of metrics, health, queries by this program's
-/// commands.
+/// Requests of people and of other servers that are answered at once: federation, pages of metrics,
+/// health, queries by this program's commands.
 const OPERATORS: usize = 8;
 /// Requests for alerts, groups and silences that are answered at once.
 const ALERTS: usize = 8;
@@ -68,7 +70,8 @@ const GRACE: Duration = Duration::from_secs(5);
 pub const MAX_BODY: usize = 10 << 20;
 /// What a body takes in memory: itself, and what is read from it.
 const BODY_COPIES: usize = 3;
-/// The first bytes of a body are the connection's own: small requests are taken whatever the others hold.
+/// The first bytes of a body are the connection's own: small requests are taken whatever the others
+/// hold.
 const SMALL_BODY: usize = 16 << 10;
 /// How long a body may take to come, and how fast it must come in the long run, in bytes a second.
 const BODY_TIME: Duration = Duration::from_secs(10);
@@ -110,7 +113,10 @@ impl Class {
 
 /// Whether a command of this program asks.
 fn is_command(parts: &Parts) -> bool {
-    parts.headers.get(header::USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(COMMAND))
+    parts
+        .headers
+        .get(header::USER_AGENT)
+        .is_some_and(|agent| agent.as_bytes().starts_with(COMMAND))
 }
 
 /// The seats of all kinds. Cheap to clone.
@@ -131,8 +137,8 @@ struct All {
 }
 
 impl Seats {
-    /// Empty seats; queries and lookups are computed in `dashboards`, everything else in the runtime that serves it. `refused` counts the
-    /// requests that get none.
+    /// Empty seats; queries and lookups are computed in `dashboards`, everything else in the
+    /// runtime that serves it. `refused` counts the requests that get none.
     pub fn new(budget: Arc<Budget>, dashboards: Handle, refused: Counter) -> Self {
         let seats = |count| Arc::new(Semaphore::new(count));
         Seats(Arc::new(All {
@@ -164,12 +170,20 @@ impl Seats {
     fn threads(&self, class: Class, served: &Handle) -> Handle {
         match class {
             Class::Query | Class::Lookup => self.0.dashboards.clone(),
-            Class::Operator | Class::Alerts | Class::Change | Class::Telemetry | Class::AlertsOrChange => served.clone(),
+            Class::Operator
+            | Class::Alerts
+            | Class::Change
+            | Class::Telemetry
+            | Class::AlertsOrChange => served.clone(),
         }
     }
 
     /// Puts routes behind seats of one kind.
-    pub fn over<S: Clone + Send + Sync + 'static>(&self, class: Class, routes: Router<S>) -> Router<S> {
+    pub fn over<S: Clone + Send + Sync + 'static>(
+        &self,
+        class: Class,
+        routes: Router<S>,
+    ) -> Router<S> {
         routes.route_layer(from_fn_with_state((self.clone(), class), seated))
     }
 
@@ -177,12 +191,16 @@ impl Seats {
     fn refuse(&self, class: Class, reason: &str) {
         self.0.refused.inc();
         if let Some(count) = self.0.line.due() {
-            warn!(?class, count, reason, "Requests were turned away because too much is asked at once.");
+            warn!(
+                ?class,
+                count, reason, "Requests were turned away because too much is asked at once."
+            );
         }
     }
 }
 
-/// What a handler gets: the flag that ends its work, when it was asked, and memory for what it computes with.
+/// What a handler gets: the flag that ends its work, when it was asked, and memory for what it
+/// computes with.
 #[derive(Clone)]
 pub struct Seat {
     /// Raised when the time is up or the client has gone.
@@ -203,7 +221,8 @@ impl Seat {
         let mut reservation = self.budget.reserve(Holder::Queries);
         loop {
             match reservation.grow(bytes) {
-                Err(OverBudget::Full { .. }) if self.can_have(bytes) && self.waits_for_room(bytes) => {}
+                Err(OverBudget::Full { .. })
+                    if self.can_have(bytes) && self.waits_for_room(bytes) => {}
                 result => {
                     self.held.fetch_add(reservation.bytes(), Ordering::Relaxed);
                     return result.map(|()| reservation);
@@ -212,18 +231,25 @@ impl Seat {
         }
     }
 
-    /// Evaluates, and evaluates again where others held the memory for it and have given enough of it back. Nothing is held during the
-    /// wait: two that wait for each other's memory would wait without end.
+    /// Evaluates, and evaluates again where others held the memory for it and have given enough of
+    /// it back. Nothing is held during the wait: two that wait for each other's memory would wait
+    /// without end.
     ///
     /// # Errors
     /// Those of the evaluation; [`EvalError::NoMemory`] when the time is up.
-    pub fn evaluate<T>(&self, mut evaluation: impl FnMut() -> Result<T, EvalError>) -> Result<T, EvalError> {
+    pub fn evaluate<T>(
+        &self,
+        mut evaluation: impl FnMut() -> Result<T, EvalError>,
+    ) -> Result<T, EvalError> {
         loop {
             match evaluation() {
-                Err(EvalError::NoMemory(OverBudget::Full { wanted, .. })) if !self.can_have(wanted) => {
+                Err(EvalError::NoMemory(OverBudget::Full { wanted, .. }))
+                    if !self.can_have(wanted) =>
+                {
                     return Err(OverBudget::TooLarge(self.budget.most(Holder::Queries)).into());
                 }
-                Err(EvalError::NoMemory(OverBudget::Full { wanted, .. })) if self.waits_for_room(wanted) => {}
+                Err(EvalError::NoMemory(OverBudget::Full { wanted, .. }))
+                    if self.waits_for_room(wanted) => {}
                 result => return result,
             }
         }
@@ -234,7 +260,8 @@ impl Seat {
         self.held.load(Ordering::Relaxed).saturating_add(bytes) <= self.budget.most(Holder::Queries)
     }
 
-    /// Waits until there is room for so many bytes. Returns whether there is some before the time is up.
+    /// Waits until there is room for so many bytes. Returns whether there is some before the time
+    /// is up.
     fn waits_for_room(&self, bytes: usize) -> bool {
         while self.interrupt.check().is_ok() {
             std::thread::sleep(FULL_AGAIN);
@@ -250,7 +277,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Seat {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let missing = || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "this route has no seats");
+        let missing =
+            || ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "this route has no seats");
         parts.extensions.get::<Seat>().cloned().ok_or_else(missing)
     }
 }
@@ -267,11 +295,19 @@ impl Drop for Guard {
 }
 
 /// The layer: see the module's documentation.
-async fn seated(State((seats, class)): State<(Seats, Class)>, request: Request, next: Next) -> Response {
+async fn seated(
+    State((seats, class)): State<(Seats, Class)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let asked = Instant::now();
     let (mut parts, body) = request.into_parts();
     let (form, class) = (class, class.of(&parts));
-    let holder = if class == Class::Change { Holder::Alerts } else { Holder::Bodies };
+    let holder = if class == Class::Change {
+        Holder::Alerts
+    } else {
+        Holder::Bodies
+    };
     let (body, held) = match read_body(body, seats.0.budget.reserve(holder)).await {
         Ok(read) => read,
         Err(unread) => {
@@ -284,7 +320,12 @@ async fn seated(State((seats, class)): State<(Seats, Class)>, request: Request, 
     let deadline = asked + deadline(form, &parts, &body);
     let Ok(Ok(permit)) = timeout_at(deadline, seats.of(class).acquire_owned()).await else {
         seats.refuse(class, "no seat was free in time");
-        return refusal(form, StatusCode::SERVICE_UNAVAILABLE, "timeout", "query timed out in query queue");
+        return refusal(
+            form,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "timeout",
+            "query timed out in query queue",
+        );
     };
     let mut compiled = seats.0.budget.reserve(Holder::Queries);
     while let Err(refused) = compiled.grow(regexes(&parts, &body)) {
@@ -296,7 +337,12 @@ async fn seated(State((seats, class)): State<(Seats, Class)>, request: Request, 
             }
             OverBudget::Full { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         };
-        return refusal(form, status, kind, &format!("too many regular expressions: {refused}"));
+        return refusal(
+            form,
+            status,
+            kind,
+            &format!("too many regular expressions: {refused}"),
+        );
     }
     let interrupt = Arc::new(Interrupt::new());
     let mut guard = Guard(Some(Arc::clone(&interrupt)));
@@ -307,7 +353,10 @@ async fn seated(State((seats, class)): State<(Seats, Class)>, request: Request, 
         held: Arc::new(compiled.bytes().into()),
     };
     parts.extensions.insert(seat);
-    let (request, handle) = (Request::from_parts(parts, Body::from(body)), Handle::current());
+    let (request, handle) = (
+        Request::from_parts(parts, Body::from(body)),
+        Handle::current(),
+    );
     let mut work = seats.threads(class, &handle).spawn_blocking(move || {
         let response = handle.block_on(next.run(request));
         drop((held, compiled));
@@ -319,46 +368,88 @@ async fn seated(State((seats, class)): State<(Seats, Class)>, request: Request, 
             interrupt.time_out();
             match timeout_at(deadline + GRACE, work).await {
                 Ok(done) => done,
-                Err(_) => return refusal(form, StatusCode::SERVICE_UNAVAILABLE, "timeout", "query timed out in expression evaluation"),
+                Err(_) => {
+                    return refusal(
+                        form,
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "timeout",
+                        "query timed out in expression evaluation",
+                    );
+                }
             }
         }
     };
     guard.0 = None;
     match done {
         Ok((response, permit)) => hold(response, permit),
-        Err(_) => refusal(form, StatusCode::INTERNAL_SERVER_ERROR, "internal", "the request could not be answered: see the log"),
+        Err(_) => refusal(
+            form,
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the request could not be answered: see the log",
+        ),
     }
 }
 
 /// An answer without data, in the form that the clients of this kind of request expect.
 fn refusal(class: Class, status: StatusCode, kind: &str, message: &str) -> Response {
     match class {
-        Class::Operator | Class::Alerts | Class::Change | Class::AlertsOrChange => ApiError::new(status, message).into_response(),
+        Class::Operator | Class::Alerts | Class::Change | Class::AlertsOrChange => {
+            ApiError::new(status, message).into_response()
+        }
         // Exporters try again when they hear when.
-        Class::Telemetry => ([(header::RETRY_AFTER, "5")], ApiError::new(status, message)).into_response(),
+        Class::Telemetry => {
+            ([(header::RETRY_AFTER, "5")], ApiError::new(status, message)).into_response()
+        }
         Class::Query | Class::Lookup => {
             let body = json!({ "status": "error", "errorType": kind, "error": message });
-            (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+            (
+                status,
+                [(header::CONTENT_TYPE, "application/json")],
+                body.to_string(),
+            )
+                .into_response()
         }
     }
 }
 
 /// How long a request may take in all. A `timeout` that cannot be read is the handler's to refuse.
 fn deadline(class: Class, parts: &Parts, body: &[u8]) -> Duration {
-    let most = if class == Class::Query { QUERY_TIMEOUT } else { TIMEOUT };
-    let named = [body, query_of(parts).as_bytes()].into_iter().find_map(timeout_of);
-    named.and_then(|text| seconds(&text)).filter(|named| !named.is_zero()).map_or(most, |named| named.min(most))
+    let most = if class == Class::Query {
+        QUERY_TIMEOUT
+    } else {
+        TIMEOUT
+    };
+    let named = [body, query_of(parts).as_bytes()]
+        .into_iter()
+        .find_map(timeout_of);
+    named
+        .and_then(|text| seconds(&text))
+        .filter(|named| !named.is_zero())
+        .map_or(most, |named| named.min(most))
 }
 
-/// Most bytes that the regular expressions of a request take: each follows a tilde or stands in a `label_replace`.
+/// Most bytes that the regular expressions of a request take: each follows a tilde or stands in a
+/// `label_replace`.
 fn regexes(parts: &Parts, body: &[u8]) -> usize {
-    let is_form = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(FORM));
+    let is_form = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(FORM));
     let body = if is_form { body } else { b"" };
     let texts = [body, query_of(parts).as_bytes()].map(|text| {
-        [&b"~"[..], b"%7E", b"%7e", b"label_replace"].iter().map(|sign| memchr::memmem::find_iter(text, sign).count()).sum::<usize>()
+        [&b"~"[..], b"%7E", b"%7e", b"label_replace"]
+            .iter()
+            .map(|sign| memchr::memmem::find_iter(text, sign).count())
+            .sum::<usize>()
     });
-    let (count, length) = (texts.iter().sum::<usize>(), body.len() + query_of(parts).len());
-    let text = length.saturating_mul(COMPILED_BYTE).min(count.saturating_mul(MOST_COMPILED));
+    let (count, length) = (
+        texts.iter().sum::<usize>(),
+        body.len() + query_of(parts).len(),
+    );
+    let text = length
+        .saturating_mul(COMPILED_BYTE)
+        .min(count.saturating_mul(MOST_COMPILED));
     count.saturating_mul(REGEX).saturating_add(text)
 }
 
@@ -368,11 +459,16 @@ fn timeout_of(pairs: &[u8]) -> Option<String> {
     let begins = |at: &usize| *at == 0 || pairs[*at - 1] == b'&';
     let start = memchr::memmem::find_iter(pairs, NAME).find(begins)?;
     let value = pairs[start..].split(|byte| *byte == b'&').next()?;
-    url::form_urlencoded::parse(value).next().map(|(_, value)| value.into_owned())
+    url::form_urlencoded::parse(value)
+        .next()
+        .map(|(_, value)| value.into_owned())
 }
 
 fn seconds(text: &str) -> Option<Duration> {
-    let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let seconds = text
+        .parse::<f64>()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     seconds.or_else(|| parse_duration(text).ok())
 }
 
@@ -419,12 +515,16 @@ async fn read_body(mut body: Body, mut held: Reservation) -> Result<(Bytes, Rese
             Ok(Some(Err(_))) => return Err(Unread::Broken),
             Ok(Some(Ok(frame))) => frame,
         };
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         let length = all.len() + data.len();
         if length > MAX_BODY {
             return Err(Unread::TooLong);
         }
-        let wanted = length.saturating_sub(SMALL_BODY).saturating_mul(BODY_COPIES);
+        let wanted = length
+            .saturating_sub(SMALL_BODY)
+            .saturating_mul(BODY_COPIES);
         if wanted > held.bytes() {
             held.grow(wanted - held.bytes()).map_err(Unread::Full)?;
         }
@@ -435,10 +535,20 @@ async fn read_body(mut body: Body, mut held: Reservation) -> Result<(Bytes, Rese
 
 /// Leaves the seat taken until the answer has been sent, where that may last.
 fn hold(response: Response, permit: OwnedSemaphorePermit) -> Response {
-    if response.body().size_hint().exact().is_some_and(|size| size <= SMALL_ANSWER) {
+    if response
+        .body()
+        .size_hint()
+        .exact()
+        .is_some_and(|size| size <= SMALL_ANSWER)
+    {
         return response;
     }
-    response.map(|body| Body::new(Held { body, permit: Some(permit) }))
+    response.map(|body| {
+        Body::new(Held {
+            body,
+            permit: Some(permit),
+        })
+    })
 }
 
 /// An answer with the seat that it holds.
@@ -451,7 +561,10 @@ impl HttpBody for Held {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        task: &mut Task<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(task);
         if matches!(polled, Poll::Ready(None)) {
             self.permit = None;

@@ -1,6 +1,8 @@
-//! Alerting from alerts to messages: timelines in `tests/alerting/*.yml` with a virtual clock, restarts, crashes, deliveries.
+//! Alerting from alerts to messages: timelines in `tests/alerting/*.yml` with a virtual clock,
+//! restarts, crashes, deliveries.
 //!
-//! The timelines without `ours: true` were compared with Alertmanager 0.33, which sends exactly the same messages.
+//! The timelines without `ours: true` were compared with Alertmanager 0.33, which sends exactly the
+//! same messages.
 
 mod configuration;
 pub mod crash;
@@ -51,9 +53,18 @@ pub fn config(yaml: &str) -> Arc<Alerting> {
     Arc::new(read_config(yaml).unwrap_or_else(|errors| panic!("{errors}")))
 }
 
-pub fn alert(labels: &str, starts_at: Timestamp, ends_at: Option<Timestamp>, now: Timestamp) -> Alert {
+pub fn alert(
+    labels: &str,
+    starts_at: Timestamp,
+    ends_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Alert {
     Alert {
-        labels: Labels::from_pairs(labels.split_whitespace().map(|pair| pair.split_once('=').expect("name=value"))),
+        labels: Labels::from_pairs(
+            labels
+                .split_whitespace()
+                .map(|pair| pair.split_once('=').expect("name=value")),
+        ),
         annotations: Labels::empty(),
         starts_at,
         ends_at,
@@ -78,7 +89,8 @@ struct Timeline {
     expect: Vec<String>,
 }
 
-/// One thing that happens: `fire` and `resolve` name labels, `silence` matchers, `restart` a time without a process after a `kill -9`.
+/// One thing that happens: `fire` and `resolve` name labels, `silence` matchers, `restart` a time
+/// without a process after a `kill -9`.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct Event {
@@ -130,8 +142,16 @@ struct Player {
 impl Player {
     async fn new(path: PathBuf, config: Arc<Alerting>) -> Self {
         let state = State::open(&path).await.expect("a state file");
-        let dispatch = Dispatch::restore(config.clone(), state.clone(), Metrics::default(), START).await;
-        Player { path, config, state, dispatch, lives: Lives::new(), notified: Vec::new() }
+        let dispatch =
+            Dispatch::restore(config.clone(), state.clone(), Metrics::default(), START).await;
+        Player {
+            path,
+            config,
+            state,
+            dispatch,
+            lives: Lives::new(),
+            notified: Vec::new(),
+        }
     }
 
     /// Flushes on every tick up to `until`, and delivers at once what each flush decided.
@@ -141,7 +161,10 @@ impl Player {
             for row in self.state.outbox(1000).await.expect("read") {
                 let message: Notification = serde_json::from_str(&row.body).expect("a message");
                 self.notified.push(line(&message));
-                self.state.remove_message(&row.delivery_id).await.expect("removed");
+                self.state
+                    .remove_message(&row.delivery_id)
+                    .await
+                    .expect("removed");
             }
         }
     }
@@ -158,7 +181,8 @@ impl Player {
         if let Some(matchers) = &event.silence {
             let silence = Silence {
                 id: String::new(),
-                matchers: nightbell::alerting::config::matchers::parse_matchers(matchers).expect("matchers"),
+                matchers: nightbell::alerting::config::matchers::parse_matchers(matchers)
+                    .expect("matchers"),
                 starts_at: now,
                 ends_at: now + duration(event.lasting.as_deref().expect("for")),
                 updated_at: now,
@@ -166,7 +190,10 @@ impl Player {
                 comment: "test".into(),
                 annotations: Vec::new(),
             };
-            self.dispatch.set_silence(silence, now).await.expect("silenced");
+            self.dispatch
+                .set_silence(silence, now)
+                .await
+                .expect("silenced");
         }
         if event.set_clock {
             self.dispatch.flush(now).await;
@@ -174,35 +201,70 @@ impl Player {
         if let Some(downtime) = &event.restart {
             let now = now + duration(downtime);
             self.state = State::open(&self.path).await.expect("a state file");
-            self.dispatch = Dispatch::restore(self.config.clone(), self.state.clone(), Metrics::default(), now).await;
+            self.dispatch = Dispatch::restore(
+                self.config.clone(),
+                self.state.clone(),
+                Metrics::default(),
+                now,
+            )
+            .await;
         }
     }
 }
 
-/// `2s ops {alertname="A"} +1 -2 (new alerts added)`: when, to whom, about which group, which alerts fire (+) and have ended (-).
+/// `2s ops {alertname="A"} +1 -2 (new alerts added)`: when, to whom, about which group, which
+/// alerts fire (+) and have ended (-).
 fn line(message: &Notification) -> String {
     let at = format_duration(Timestamp(message.at_ms).since(START));
-    let group: Vec<String> = message.group_labels.iter().map(|(n, v)| format!("{n}={v:?}")).collect();
-    let sign = |status| if status == AlertStatus::Firing { '+' } else { '-' };
-    let alerts: Vec<String> = message.alerts.iter().map(|a| format!("{}{}", sign(a.status), a.label("n"))).collect();
-    format!("{at} {} {{{}}} {} ({})", message.receiver, group.join(", "), alerts.join(" "), message.reason)
+    let group: Vec<String> = message
+        .group_labels
+        .iter()
+        .map(|(n, v)| format!("{n}={v:?}"))
+        .collect();
+    let sign = |status| {
+        if status == AlertStatus::Firing {
+            '+'
+        } else {
+            '-'
+        }
+    };
+    let alerts: Vec<String> = message
+        .alerts
+        .iter()
+        .map(|a| format!("{}{}", sign(a.status), a.label("n")))
+        .collect();
+    format!(
+        "{at} {} {{{}}} {} ({})",
+        message.receiver,
+        group.join(", "),
+        alerts.join(" "),
+        message.reason
+    )
 }
 
 /// Every timeline with the name of its file.
 fn timelines() -> Vec<(String, Timeline)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/alerting");
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(&folder).expect("the folder").map(|e| e.expect("an entry").path()).collect();
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .expect("the folder")
+        .map(|e| e.expect("an entry").path())
+        .collect();
     paths.retain(|path| path.extension().is_some_and(|e| e == "yml"));
     paths.sort();
     let read = |path: &PathBuf| {
         let text = std::fs::read_to_string(path).expect("the file can be read");
-        let timeline = serde_yaml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        (path.file_name().unwrap_or_default().display().to_string(), timeline)
+        let timeline =
+            serde_yaml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        (
+            path.file_name().unwrap_or_default().display().to_string(),
+            timeline,
+        )
     };
     paths.iter().map(read).collect()
 }
 
-/// SEMANTICS part D, each file naming its rules: at these times these alerts, at those times exactly those messages.
+/// SEMANTICS part D, each file naming its rules: at these times these alerts, at those times
+/// exactly those messages.
 #[tokio::test]
 async fn timelines_lead_to_exactly_the_messages_they_name() {
     let timelines = timelines();
@@ -210,7 +272,11 @@ async fn timelines_lead_to_exactly_the_messages_they_name() {
     let scratch = tempfile::tempdir().expect("a folder");
     let mut wrong = Vec::new();
     for (name, timeline) in timelines {
-        let mut player = Player::new(scratch.path().join(format!("{name}.db")), config(&timeline.config)).await;
+        let mut player = Player::new(
+            scratch.path().join(format!("{name}.db")),
+            config(&timeline.config),
+        )
+        .await;
         for event in &timeline.events {
             let now = START + duration(&event.at);
             player.run_to(now - Duration::from_millis(1)).await;
@@ -221,7 +287,12 @@ async fn timelines_lead_to_exactly_the_messages_they_name() {
         let mut wanted = timeline.expect.clone();
         wanted.sort();
         if player.notified != wanted {
-            wrong.push(format!("{name}: {}\ngot:\n  {}\nwanted:\n  {}", timeline.about, player.notified.join("\n  "), wanted.join("\n  ")));
+            wrong.push(format!(
+                "{name}: {}\ngot:\n  {}\nwanted:\n  {}",
+                timeline.about,
+                player.notified.join("\n  "),
+                wanted.join("\n  ")
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
@@ -229,5 +300,10 @@ async fn timelines_lead_to_exactly_the_messages_they_name() {
 
 /// Every alert that is notified of, at least once firing and, after its end, once resolved.
 fn heard(notified: &[Notification], status: AlertStatus) -> BTreeSet<String> {
-    notified.iter().flat_map(|m| &m.alerts).filter(|a| a.status == status).map(|a| a.label("n").to_owned()).collect()
+    notified
+        .iter()
+        .flat_map(|m| &m.alerts)
+        .filter(|a| a.status == status)
+        .map(|a| a.label("n").to_owned())
+        .collect()
 }

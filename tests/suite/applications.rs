@@ -1,7 +1,9 @@
-//! Each application from end to end: its stand-in, real databases, the sample configuration of its profile, the built binary, and those who
-//! are notified. What waits for minutes or covers a day is in the profiles' rule tests, where time is virtual.
+//! Each application from end to end: its stand-in, real databases, the sample configuration of its
+//! profile, the built binary, and those who are notified. What waits for minutes or covers a day is
+//! in the profiles' rule tests, where time is virtual.
 //!
-//! `Proves NAME: ROW, ROW.` in a test's comment says which demands of an application it shows; `docs/coverage.md` is made of these lines.
+//! `Proves NAME: ROW, ROW.` in a test's comment says which demands of an application it shows;
+//! `docs/coverage.md` is made of these lines.
 
 mod agent_v3;
 mod aigc;
@@ -47,12 +49,21 @@ impl StandIn {
             .stdout(Stdio::piped())
             .spawn()
             .expect("Python starts");
-        let (input, output) = (child.stdin.take().expect("it is piped"), child.stdout.take().expect("it is piped"));
+        let (input, output) = (
+            child.stdin.take().expect("it is piped"),
+            child.stdout.take().expect("it is piped"),
+        );
         let server = Server(child);
         let mut line = String::new();
-        BufReader::new(output).read_line(&mut line).expect("it says that it is ready");
+        BufReader::new(output)
+            .read_line(&mut line)
+            .expect("it says that it is ready");
         assert_eq!(line.trim(), "ready", "{name}");
-        StandIn { port, _server: server, _input: input }
+        StandIn {
+            port,
+            _server: server,
+            _input: input,
+        }
     }
 
     /// Throws switches.
@@ -67,9 +78,15 @@ impl StandIn {
 
     fn post(&self, path: &str, body: &Value) {
         let body = body.to_string();
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the stand-in listens");
-        let head = format!("POST /standin/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
-        stream.write_all(format!("{head}{body}").as_bytes()).expect("it reads");
+        let mut stream =
+            TcpStream::connect(("127.0.0.1", self.port)).expect("the stand-in listens");
+        let head = format!(
+            "POST /standin/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream
+            .write_all(format!("{head}{body}").as_bytes())
+            .expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -96,14 +113,26 @@ impl People {
 
     /// The webhook's alerts of this name: status, severity and annotations of each.
     fn posted(&self, alert: &str) -> Vec<Value> {
-        let bodies = self.webhook.requests().into_iter().filter_map(|request| serde_json::from_str::<Value>(&request.body).ok());
+        let bodies = self
+            .webhook
+            .requests()
+            .into_iter()
+            .filter_map(|request| serde_json::from_str::<Value>(&request.body).ok());
         let alerts = bodies.flat_map(|body| body["alerts"].as_array().cloned().unwrap_or_default());
-        alerts.filter(|one| one["labels"]["alertname"] == alert).collect()
+        alerts
+            .filter(|one| one["labels"]["alertname"] == alert)
+            .collect()
     }
 
     fn slack(&self, words: &[&str]) -> Vec<String> {
-        let bodies = self.slack.requests().into_iter().map(|request| request.body);
-        bodies.filter(|body| words.iter().all(|word| body.contains(word))).collect()
+        let bodies = self
+            .slack
+            .requests()
+            .into_iter()
+            .map(|request| request.body);
+        bodies
+            .filter(|body| words.iter().all(|word| body.contains(word)))
+            .collect()
     }
 
     /// The mails so far that contain these words.
@@ -112,7 +141,11 @@ impl People {
             self.mails.borrow_mut().push(mail);
         }
         let mails = self.mails.borrow();
-        mails.iter().filter(|mail| words.iter().all(|word| mail.to_string().contains(word))).cloned().collect()
+        mails
+            .iter()
+            .filter(|mail| words.iter().all(|word| mail.to_string().contains(word)))
+            .cloned()
+            .collect()
     }
 
     /// Waits until somebody got a mail whose subject contains these words.
@@ -120,31 +153,50 @@ impl People {
         let start = std::time::Instant::now();
         let is_it = |mail: &Value| {
             let headers = mail["headers"].as_array().cloned().unwrap_or_default();
-            let is_meant =
-                headers.iter().any(|header| header[0] == "Subject" && header[1].as_str().is_some_and(|text| text.contains(subject)));
-            is_meant && mail["to"].as_array().is_some_and(|to| to.iter().any(|one| one == address))
+            let is_meant = headers.iter().any(|header| {
+                header[0] == "Subject"
+                    && header[1]
+                        .as_str()
+                        .is_some_and(|text| text.contains(subject))
+            });
+            is_meant
+                && mail["to"]
+                    .as_array()
+                    .is_some_and(|to| to.iter().any(|one| one == address))
         };
         while !self.mailed(&[]).iter().any(is_it) {
-            let subjects: Vec<String> = self.mailed(&[]).iter().map(|mail| format!("{} {}", mail["to"], mail["headers"])).collect();
-            assert!(start.elapsed() < Duration::from_secs(90), "{address} got no mail {subject:?}, but {subjects:#?}");
+            let subjects: Vec<String> = self
+                .mailed(&[])
+                .iter()
+                .map(|mail| format!("{} {}", mail["to"], mail["headers"]))
+                .collect();
+            assert!(
+                start.elapsed() < Duration::from_secs(90),
+                "{address} got no mail {subject:?}, but {subjects:#?}"
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 }
 
-/// The sample configuration of a profile, with what a test needs in place of what its application has.
+/// The sample configuration of a profile, with what a test needs in place of what its application
+/// has.
 struct Sample {
     text: String,
 }
 
 impl Sample {
     fn of(profile: &str) -> Self {
-        let path = root().join("deploy/profiles").join(format!("{profile}.yml"));
+        let path = root()
+            .join("deploy/profiles")
+            .join(format!("{profile}.yml"));
         let text = std::fs::read_to_string(path).expect("the sample");
         let quick = "  scrape_interval: 3s\n  scrape_timeout: 3s\n  evaluation_interval: 1s\n";
-        Sample { text: text.replace("timeout: 10s", "timeout: 5s") }
-            .with("  scrape_interval: 15s\n", quick)
-            .with("timeout: 5s", "timeout: 3s")
+        Sample {
+            text: text.replace("timeout: 10s", "timeout: 5s"),
+        }
+        .with("  scrape_interval: 15s\n", quick)
+        .with("timeout: 5s", "timeout: 3s")
     }
 
     /// Mail goes without TLS.
@@ -161,7 +213,10 @@ impl Sample {
 
     /// Groups wait for nothing.
     fn at_once(self) -> Self {
-        self.with("group_by: [alertname, instance]\n", "group_by: [alertname, instance]\n  group_wait: 0s\n  group_interval: 1s\n")
+        self.with(
+            "group_by: [alertname, instance]\n",
+            "group_by: [alertname, instance]\n  group_wait: 0s\n  group_interval: 1s\n",
+        )
     }
 
     /// A folder in place of one of the application's.
@@ -180,27 +235,66 @@ fn folder(base: &Path, name: &str) -> PathBuf {
 /// Waits until the series that these expressions name are there.
 fn wait_for_input(nightbell: &Nightbell, metrics: &[&str]) {
     for metric in metrics {
-        wait_until(&format!("{metric} is collected"), Duration::from_secs(60), || {
-            let query = metric.replace('=', "%3D").replace('"', "%22").replace('{', "%7B").replace('}', "%7D").replace(' ', "%20");
-            let answer = nightbell.get(&format!("/api/v1/query?query={query}")).1;
-            serde_json::from_str::<Value>(&answer).is_ok_and(|answer| !answer["data"]["result"].as_array().is_none_or(Vec::is_empty))
-        });
+        wait_until(
+            &format!("{metric} is collected"),
+            Duration::from_secs(60),
+            || {
+                let query = metric
+                    .replace('=', "%3D")
+                    .replace('"', "%22")
+                    .replace('{', "%7B")
+                    .replace('}', "%7D")
+                    .replace(' ', "%20");
+                let answer = nightbell.get(&format!("/api/v1/query?query={query}")).1;
+                serde_json::from_str::<Value>(&answer).is_ok_and(|answer| {
+                    !answer["data"]["result"]
+                        .as_array()
+                        .is_none_or(Vec::is_empty)
+                })
+            },
+        );
     }
 }
 
-/// Breaks something, waits for the alert, mends it, waits for its end; gives the alert as the webhook was told of it.
+/// Breaks something, waits for the alert, mends it, waits for its end; gives the alert as the
+/// webhook was told of it.
 ///
 /// A busy machine may have raised it before: then its end is waited for first.
-fn rings(people: &People, alert: &str, instance: &str, breaks: impl FnOnce(), mends: impl FnOnce()) -> Value {
-    let told = || -> Vec<Value> { people.posted(alert).into_iter().filter(|one| one["labels"]["instance"] == instance).collect() };
+fn rings(
+    people: &People,
+    alert: &str,
+    instance: &str,
+    breaks: impl FnOnce(),
+    mends: impl FnOnce(),
+) -> Value {
+    let told = || -> Vec<Value> {
+        people
+            .posted(alert)
+            .into_iter()
+            .filter(|one| one["labels"]["instance"] == instance)
+            .collect()
+    };
     let count = |status: &str| told().iter().filter(|one| one["status"] == status).count();
-    wait_until(&format!("an earlier {alert} is over"), Duration::from_secs(60), || {
-        told().last().is_none_or(|one| one["status"] == "resolved")
-    });
+    wait_until(
+        &format!("an earlier {alert} is over"),
+        Duration::from_secs(60),
+        || told().last().is_none_or(|one| one["status"] == "resolved"),
+    );
     let (fired, ended) = (count("firing"), count("resolved"));
     breaks();
-    wait_until(&format!("{alert} is notified"), Duration::from_secs(60), || count("firing") > fired);
+    wait_until(
+        &format!("{alert} is notified"),
+        Duration::from_secs(60),
+        || count("firing") > fired,
+    );
     mends();
-    wait_until(&format!("the end of {alert} is notified"), Duration::from_secs(60), || count("resolved") > ended);
-    told().into_iter().rfind(|one| one["status"] == "firing").expect("it was there")
+    wait_until(
+        &format!("the end of {alert} is notified"),
+        Duration::from_secs(60),
+        || count("resolved") > ended,
+    );
+    told()
+        .into_iter()
+        .rfind(|one| one["status"] == "firing")
+        .expect("it was there")
 }

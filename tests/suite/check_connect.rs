@@ -1,4 +1,5 @@
-//! `nightbell check config --connect` with the built binary: what it says of targets that answer, and of those that do not.
+//! `nightbell check config --connect` with the built binary: what it says of targets that answer,
+//! and of those that do not.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -17,19 +18,33 @@ fn check(folder: &Path, yaml: &str) -> (i32, String, String) {
     std::fs::write(&file, yaml).expect("written");
     let mut command = Command::new(env!("CARGO_BIN_EXE_nightbell"));
     command.args(["check", "config", "--connect"]).arg(&file);
-    command.env("HOME", folder.join("home")).env_remove("STATE_DIRECTORY").env_remove("XDG_STATE_HOME");
+    command
+        .env("HOME", folder.join("home"))
+        .env_remove("STATE_DIRECTORY")
+        .env_remove("XDG_STATE_HOME");
     let output = command.output().expect("it runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    (output.status.code().expect("it exits"), text(output.stdout), text(output.stderr))
+    (
+        output.status.code().expect("it exits"),
+        text(output.stdout),
+        text(output.stderr),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn targets_that_answer_are_shown_with_what_queries_give() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("app.db");
-    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
-    let mut connection = SqliteConnection::connect_with(&options).await.expect("a database");
-    connection.execute("CREATE TABLE t AS SELECT 'a' AS kind, 5 AS n, 'x' AS note").await.expect("made");
+    let options = SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(true);
+    let mut connection = SqliteConnection::connect_with(&options)
+        .await
+        .expect("a database");
+    connection
+        .execute("CREATE TABLE t AS SELECT 'a' AS kind, 5 AS n, 'x' AS note")
+        .await
+        .expect("made");
     connection.close().await.expect("closed");
     let port = serve_page("up_here 1\n");
     let yaml = format!(
@@ -38,16 +53,35 @@ async fn targets_that_answer_are_shown_with_what_queries_give() {
         path.display(),
         port
     );
-    let yaml = yaml.replace("sql: SELECT kind, n, note FROM t", "sql: 'SELECT kind, n, note FROM t'");
+    let yaml = yaml.replace(
+        "sql: SELECT kind, n, note FROM t",
+        "sql: 'SELECT kind, n, note FROM t'",
+    );
     let (status, out, err) = check(folder.path(), &yaml);
     assert_eq!((status, err.as_str()), (0, ""), "{out}");
-    assert!(out.contains("  sqlite sqlite (sqlite://") && out.contains("    sql_t_n{kind=\"a\"} 5\n"), "{out}");
-    assert!(out.contains("    NOTE: query t: text columns that are no labels are left out: note\n"), "{out}");
-    assert!(out.contains(&format!("  app 127.0.0.1:{0} (http://127.0.0.1:{0}/metrics): 1 samples in ", port)), "{out}");
-    assert!(!folder.path().join("home").exists(), "a trial remembers nothing");
+    assert!(
+        out.contains("  sqlite sqlite (sqlite://") && out.contains("    sql_t_n{kind=\"a\"} 5\n"),
+        "{out}"
+    );
+    assert!(
+        out.contains("    NOTE: query t: text columns that are no labels are left out: note\n"),
+        "{out}"
+    );
+    assert!(
+        out.contains(&format!(
+            "  app 127.0.0.1:{0} (http://127.0.0.1:{0}/metrics): 1 samples in ",
+            port
+        )),
+        "{out}"
+    );
+    assert!(
+        !folder.path().join("home").exists(),
+        "a trial remembers nothing"
+    );
 }
 
-/// Rules on what queries give have something to read; those on what none gives are named, without `--connect` too.
+/// Rules on what queries give have something to read; those on what none gives are named, without
+/// `--connect` too.
 #[test]
 fn a_rule_on_a_query_s_metric_has_something_to_read() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -56,21 +90,32 @@ fn a_rule_on_a_query_s_metric_has_something_to_read() {
     let file = folder.path().join("nightbell.yml");
     let yaml = "rule_files: [rules.yml]\ncollectors: {sqlite: {path: app.db, queries: [{name: results, sql: SELECT 1 AS n}]}}\n";
     std::fs::write(&file, yaml).expect("written");
-    let output = Command::new(env!("CARGO_BIN_EXE_nightbell")).args(["check", "config"]).arg(&file).output().expect("it runs");
+    let output = Command::new(env!("CARGO_BIN_EXE_nightbell"))
+        .args(["check", "config"])
+        .arg(&file)
+        .output()
+        .expect("it runs");
     let out = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(out.contains("rule \"Lost\" has nothing to read: a query of that name under queries of postgres, mysql or sqlite"), "{out}");
     assert!(!out.contains("Good"), "{out}");
 }
 
-/// One of each kind of trouble: each is named with its reason, the exit status says that there is one, and no line holds a secret.
+/// One of each kind of trouble: each is named with its reason, the exit status says that there is
+/// one, and no line holds a secret.
 #[tokio::test(flavor = "multi_thread")]
 async fn targets_that_do_not_answer_say_why_and_the_exit_status_says_so() {
     let folder = tempfile::tempdir().expect("a folder");
     let postgres = Postgres::start(&[]);
-    postgres.sql("postgres", "CREATE TABLE results (n int); CREATE ROLE mon LOGIN PASSWORD 'hunter2-hunter2'");
+    postgres.sql(
+        "postgres",
+        "CREATE TABLE results (n int); CREATE ROLE mon LOGIN PASSWORD 'hunter2-hunter2'",
+    );
     // It accepts and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let silent = silent.local_addr().map(|address| (silent, address.port())).expect("its port");
+    let silent = silent
+        .local_addr()
+        .map(|address| (silent, address.port()))
+        .expect("its port");
     let (closed, page) = (free_port(), free_port());
     let yaml = format!(
         "collectors:
@@ -102,6 +147,12 @@ scrape_configs: [{{job_name: app, static_configs: [{{targets: ['127.0.0.1:{page}
     ] {
         assert!(out.contains(&wanted), "{wanted}\n{out}");
     }
-    assert!(err.contains(&format!("  waiting for mysql mysql (mysql://127.0.0.1:{}/d) …\n", silent.1)), "{err}");
+    assert!(
+        err.contains(&format!(
+            "  waiting for mysql mysql (mysql://127.0.0.1:{}/d) …\n",
+            silent.1
+        )),
+        "{err}"
+    );
     assert!(!(out + &err).contains("hunter2"));
 }

@@ -1,4 +1,5 @@
-//! The `backup` collector (C15, T24) against what the real pg_dump, tar, gzip, xz, zstd and SQLite wrote.
+//! The `backup` collector (C15, T24) against what the real pg_dump, tar, gzip, xz, zstd and SQLite
+//! wrote.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -14,18 +15,41 @@ use crate::servers::postgres::Postgres;
 
 /// Runs a shell script in a folder.
 fn shell(folder: &Path, script: &str) {
-    let output = Command::new("sh").args(["-c", script]).current_dir(folder).output().expect("sh runs");
-    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("sh")
+        .args(["-c", script])
+        .current_dir(folder)
+        .output()
+        .expect("sh runs");
+    assert!(
+        output.status.success(),
+        "{script}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Gives a file, or a folder and what is in it, an age.
 fn age(path: &Path, seconds: u64) {
-    let find = Command::new("find").arg(path).args(["-exec", "touch", "-h", "-d", &format!("{seconds} seconds ago"), "{}", "+"]).status();
+    let find = Command::new("find")
+        .arg(path)
+        .args([
+            "-exec",
+            "touch",
+            "-h",
+            "-d",
+            &format!("{seconds} seconds ago"),
+            "{}",
+            "+",
+        ])
+        .status();
     assert!(find.expect("find runs").success());
 }
 
 fn reason(batch: &Batch) -> String {
-    batch.families.get("backup_invalid_info").map(|family| family.samples[0].labels.value("reason").to_owned()).unwrap_or_default()
+    batch
+        .families
+        .get("backup_invalid_info")
+        .map(|family| family.samples[0].labels.value("reason").to_owned())
+        .unwrap_or_default()
 }
 
 /// Collects until nothing is left to be read, and `done` holds.
@@ -37,7 +61,11 @@ async fn until(collector: &mut Box<dyn Collector>, done: impl Fn(&Batch) -> bool
         if done(&batch) && value(&batch, "backup_reading_since_timestamp_seconds", &[]).is_none() {
             return batch;
         }
-        assert!(started.elapsed() < Duration::from_secs(90), "not within 60 s: {:?}", batch.families.keys());
+        assert!(
+            started.elapsed() < Duration::from_secs(90),
+            "not within 60 s: {:?}",
+            batch.families.keys()
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -45,16 +73,22 @@ async fn until(collector: &mut Box<dyn Collector>, done: impl Fn(&Batch) -> bool
 /// What is said of one file or folder: `ok`, or the reason.
 async fn judged(path: &Path, kind: &str) -> String {
     age(path, 100);
-    let mut collector = build("backup", &format!("files: {}\nkind: {kind}\n", path.display()));
-    let batch = until(&mut collector, |batch| value(batch, "backup_valid", &[]).is_some()).await;
+    let mut collector = build(
+        "backup",
+        &format!("files: {}\nkind: {kind}\n", path.display()),
+    );
+    let batch = until(&mut collector, |batch| {
+        value(batch, "backup_valid", &[]).is_some()
+    })
+    .await;
     match value(&batch, "backup_valid", &[]) {
         Some(1.0) => "ok".into(),
         _ => reason(&batch),
     }
 }
 
-/// C15: dumps in each of pg_dump's formats, packed or not, are complete; cut short or of a dead database they are not, however intact the
-/// archive around them.
+/// C15: dumps in each of pg_dump's formats, packed or not, are complete; cut short or of a dead
+/// database they are not, however intact the archive around them.
 #[tokio::test(flavor = "multi_thread")]
 async fn dumps_are_judged_by_their_real_end() {
     dumps_of(Postgres::start(&[])).await;
@@ -66,7 +100,10 @@ async fn dumps_of(mut postgres: Postgres) {
         "postgres",
         "CREATE TABLE t AS SELECT i, repeat('-- PostgreSQL database dump complete' || i, 5) AS v FROM generate_series(1, 3000) i",
     );
-    postgres.sql("postgres", "CREATE TABLE u AS TABLE t; CREATE INDEX ON t (i); SELECT lo_from_bytea(0, 'large');");
+    postgres.sql(
+        "postgres",
+        "CREATE TABLE u AS TABLE t; CREATE INDEX ON t (i); SELECT lo_from_bytea(0, 'large');",
+    );
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     let script = "set -e
@@ -82,8 +119,14 @@ async fn dumps_of(mut postgres: Postgres) {
         : > empty.sql; echo error > text.sql";
     assert!(postgres.shell(folder, script), "a dump failed");
     postgres.stop();
-    assert!(postgres.shell(folder, "pg_dump postgres | gzip > dead.sql.gz"), "a pipe's status is gzip's");
-    assert_eq!(folder.join("dead.sql.gz").metadata().expect("there").len(), 20);
+    assert!(
+        postgres.shell(folder, "pg_dump postgres | gzip > dead.sql.gz"),
+        "a pipe's status is gzip's"
+    );
+    assert_eq!(
+        folder.join("dead.sql.gz").metadata().expect("there").len(),
+        20
+    );
     let mut wrong = Vec::new();
     for (name, expected) in [
         ("plain.sql", "ok"),
@@ -127,7 +170,8 @@ async fn dumps_of(mut postgres: Postgres) {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// C15: tar archives end with their last blocks, SQLite copies are sound; nothing is made beside them.
+/// C15: tar archives end with their last blocks, SQLite copies are sound; nothing is made beside
+/// them.
 #[tokio::test(flavor = "multi_thread")]
 async fn archives_and_copies_are_judged_and_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -174,40 +218,88 @@ END
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert_eq!(fs::read_dir(folder).expect("a folder").count(), before, "something was made");
+    assert_eq!(
+        fs::read_dir(folder).expect("a folder").count(),
+        before,
+        "something was made"
+    );
 }
 
-/// C15: the newest by time counts, not by name; an invalid one leaves the last success where it was; sizes are compared with those before.
+/// C15: the newest by time counts, not by name; an invalid one leaves the last success where it
+/// was; sizes are compared with those before.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ring_is_judged_by_time() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     for hour in 0..5 {
-        shell(folder, &format!("seq $((20000 + {hour})) | gzip -n > db_0{hour}.gz"));
+        shell(
+            folder,
+            &format!("seq $((20000 + {hour})) | gzip -n > db_0{hour}.gz"),
+        );
         age(&folder.join(format!("db_0{hour}.gz")), 36_000 - hour * 3600);
     }
     shell(folder, "seq 10 | gzip > db_01.gz");
     age(&folder.join("db_01.gz"), 3600);
-    let yaml = format!("files: {}/db_*.gz\nevery: 1h\nkeep: 24\nshrink: 50%\n", folder.display());
+    let yaml = format!(
+        "files: {}/db_*.gz\nevery: 1h\nkeep: 24\nshrink: 50%\n",
+        folder.display()
+    );
     let mut collector = build("backup", &yaml);
-    let batch = until(&mut collector, |batch| value(batch, "backup_valid", &[]).is_some()).await;
-    let of = |batch: &Batch, name: &str| value(batch, name, &[]).unwrap_or_else(|| panic!("no {name}"));
+    let batch = until(&mut collector, |batch| {
+        value(batch, "backup_valid", &[]).is_some()
+    })
+    .await;
+    let of =
+        |batch: &Batch, name: &str| value(batch, name, &[]).unwrap_or_else(|| panic!("no {name}"));
     let modified = |name: &str| folder.join(name).metadata().expect("there").mtime() as f64;
-    assert_eq!((of(&batch, "backup_files"), of(&batch, "backup_valid"), of(&batch, "backup_keep_files")), (5.0, 1.0, 24.0));
-    assert_eq!(of(&batch, "backup_last_success_timestamp_seconds").floor(), modified("db_01.gz"));
-    assert_eq!(of(&batch, "backup_oldest_timestamp_seconds").floor(), modified("db_00.gz"));
-    assert_eq!((of(&batch, "backup_next_due_timestamp_seconds") - 4320.0).floor(), modified("db_01.gz"));
-    assert!(of(&batch, "backup_size_ratio") < of(&batch, "backup_size_ratio_min"), "ten lines after twenty thousand");
+    assert_eq!(
+        (
+            of(&batch, "backup_files"),
+            of(&batch, "backup_valid"),
+            of(&batch, "backup_keep_files")
+        ),
+        (5.0, 1.0, 24.0)
+    );
+    assert_eq!(
+        of(&batch, "backup_last_success_timestamp_seconds").floor(),
+        modified("db_01.gz")
+    );
+    assert_eq!(
+        of(&batch, "backup_oldest_timestamp_seconds").floor(),
+        modified("db_00.gz")
+    );
+    assert_eq!(
+        (of(&batch, "backup_next_due_timestamp_seconds") - 4320.0).floor(),
+        modified("db_01.gz")
+    );
+    assert!(
+        of(&batch, "backup_size_ratio") < of(&batch, "backup_size_ratio_min"),
+        "ten lines after twenty thousand"
+    );
     // The next run dies.
-    fs::write(folder.join("db_02.gz"), &fs::read(folder.join("db_03.gz")).expect("read")[..500]).expect("written");
+    fs::write(
+        folder.join("db_02.gz"),
+        &fs::read(folder.join("db_03.gz")).expect("read")[..500],
+    )
+    .expect("written");
     age(&folder.join("db_02.gz"), 100);
-    let batch = until(&mut collector, |batch| value(batch, "backup_valid", &[]) == Some(0.0)).await;
+    let batch = until(&mut collector, |batch| {
+        value(batch, "backup_valid", &[]) == Some(0.0)
+    })
+    .await;
     assert_eq!(reason(&batch), "truncated");
-    assert_eq!(of(&batch, "backup_last_success_timestamp_seconds").floor(), modified("db_01.gz"));
-    assert_eq!((of(&batch, "backup_next_due_timestamp_seconds") - 4320.0).floor(), modified("db_01.gz"));
+    assert_eq!(
+        of(&batch, "backup_last_success_timestamp_seconds").floor(),
+        modified("db_01.gz")
+    );
+    assert_eq!(
+        (of(&batch, "backup_next_due_timestamp_seconds") - 4320.0).floor(),
+        modified("db_01.gz")
+    );
 }
 
-/// C15: what still grows, or was written a moment ago, is not judged; nor is it read again after a restart.
+/// C15: what still grows, or was written a moment ago, is not judged; nor is it read again after a
+/// restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_is_read_once_and_not_while_it_grows() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -215,48 +307,98 @@ async fn a_version_is_read_once_and_not_while_it_grows() {
     shell(folder.path(), "seq 50000 > a; tar -cf sessions.tar.gz a");
     let memory = Memory::of(folder.path(), "backup", "backup", "t");
     let yaml = format!("files: {}\nkind: tar\nevery: 1d\n", path.display());
-    let start = || try_build_with("backup", &yaml, memory.clone()).unwrap_or_else(|errors| panic!("{errors}"));
+    let start = || {
+        try_build_with("backup", &yaml, memory.clone()).unwrap_or_else(|errors| panic!("{errors}"))
+    };
     let mut collector = start();
     for _ in 0..3 {
         let (batch, _) = collect("backup", &mut collector).await;
-        assert_eq!((value(&batch, "backup_valid", &[]), value(&batch, "backup_read_bytes_total", &[])), (None, Some(0.0)), "it is fresh");
+        assert_eq!(
+            (
+                value(&batch, "backup_valid", &[]),
+                value(&batch, "backup_read_bytes_total", &[])
+            ),
+            (None, Some(0.0)),
+            "it is fresh"
+        );
     }
     // An old time that a copy brings along: its size says that it grows.
     for size in 1..4 {
-        let file = fs::OpenOptions::new().append(true).open(&path).expect("opened");
-        file.set_len(path.metadata().expect("there").len() + size * 512).expect("longer");
+        let file = fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .expect("opened");
+        file.set_len(path.metadata().expect("there").len() + size * 512)
+            .expect("longer");
         age(&path, 3000);
         let (batch, _) = collect("backup", &mut collector).await;
-        assert_eq!(value(&batch, "backup_read_bytes_total", &[]), Some(0.0), "it grows");
+        assert_eq!(
+            value(&batch, "backup_read_bytes_total", &[]),
+            Some(0.0),
+            "it grows"
+        );
     }
-    let batch = until(&mut collector, |batch| value(batch, "backup_valid", &[]).is_some()).await;
+    let batch = until(&mut collector, |batch| {
+        value(batch, "backup_valid", &[]).is_some()
+    })
+    .await;
     let size = path.metadata().expect("there").len() as f64;
-    assert_eq!((value(&batch, "backup_valid", &[]), value(&batch, "backup_read_bytes_total", &[])), (Some(1.0), Some(size)));
+    assert_eq!(
+        (
+            value(&batch, "backup_valid", &[]),
+            value(&batch, "backup_read_bytes_total", &[])
+        ),
+        (Some(1.0), Some(size))
+    );
     let success = value(&batch, "backup_last_success_timestamp_seconds", &[]);
     for _ in 0..3 {
         let (batch, _) = collect("backup", &mut collector).await;
-        assert_eq!(value(&batch, "backup_read_bytes_total", &[]), Some(size), "it was read already");
+        assert_eq!(
+            value(&batch, "backup_read_bytes_total", &[]),
+            Some(size),
+            "it was read already"
+        );
     }
-    crate::servers::wait_until("the memory", Duration::from_secs(20), || memory.load().is_some_and(|text| text.contains("size")));
+    crate::servers::wait_until("the memory", Duration::from_secs(20), || {
+        memory.load().is_some_and(|text| text.contains("size"))
+    });
     drop(collector);
     let mut collector = start();
     let (batch, _) = collect("backup", &mut collector).await;
-    assert_eq!((value(&batch, "backup_valid", &[]), value(&batch, "backup_read_bytes_total", &[])), (Some(1.0), Some(0.0)));
-    assert_eq!(value(&batch, "backup_last_success_timestamp_seconds", &[]), success);
+    assert_eq!(
+        (
+            value(&batch, "backup_valid", &[]),
+            value(&batch, "backup_read_bytes_total", &[])
+        ),
+        (Some(1.0), Some(0.0))
+    );
+    assert_eq!(
+        value(&batch, "backup_last_success_timestamp_seconds", &[]),
+        success
+    );
     // Overwritten by a smaller one: compared with what it was.
     shell(folder.path(), "seq 50 > a; tar -b1 -cf sessions.tar.gz a");
     age(&path, 100);
-    let batch = until(&mut collector, |batch| value(batch, "backup_last_success_timestamp_seconds", &[]) != success).await;
+    let batch = until(&mut collector, |batch| {
+        value(batch, "backup_last_success_timestamp_seconds", &[]) != success
+    })
+    .await;
     assert!(value(&batch, "backup_size_ratio", &[]).is_some_and(|ratio| ratio < 0.1));
 }
 
-/// C15: a set is a folder of each run; one that misses a member is of no use, unless it is still being made.
+/// C15: a set is a folder of each run; one that misses a member is of no use, unless it is still
+/// being made.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_needs_its_members() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     for (run, seconds) in [("20261128_020000", 90_000), ("20261129_020000", 4000)] {
-        shell(folder, &format!("mkdir {run}; cd {run}; echo x > x; tar -czf application.tar.gz x; echo Date > manifest.txt; rm x"));
+        shell(
+            folder,
+            &format!(
+                "mkdir {run}; cd {run}; echo x > x; tar -czf application.tar.gz x; echo Date > manifest.txt; rm x"
+            ),
+        );
         age(&folder.join(run), seconds);
     }
     let yaml = format!(
@@ -264,43 +406,96 @@ async fn a_set_needs_its_members() {
         folder.display()
     );
     let mut collector = build("backup", &yaml);
-    let batch = until(&mut collector, |batch| value(batch, "backup_valid", &[]).is_some()).await;
-    assert_eq!((value(&batch, "backup_files", &[]), value(&batch, "backup_valid", &[])), (Some(2.0), Some(1.0)));
+    let batch = until(&mut collector, |batch| {
+        value(batch, "backup_valid", &[]).is_some()
+    })
+    .await;
+    assert_eq!(
+        (
+            value(&batch, "backup_files", &[]),
+            value(&batch, "backup_valid", &[])
+        ),
+        (Some(2.0), Some(1.0))
+    );
     let due = value(&batch, "backup_next_due_timestamp_seconds", &[]).expect("a schedule");
-    assert_eq!(due as i64 % 86_400, 19 * 3600, "02:00 in Shanghai and an hour of grace");
+    assert_eq!(
+        due as i64 % 86_400,
+        19 * 3600,
+        "02:00 in Shanghai and an hour of grace"
+    );
     // The next run: first it is being made, then it has ended.
-    shell(folder, "mkdir 20261130_020000; cp 20261129_020000/manifest.txt 20261130_020000");
+    shell(
+        folder,
+        "mkdir 20261130_020000; cp 20261129_020000/manifest.txt 20261130_020000",
+    );
     age(&folder.join("20261130_020000"), 100);
     let (batch, _) = collect("backup", &mut collector).await;
     let (again, _) = collect("backup", &mut collector).await;
-    assert_eq!([&batch, &again].map(|batch| value(batch, "backup_valid", &[])), [Some(1.0); 2]);
+    assert_eq!(
+        [&batch, &again].map(|batch| value(batch, "backup_valid", &[])),
+        [Some(1.0); 2]
+    );
     age(&folder.join("20261130_020000"), 1000);
-    let batch = until(&mut collector, |batch| value(batch, "backup_valid", &[]) == Some(0.0)).await;
+    let batch = until(&mut collector, |batch| {
+        value(batch, "backup_valid", &[]) == Some(0.0)
+    })
+    .await;
     assert_eq!(reason(&batch), "member_missing");
 }
 
-/// A folder that is not there is an error, no backups in one that is are not; a pipe is not waited for; the rate is kept.
+/// A folder that is not there is an error, no backups in one that is are not; a pipe is not waited
+/// for; the rate is kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_is_said_and_holds_up_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut collector = build("backup", &format!("files: {}/none/*.gz\nevery: 1d\n", folder.path().display()));
+    let mut collector = build(
+        "backup",
+        &format!("files: {}/none/*.gz\nevery: 1d\n", folder.path().display()),
+    );
     let (batch, result) = collect("backup", &mut collector).await;
-    assert!(result.expect_err("no folder").reason.contains("none: No such file or directory"));
+    assert!(
+        result
+            .expect_err("no folder")
+            .reason
+            .contains("none: No such file or directory")
+    );
     assert_eq!(value(&batch, "backup_files", &[]), None);
     shell(folder.path(), "mkfifo pipe.gz");
-    let mut collector = build("backup", &format!("files: {}/*.gz\nevery: 1d\n", folder.path().display()));
+    let mut collector = build(
+        "backup",
+        &format!("files: {}/*.gz\nevery: 1d\n", folder.path().display()),
+    );
     let (batch, result) = collect("backup", &mut collector).await;
     result.expect("a folder");
     assert_eq!(value(&batch, "backup_files", &[]), Some(0.0));
     let due = value(&batch, "backup_next_due_timestamp_seconds", &[]).expect("a schedule");
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("now").as_secs_f64();
-    assert!((due - now - 86_400.0 * 1.2).abs() < 60.0, "nothing is late at the first look");
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .expect("now")
+        .as_secs_f64();
+    assert!(
+        (due - now - 86_400.0 * 1.2).abs() < 60.0,
+        "nothing is late at the first look"
+    );
     shell(folder.path(), "head -c 3000000 /dev/urandom > slow.bin");
     age(&folder.path().join("slow.bin"), 100);
-    let mut collector = build("backup", &format!("files: {}/slow.bin\nread_rate: 1MB\n", folder.path().display()));
+    let mut collector = build(
+        "backup",
+        &format!(
+            "files: {}/slow.bin\nread_rate: 1MB\n",
+            folder.path().display()
+        ),
+    );
     let begun = Instant::now();
-    until(&mut collector, |batch| value(batch, "backup_valid", &[]).is_some()).await;
-    assert!(begun.elapsed() > Duration::from_secs(2), "faster than 1 MB/s: {:?}", begun.elapsed());
+    until(&mut collector, |batch| {
+        value(batch, "backup_valid", &[]).is_some()
+    })
+    .await;
+    assert!(
+        begun.elapsed() > Duration::from_secs(2),
+        "faster than 1 MB/s: {:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
@@ -309,13 +504,24 @@ fn wrong_keys_are_refused_with_the_remedy() {
         ("kind: tar\n", "neither \"files\" nor \"set\" is given"),
         ("files: a\nset: b\n", "stands beside \"files\""),
         ("set: b\n", "has no members"),
-        ("files: a\nkind: zip\n", "\"zip\" is not known; give pg_dump, sqlite, tar, folder or any"),
-        ("files: a\nevery: 1h\nat: '02:00'\n", "stands beside \"every\""),
+        (
+            "files: a\nkind: zip\n",
+            "\"zip\" is not known; give pg_dump, sqlite, tar, folder or any",
+        ),
+        (
+            "files: a\nevery: 1h\nat: '02:00'\n",
+            "stands beside \"every\"",
+        ),
         ("files: a\nat: '2 o clock'\n", "is no time; give \"02:00\""),
-        ("files: a\nat: '02:00'\ntimezone: Mars\n", "is not a time zone"),
+        (
+            "files: a\nat: '02:00'\ntimezone: Mars\n",
+            "is not a time zone",
+        ),
         ("files: a\nshrink: half\n", "give a share such as 50%"),
     ] {
-        let Err(errors) = try_build("backup", yaml) else { panic!("{yaml} is taken") };
+        let Err(errors) = try_build("backup", yaml) else {
+            panic!("{yaml} is taken")
+        };
         assert!(errors.to_string().contains(problem), "{errors}");
     }
 }

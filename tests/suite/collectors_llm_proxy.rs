@@ -1,5 +1,6 @@
-//! The pass-through to providers of language models, with the built binary between a client and a fake provider (paid ones cannot be had in a
-//! test): what passes is unchanged and comes at once, what is measured is right, budgets hold, calls outlive reloads and end before a stop.
+//! The pass-through to providers of language models, with the built binary between a client and a
+//! fake provider (paid ones cannot be had in a test): what passes is unchanged and comes at once,
+//! what is measured is right, budgets hold, calls outlive reloads and end before a stop.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -32,22 +33,36 @@ fn head(path: &str, more: &str, body: &str) -> String {
 }
 
 fn body() -> String {
-    format!("{{\"model\": \"gpt-4o\",\n \"stream\": true, \"messages\": [{{\"role\":\"user\",\"content\":\"{PROMPT}\"}}]}}")
+    format!(
+        "{{\"model\": \"gpt-4o\",\n \"stream\": true, \"messages\": [{{\"role\":\"user\",\"content\":\"{PROMPT}\"}}]}}"
+    )
 }
 
 /// Sends a call; status, head and body of the whole answer.
 fn call(nightbell: &Nightbell, path: &str, more: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", nightbell.port)).expect("connected");
     // A provider whose gate stays closed never answers.
-    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("set");
-    stream.write_all(head(path, more, &body()).as_bytes()).expect("sent");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("set");
+    stream
+        .write_all(head(path, more, &body()).as_bytes())
+        .expect("sent");
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    let status = head
+        .split_whitespace()
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or(0);
     let head = head.to_lowercase();
-    let body = if head.contains("transfer-encoding: chunked") { unchunked(body) } else { body.to_owned() };
+    let body = if head.contains("transfer-encoding: chunked") {
+        unchunked(body)
+    } else {
+        body.to_owned()
+    };
     (status, head, body)
 }
 
@@ -55,7 +70,9 @@ fn unchunked(body: &str) -> String {
     let mut out = String::new();
     let mut rest = body;
     while let Some((size, after)) = rest.split_once("\r\n") {
-        let Ok(size) = usize::from_str_radix(size, 16) else { return body.to_owned() };
+        let Ok(size) = usize::from_str_radix(size, 16) else {
+            return body.to_owned();
+        };
         out.push_str(after.get(..size).unwrap_or(after));
         rest = after.get(size + 2..).unwrap_or("");
     }
@@ -67,18 +84,28 @@ fn value(nightbell: &Nightbell, series: &str) -> f64 {
     let answer = nightbell.json(&format!("/api/v1/query?query={query}"));
     let results = answer["data"]["result"].as_array().expect("results");
     assert!(results.len() < 2, "{answer}");
-    results.first().and_then(|result| result["value"][1].as_str()?.parse().ok()).unwrap_or(f64::NAN)
+    results
+        .first()
+        .and_then(|result| result["value"][1].as_str()?.parse().ok())
+        .unwrap_or(f64::NAN)
 }
 
 fn wait_for(nightbell: &Nightbell, series: &str, wanted: f64) {
-    wait_until(&format!("{series} is {wanted}"), Duration::from_secs(30), || value(nightbell, series) == wanted);
+    wait_until(
+        &format!("{series} is {wanted}"),
+        Duration::from_secs(30),
+        || value(nightbell, series) == wanted,
+    );
 }
 
 fn of(name: &str, more: &str) -> String {
-    format!("{name}{{source=\"proxy\",application=\"shop\",provider=\"openai\",model=\"gpt-4o\",operation=\"chat\"{more}}}")
+    format!(
+        "{name}{{source=\"proxy\",application=\"shop\",provider=\"openai\",model=\"gpt-4o\",operation=\"chat\"{more}}}"
+    )
 }
 
-/// A provider whose pieces come when the test says so. The first message on its channel is the request.
+/// A provider whose pieces come when the test says so. The first message on its channel is the
+/// request.
 struct Gated {
     port: u16,
     pieces: Sender<Option<String>>,
@@ -106,21 +133,33 @@ impl Gated {
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
                 // `None` cuts the answer off; an empty piece ends it.
                 while let Ok(Some(piece)) = next.recv() {
-                    if stream.write_all(format!("{:x}\r\n{piece}\r\n", piece.len()).as_bytes()).is_err() || piece.is_empty() {
+                    if stream
+                        .write_all(format!("{:x}\r\n{piece}\r\n", piece.len()).as_bytes())
+                        .is_err()
+                        || piece.is_empty()
+                    {
                         break;
                     }
                 }
             }
         });
-        Gated { port, pieces, requests }
+        Gated {
+            port,
+            pieces,
+            requests,
+        }
     }
 
     fn send(&self, piece: &str) {
-        self.pieces.send(Some(piece.to_owned())).expect("it listens");
+        self.pieces
+            .send(Some(piece.to_owned()))
+            .expect("it listens");
     }
 
     fn request(&self) -> String {
-        self.requests.recv_timeout(Duration::from_secs(90)).expect("the provider is asked")
+        self.requests
+            .recv_timeout(Duration::from_secs(90))
+            .expect("the provider is asked")
     }
 }
 
@@ -133,9 +172,16 @@ struct Client {
 impl Client {
     fn call(nightbell: &Nightbell) -> Self {
         let mut stream = TcpStream::connect(("127.0.0.1", nightbell.port)).expect("connected");
-        stream.set_read_timeout(Some(Duration::from_secs(90))).expect("set");
-        stream.write_all(head("/llm/openai/v1/chat/completions", "", &body()).as_bytes()).expect("sent");
-        Client { stream, read: String::new() }
+        stream
+            .set_read_timeout(Some(Duration::from_secs(90)))
+            .expect("set");
+        stream
+            .write_all(head("/llm/openai/v1/chat/completions", "", &body()).as_bytes())
+            .expect("sent");
+        Client {
+            stream,
+            read: String::new(),
+        }
     }
 
     /// Reads until this has come.
@@ -144,7 +190,8 @@ impl Client {
         while !self.read.contains(text) {
             let count = self.stream.read(&mut space).expect("the stream goes on");
             assert!(count > 0, "the stream ended before {text:?}: {}", self.read);
-            self.read.push_str(&String::from_utf8_lossy(&space[..count]));
+            self.read
+                .push_str(&String::from_utf8_lossy(&space[..count]));
         }
         &self.read
     }
@@ -157,7 +204,9 @@ impl Client {
 }
 
 fn piece(text: &str) -> String {
-    format!("data: {{\"model\":\"gpt-4o-2024-08-06\",\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n")
+    format!(
+        "data: {{\"model\":\"gpt-4o-2024-08-06\",\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n"
+    )
 }
 
 #[test]
@@ -168,11 +217,18 @@ fn what_passes_is_unchanged_comes_at_once_and_is_measured() {
     let asked = provider.request();
     let (head, sent) = asked.split_once("\r\n\r\n").expect("a head");
     assert_eq!(sent, body(), "the body");
-    assert!(head.starts_with("POST /v1/chat/completions HTTP/1.1"), "{head}");
-    let head = head.to_lowercase();
-    assert!(head.contains(&format!("authorization: bearer {KEY}")) && head.contains("x-app: shop"), "{head}");
     assert!(
-        head.contains(&format!("content-length: {}", sent.len())) && head.contains(&format!("host: 127.0.0.1:{}", provider.port)),
+        head.starts_with("POST /v1/chat/completions HTTP/1.1"),
+        "{head}"
+    );
+    let head = head.to_lowercase();
+    assert!(
+        head.contains(&format!("authorization: bearer {KEY}")) && head.contains("x-app: shop"),
+        "{head}"
+    );
+    assert!(
+        head.contains(&format!("content-length: {}", sent.len()))
+            && head.contains(&format!("host: 127.0.0.1:{}", provider.port)),
         "{head}"
     );
     // The second piece is not sent before the first has arrived.
@@ -190,28 +246,64 @@ fn what_passes_is_unchanged_comes_at_once_and_is_measured() {
     provider.send("");
     let answer = client.whole();
     let (head, chunks) = answer.split_once("\r\n\r\n").expect("a head");
-    assert!(head.to_lowercase().contains("content-type: text/event-stream"), "{head}");
+    assert!(
+        head.to_lowercase()
+            .contains("content-type: text/event-stream"),
+        "{head}"
+    );
     assert_eq!(unchunked(chunks), [first, piece("there"), last].concat());
-    wait_for(&nightbell, &of("gen_ai_call_duration_seconds_count", ""), 1.0);
-    wait_for(&nightbell, &of("gen_ai_time_to_first_token_seconds_count", ""), 1.0);
-    wait_for(&nightbell, &of("gen_ai_time_between_chunks_seconds_count", ""), 1.0);
+    wait_for(
+        &nightbell,
+        &of("gen_ai_call_duration_seconds_count", ""),
+        1.0,
+    );
+    wait_for(
+        &nightbell,
+        &of("gen_ai_time_to_first_token_seconds_count", ""),
+        1.0,
+    );
+    wait_for(
+        &nightbell,
+        &of("gen_ai_time_between_chunks_seconds_count", ""),
+        1.0,
+    );
     for (kind, count) in [("input", 1000.0), ("output", 100.0), ("cache_read", 400.0)] {
-        wait_for(&nightbell, &of("gen_ai_tokens_total", &format!(",type=\"{kind}\"")), count);
+        wait_for(
+            &nightbell,
+            &of("gen_ai_tokens_total", &format!(",type=\"{kind}\"")),
+            count,
+        );
     }
     let cost = value(&nightbell, &of("gen_ai_cost_total", ",currency=\"USD\""));
-    assert!((cost - (600.0 * 2.5 + 400.0 * 1.25 + 100.0 * 10.0) / 1e6).abs() < 1e-12, "{cost}");
+    assert!(
+        (cost - (600.0 * 2.5 + 400.0 * 1.25 + 100.0 * 10.0) / 1e6).abs() < 1e-12,
+        "{cost}"
+    );
     wait_for(&nightbell, "llm_proxy_running", 0.0);
     wait_for(&nightbell, "llm_proxy_responses_total{code=\"200\"}", 1.0);
-    wait_for(&nightbell, "llm_proxy_bytes_total{direction=\"sent\"}", body().len() as f64);
+    wait_for(
+        &nightbell,
+        "llm_proxy_bytes_total{direction=\"sent\"}",
+        body().len() as f64,
+    );
     assert_eq!(nightbell.stop(), Some(0));
     // Nothing of it is anywhere.
     let mut files = vec![nightbell.folder.path().to_owned()];
     while let Some(path) = files.pop() {
         if path.is_dir() {
-            files.extend(std::fs::read_dir(&path).expect("readable").flatten().map(|entry| entry.path()));
+            files.extend(
+                std::fs::read_dir(&path)
+                    .expect("readable")
+                    .flatten()
+                    .map(|entry| entry.path()),
+            );
         } else if let Ok(bytes) = std::fs::read(&path) {
             for text in [PROMPT, KEY] {
-                assert!(memchr::memmem::find(&bytes, text.as_bytes()).is_none(), "{} holds {text}", path.display());
+                assert!(
+                    memchr::memmem::find(&bytes, text.as_bytes()).is_none(),
+                    "{} holds {text}",
+                    path.display()
+                );
             }
         }
     }
@@ -226,22 +318,31 @@ fn a_stream_outlives_reloads_and_ends_before_a_stop() {
     provider.send(&piece("one"));
     client.until("one");
     // Other settings, then none at all.
-    for (changed, known) in
-        [(config(provider.port, ", agent_header: X-Agent"), true), ("rules: {shipped: false}\ncollectors: {}\n".into(), false)]
-    {
+    for (changed, known) in [
+        (config(provider.port, ", agent_header: X-Agent"), true),
+        ("rules: {shipped: false}\ncollectors: {}\n".into(), false),
+    ] {
         nightbell.configure(&changed);
         nightbell.signal("-HUP");
-        wait_until("the configuration is in force", Duration::from_secs(30), || {
-            let config = nightbell.json("/api/v1/status/config").to_string();
-            config.contains("agent_header") == known && (known || !config.contains("llm_proxy"))
-        });
+        wait_until(
+            "the configuration is in force",
+            Duration::from_secs(30),
+            || {
+                let config = nightbell.json("/api/v1/status/config").to_string();
+                config.contains("agent_header") == known && (known || !config.contains("llm_proxy"))
+            },
+        );
         provider.send(&piece(if known { "two" } else { "three" }));
         client.until(if known { "two" } else { "three" });
     }
-    wait_until("no call begins any more", Duration::from_secs(30), || call(&nightbell, "/llm/openai/v1/chat/completions", "").0 == 404);
+    wait_until("no call begins any more", Duration::from_secs(30), || {
+        call(&nightbell, "/llm/openai/v1/chat/completions", "").0 == 404
+    });
     nightbell.configure(&config(provider.port, ""));
     nightbell.signal("-TERM");
-    wait_until("nobody is let in any more", Duration::from_secs(30), || TcpStream::connect(("127.0.0.1", nightbell.port)).is_err());
+    wait_until("nobody is let in any more", Duration::from_secs(30), || {
+        TcpStream::connect(("127.0.0.1", nightbell.port)).is_err()
+    });
     provider.send(&piece("four"));
     client.until("four");
     provider.send("data: [DONE]\n\n");
@@ -254,28 +355,60 @@ fn a_stream_outlives_reloads_and_ends_before_a_stop() {
 fn failures_are_passed_on_and_counted_by_their_class() {
     let provider = FakeLlm::start();
     let refusal = |status, body: &str| Script::json(status, body).header("retry-after", "7");
-    provider.on("/a/chat/completions", refusal("429 Too Many Requests", r#"{"error":{"type":"requests","code":"rate_limit_exceeded"}}"#));
+    provider.on(
+        "/a/chat/completions",
+        refusal(
+            "429 Too Many Requests",
+            r#"{"error":{"type":"requests","code":"rate_limit_exceeded"}}"#,
+        ),
+    );
     provider.on(
         "/b/chat/completions",
-        refusal("401 Unauthorized", &format!(r#"{{"error":{{"message":"wrong {KEY}","code":"invalid_api_key"}}}}"#)),
+        refusal(
+            "401 Unauthorized",
+            &format!(r#"{{"error":{{"message":"wrong {KEY}","code":"invalid_api_key"}}}}"#),
+        ),
     );
-    provider.on("/c/chat/completions", refusal("529 Overloaded", r#"{"type":"error","error":{"type":"overloaded_error"}}"#));
+    provider.on(
+        "/c/chat/completions",
+        refusal(
+            "529 Overloaded",
+            r#"{"type":"error","error":{"type":"overloaded_error"}}"#,
+        ),
+    );
     provider.on(
         "/d/chat/completions",
         Script::stream(&[(0, "data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n\n")]),
     );
     let nightbell = Nightbell::start(&config(provider.port, ""));
     for (path, status) in [("a", 429), ("b", 401), ("c", 529), ("d", 200)] {
-        let (got, head, body) = call(&nightbell, &format!("/llm/openai/{path}/chat/completions?x=%20y"), "");
+        let (got, head, body) = call(
+            &nightbell,
+            &format!("/llm/openai/{path}/chat/completions?x=%20y"),
+            "",
+        );
         // A query is passed on, and belongs to the path of the fake.
         assert_eq!(got, 404, "{head} {body}");
-        let (got, head, body) = call(&nightbell, &format!("/llm/openai/{path}/chat/completions"), "");
+        let (got, head, body) = call(
+            &nightbell,
+            &format!("/llm/openai/{path}/chat/completions"),
+            "",
+        );
         assert_eq!(got, status, "{head} {body}");
         assert!(status == 200 || head.contains("retry-after: 7"), "{head}");
     }
-    assert!(provider.requests().iter().any(|request| request.starts_with("POST /a/chat/completions?x=%20y HTTP/1.1")));
+    assert!(
+        provider
+            .requests()
+            .iter()
+            .any(|request| request.starts_with("POST /a/chat/completions?x=%20y HTTP/1.1"))
+    );
     for (class, count) in [("rate_limited", 1.0), ("auth", 1.0), ("overloaded", 2.0)] {
-        wait_for(&nightbell, &of("gen_ai_errors_total", &format!(",error_class=\"{class}\"")), count);
+        wait_for(
+            &nightbell,
+            &of("gen_ai_errors_total", &format!(",error_class=\"{class}\"")),
+            count,
+        );
     }
     wait_for(&nightbell, "llm_proxy_responses_total{code=\"429\"}", 1.0);
     assert_eq!(call(&nightbell, "/llm/openai/../../etc", "").0, 400);
@@ -293,7 +426,11 @@ fn a_stream_that_breaks_off_a_caller_that_goes_and_a_provider_that_is_away_are_d
     client.until("one");
     provider.pieces.send(None).expect("it listens");
     client.whole();
-    wait_for(&nightbell, &of("gen_ai_errors_total", ",error_class=\"stream_truncated\""), 1.0);
+    wait_for(
+        &nightbell,
+        &of("gen_ai_errors_total", ",error_class=\"stream_truncated\""),
+        1.0,
+    );
     let mut client = Client::call(&nightbell);
     provider.request();
     provider.send(&piece("one"));
@@ -302,20 +439,35 @@ fn a_stream_that_breaks_off_a_caller_that_goes_and_a_provider_that_is_away_are_d
     wait_until("the call ends", Duration::from_secs(30), || {
         // The caller's end is noticed when the next piece is written.
         provider.send(&piece("more"));
-        value(&nightbell, &of("gen_ai_errors_total", ",error_class=\"cancelled\"")) == 1.0
+        value(
+            &nightbell,
+            &of("gen_ai_errors_total", ",error_class=\"cancelled\""),
+        ) == 1.0
     });
     nightbell.configure(&config(super::servers::free_port(), ""));
     nightbell.signal("-HUP");
-    wait_until("the provider is away", Duration::from_secs(30), || call(&nightbell, "/llm/openai/v1/chat/completions", "").0 == 502);
-    wait_until("it is counted", Duration::from_secs(30), || value(&nightbell, "sum(gen_ai_errors_total{error_class=\"connect\"})") >= 1.0);
+    wait_until("the provider is away", Duration::from_secs(30), || {
+        call(&nightbell, "/llm/openai/v1/chat/completions", "").0 == 502
+    });
+    wait_until("it is counted", Duration::from_secs(30), || {
+        value(
+            &nightbell,
+            "sum(gen_ai_errors_total{error_class=\"connect\"})",
+        ) >= 1.0
+    });
 }
 
 #[test]
 fn a_budget_refuses_and_is_remembered_across_a_restart() {
     let provider = FakeLlm::start();
-    let answer = format!("{{\"model\":\"gpt-4o\",\"choices\":[{{\"message\":{{\"content\":\"x\"}}}}],{USAGE}}}");
+    let answer = format!(
+        "{{\"model\":\"gpt-4o\",\"choices\":[{{\"message\":{{\"content\":\"x\"}}}}],{USAGE}}}"
+    );
     provider.on("/v1/chat/completions", Script::json("200 OK", &answer));
-    let mut nightbell = Nightbell::start(&config(provider.port, ", budget: {day: 0.005, refuse: true}"));
+    let mut nightbell = Nightbell::start(&config(
+        provider.port,
+        ", budget: {day: 0.005, refuse: true}",
+    ));
     let path = "/llm/openai/v1/chat/completions";
     // A call costs 0.003.
     for _ in 0..2 {
@@ -324,9 +476,18 @@ fn a_budget_refuses_and_is_remembered_across_a_restart() {
     }
     let (status, head, body) = call(&nightbell, path, "");
     assert_eq!(status, 429, "{body}");
-    assert!(head.contains("retry-after:") && head.contains("x-should-retry: false") && body.contains("budget_exceeded"), "{head} {body}");
+    assert!(
+        head.contains("retry-after:")
+            && head.contains("x-should-retry: false")
+            && body.contains("budget_exceeded"),
+        "{head} {body}"
+    );
     wait_for(&nightbell, "llm_proxy_spent{period=\"day\"}", 0.006);
-    wait_for(&nightbell, "llm_proxy_refused_total{reason=\"budget\"}", 1.0);
+    wait_for(
+        &nightbell,
+        "llm_proxy_refused_total{reason=\"budget\"}",
+        1.0,
+    );
     nightbell.kill();
     nightbell.restart();
     wait_for(&nightbell, "llm_proxy_spent{period=\"month\"}", 0.006);
@@ -341,8 +502,33 @@ fn others_than_this_machine_need_the_token_of_the_entry() {
     let nightbell = Nightbell::start(&config(provider.port, ", token: t0ken"));
     let path = "/llm/openai/v1/chat/completions";
     assert_eq!(call(&nightbell, path, "").0, 200);
-    assert_eq!(call(&nightbell, path, "Origin: http://evil.example\r\n").0, 403);
-    assert_eq!(call(&nightbell, path, "X-Forwarded-For: 192.0.2.1\r\nX-Nightbell-Token: other\r\n").0, 403);
-    assert_eq!(call(&nightbell, path, "X-Forwarded-For: 192.0.2.1\r\nX-Nightbell-Token: t0ken\r\n").0, 200);
-    assert!(!provider.requests().iter().any(|request| request.contains("t0ken")), "the token is not passed on");
+    assert_eq!(
+        call(&nightbell, path, "Origin: http://evil.example\r\n").0,
+        403
+    );
+    assert_eq!(
+        call(
+            &nightbell,
+            path,
+            "X-Forwarded-For: 192.0.2.1\r\nX-Nightbell-Token: other\r\n"
+        )
+        .0,
+        403
+    );
+    assert_eq!(
+        call(
+            &nightbell,
+            path,
+            "X-Forwarded-For: 192.0.2.1\r\nX-Nightbell-Token: t0ken\r\n"
+        )
+        .0,
+        200
+    );
+    assert!(
+        !provider
+            .requests()
+            .iter()
+            .any(|request| request.contains("t0ken")),
+        "the token is not passed on"
+    );
 }

@@ -1,4 +1,5 @@
-//! The `log_file` collector over real files (C13): every kind of rotation, restarts and `kill -9`, and what a log may hold.
+//! The `log_file` collector over real files (C13): every kind of rotation, restarts and `kill -9`,
+//! and what a log may hold.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -25,17 +26,26 @@ async fn look(collector: &mut Box<dyn Collector>) -> Batch {
 
 /// Lines that were counted so far, of whatever level.
 fn counted(batch: &Batch) -> f64 {
-    let all = batch.samples().filter(|s| s.labels.metric_name() == "log_lines_total").map(|s| s.value);
+    let all = batch
+        .samples()
+        .filter(|s| s.labels.metric_name() == "log_lines_total")
+        .map(|s| s.value);
     all.sum::<f64>() + value(batch, "log_continuation_lines_total", &[]).unwrap_or(0.0)
 }
 
 fn append(path: &Path, text: &str) {
-    let mut file = OpenOptions::new().create(true).append(true).open(path).expect("the log opens");
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .expect("the log opens");
     file.write_all(text.as_bytes()).expect("written");
 }
 
 fn lines(from: usize, count: usize) -> String {
-    (from..from + count).map(|n| format!("2026-11-30 12:00:00,000 INFO line number {n} of a log that rotates\n")).collect()
+    (from..from + count)
+        .map(|n| format!("2026-11-30 12:00:00,000 INFO line number {n} of a log that rotates\n"))
+        .collect()
 }
 
 struct Log {
@@ -50,7 +60,11 @@ impl Log {
         let path = folder.path().join("log").join("app.log");
         fs::create_dir(folder.path().join("log")).expect("made");
         File::create(&path).expect("made");
-        Log { folder, path, written: 0 }
+        Log {
+            folder,
+            path,
+            written: 0,
+        }
     }
 
     fn write(&mut self, count: usize) {
@@ -63,21 +77,28 @@ impl Log {
     }
 
     fn start(&self) -> Box<dyn Collector> {
-        start(self.folder.path(), &format!("path: {}\n", self.path.display()))
+        start(
+            self.folder.path(),
+            &format!("path: {}\n", self.path.display()),
+        )
     }
 
     /// As RotatingFileHandler does it.
     fn shift(&self) {
         for n in (1..9).rev() {
             for packed in ["", ".gz"] {
-                let _ = fs::rename(self.beside(&format!(".{n}{packed}")), self.beside(&format!(".{}{packed}", n + 1)));
+                let _ = fs::rename(
+                    self.beside(&format!(".{n}{packed}")),
+                    self.beside(&format!(".{}{packed}", n + 1)),
+                );
             }
         }
     }
 
     fn rotate(&self, how: &str) {
         match how {
-            "rename" => fs::rename(&self.path, self.beside(&format!("-{:020}", self.written))).expect("renamed"),
+            "rename" => fs::rename(&self.path, self.beside(&format!("-{:020}", self.written)))
+                .expect("renamed"),
             "numbered" => {
                 self.shift();
                 fs::rename(&self.path, self.beside(".1")).expect("renamed");
@@ -86,14 +107,24 @@ impl Log {
             "copytruncate" => {
                 self.shift();
                 fs::copy(&self.path, self.beside(".1")).expect("copied");
-                OpenOptions::new().write(true).truncate(true).open(&self.path).expect("truncated");
+                OpenOptions::new()
+                    .write(true)
+                    .truncate(true)
+                    .open(&self.path)
+                    .expect("truncated");
             }
             "compressed" => {
                 self.shift();
                 for n in 2..9 {
                     let plain = self.beside(&format!(".{n}"));
                     if plain.exists() {
-                        assert!(Command::new("gzip").arg(&plain).status().expect("gzip runs").success());
+                        assert!(
+                            Command::new("gzip")
+                                .arg(&plain)
+                                .status()
+                                .expect("gzip runs")
+                                .success()
+                        );
                     }
                 }
                 fs::rename(&self.path, self.beside(".1")).expect("renamed");
@@ -104,7 +135,8 @@ impl Log {
     }
 }
 
-/// C13: in each kind of rotation each line counts once: looked at before and after, seldom, over restarts, several rotations at once.
+/// C13: in each kind of rotation each line counts once: looked at before and after, seldom, over
+/// restarts, several rotations at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_line_counts_once_in_every_kind_of_rotation() {
     for how in ["rename", "numbered", "copytruncate", "compressed"] {
@@ -113,7 +145,11 @@ async fn each_line_counts_once_in_every_kind_of_rotation() {
             log.write(5);
             let before = log.written;
             let mut collector = log.start();
-            assert_eq!(counted(&look(&mut collector).await), 0.0, "it begins at the end");
+            assert_eq!(
+                counted(&look(&mut collector).await),
+                0.0,
+                "it begins at the end"
+            );
             for round in 0..6 {
                 log.write(10 + round);
                 if looks_in_between {
@@ -130,44 +166,89 @@ async fn each_line_counts_once_in_every_kind_of_rotation() {
                 log.write(2);
             }
             let batch = look(&mut collector).await;
-            assert_eq!(counted(&batch), (log.written - before) as f64, "{how}, looks in between: {looks_in_between}");
-            let figures = ["log_files_lost_total", "log_bytes_behind", "log_readable", "log_position_saved"];
-            assert_eq!(figures.map(|name| value(&batch, name, &[])), [0.0, 0.0, 1.0, 1.0].map(Some), "{how}");
-            assert_eq!(counted(&look(&mut log.start()).await), (log.written - before) as f64, "{how}: after another restart");
+            assert_eq!(
+                counted(&batch),
+                (log.written - before) as f64,
+                "{how}, looks in between: {looks_in_between}"
+            );
+            let figures = [
+                "log_files_lost_total",
+                "log_bytes_behind",
+                "log_readable",
+                "log_position_saved",
+            ];
+            assert_eq!(
+                figures.map(|name| value(&batch, name, &[])),
+                [0.0, 0.0, 1.0, 1.0].map(Some),
+                "{how}"
+            );
+            assert_eq!(
+                counted(&look(&mut log.start()).await),
+                (log.written - before) as f64,
+                "{how}: after another restart"
+            );
         }
     }
 }
 
-/// C13: the file that Debian's logrotate left, while nightbell was down, is read to its end, also when it was compressed at once.
+/// C13: the file that Debian's logrotate left, while nightbell was down, is read to its end, also
+/// when it was compressed at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn logrotate_loses_no_line() {
-    for options in
-        ["create", "copytruncate", "create\n  compress", "create\n  compress\n  delaycompress", "create\n  dateext\n  dateformat -%s"]
-    {
+    for options in [
+        "create",
+        "copytruncate",
+        "create\n  compress",
+        "create\n  compress\n  delaycompress",
+        "create\n  dateext\n  dateformat -%s",
+    ] {
         let mut log = Log::new();
         let mut collector = log.start();
         look(&mut collector).await;
         let config = log.folder.path().join("logrotate.conf");
-        fs::write(&config, format!("{} {{\n  rotate 9\n  {options}\n}}\n", log.path.display())).expect("written");
+        fs::write(
+            &config,
+            format!("{} {{\n  rotate 9\n  {options}\n}}\n", log.path.display()),
+        )
+        .expect("written");
         for round in 0..3 {
             log.write(40);
             look(&mut collector).await;
             log.write(7);
             collector = log.start();
             // With -%s the names are seconds.
-            std::thread::sleep(Duration::from_millis(if options.contains("%s") { 1100 } else { 10 }));
+            std::thread::sleep(Duration::from_millis(if options.contains("%s") {
+                1100
+            } else {
+                10
+            }));
             let mut logrotate = Command::new("/usr/sbin/logrotate");
-            logrotate.arg("-f").arg("-s").arg(log.folder.path().join("status")).arg(&config);
-            let rotated = logrotate.output().expect("logrotate runs: apt-get install logrotate");
-            assert!(rotated.status.success(), "{}", String::from_utf8_lossy(&rotated.stderr));
+            logrotate
+                .arg("-f")
+                .arg("-s")
+                .arg(log.folder.path().join("status"))
+                .arg(&config);
+            let rotated = logrotate
+                .output()
+                .expect("logrotate runs: apt-get install logrotate");
+            assert!(
+                rotated.status.success(),
+                "{}",
+                String::from_utf8_lossy(&rotated.stderr)
+            );
             log.write(round);
             let batch = look(&mut collector).await;
-            assert_eq!(counted(&batch), log.written as f64, "{options}, round {round}");
+            assert_eq!(
+                counted(&batch),
+                log.written as f64,
+                "{options}, round {round}"
+            );
         }
     }
 }
 
-/// C13: what a slow writer still writes to the renamed file counts; a half line waits for its end; a deleted file is read to its end.
+/// C13: what a slow writer still writes to the renamed file counts; a half line waits for its end;
+/// a deleted file is read to its end.
 #[tokio::test(flavor = "multi_thread")]
 async fn half_lines_late_lines_and_deleted_files_are_read() {
     let mut log = Log::new();
@@ -177,22 +258,37 @@ async fn half_lines_late_lines_and_deleted_files_are_read() {
     assert_eq!(counted(&look(&mut collector).await), 0.0);
     append(&log.path, " a line\n");
     assert_eq!(counted(&look(&mut collector).await), 1.0);
-    let mut late = OpenOptions::new().append(true).open(&log.path).expect("opened");
+    let mut late = OpenOptions::new()
+        .append(true)
+        .open(&log.path)
+        .expect("opened");
     fs::rename(&log.path, log.beside(".1")).expect("renamed");
     let batch = look(&mut collector).await;
-    assert_eq!(value(&batch, "log_readable", &[]), Some(0.0), "there is no log now");
+    assert_eq!(
+        value(&batch, "log_readable", &[]),
+        Some(0.0),
+        "there is no log now"
+    );
     log.write(2);
     assert_eq!(counted(&look(&mut collector).await), 3.0);
     late.write_all(b"INFO late\n").expect("written");
-    assert_eq!(counted(&look(&mut collector).await), 4.0, "its writer went on in the old file");
+    assert_eq!(
+        counted(&look(&mut collector).await),
+        4.0,
+        "its writer went on in the old file"
+    );
     log.write(2);
     fs::remove_file(&log.path).expect("deleted");
     log.write(1);
     let batch = look(&mut collector).await;
-    assert_eq!((counted(&batch), value(&batch, "log_files_lost_total", &[])), (7.0, Some(0.0)));
+    assert_eq!(
+        (counted(&batch), value(&batch, "log_files_lost_total", &[])),
+        (7.0, Some(0.0))
+    );
 }
 
-/// C13: JSON, logfmt, plain columns and a regular expression: levels, patterns, types, durations with a condition, slow lines, times.
+/// C13: JSON, logfmt, plain columns and a regular expression: levels, patterns, types, durations
+/// with a condition, slow lines, times.
 #[tokio::test(flavor = "multi_thread")]
 async fn formats_have_levels_patterns_types_and_figures() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -234,23 +330,81 @@ slow: {{field: context.execution_time, above: 5, keep: 1, show: [timestamp, cont
         ),
     );
     let batch = look(&mut collector).await;
-    let of = |name: &str, labels: &[(&str, &str)]| value(&batch, name, labels).unwrap_or_else(|| panic!("no {name}{labels:?}"));
-    assert_eq!(["info", "error", "critical", "unknown"].map(|level| of("log_lines_total", &[("level", level)])), [4.0, 1.0, 1.0, 0.0]);
-    assert_eq!(of("log_continuation_lines_total", &[]), 3.0, "a traceback is part of the event before it");
-    assert_eq!(["requests", "model_error"].map(|pattern| of("log_matches_total", &[("pattern", pattern)])), [1.0, 2.0]);
-    assert_eq!(of("log_errors_total", &[("type", "Model API error <n> for <text>")]), 2.0);
-    let buckets = ["0.1", "0.5", "5.0", "+Inf"].map(|le| of("log_field_seconds_bucket", &[("field", "request_duration"), ("le", le)]));
-    assert_eq!((buckets, of("log_field_seconds_sum", &[])), ([0.0, 1.0, 1.0, 2.0], 7.8));
-    assert_eq!((of("log_field", &[("field", "newest")]), of("log_slow_lines_total", &[])), (1.0, 2.0));
+    let of = |name: &str, labels: &[(&str, &str)]| {
+        value(&batch, name, labels).unwrap_or_else(|| panic!("no {name}{labels:?}"))
+    };
+    assert_eq!(
+        ["info", "error", "critical", "unknown"]
+            .map(|level| of("log_lines_total", &[("level", level)])),
+        [4.0, 1.0, 1.0, 0.0]
+    );
+    assert_eq!(
+        of("log_continuation_lines_total", &[]),
+        3.0,
+        "a traceback is part of the event before it"
+    );
+    assert_eq!(
+        ["requests", "model_error"].map(|pattern| of("log_matches_total", &[("pattern", pattern)])),
+        [1.0, 2.0]
+    );
+    assert_eq!(
+        of(
+            "log_errors_total",
+            &[("type", "Model API error <n> for <text>")]
+        ),
+        2.0
+    );
+    let buckets = ["0.1", "0.5", "5.0", "+Inf"].map(|le| {
+        of(
+            "log_field_seconds_bucket",
+            &[("field", "request_duration"), ("le", le)],
+        )
+    });
+    assert_eq!(
+        (buckets, of("log_field_seconds_sum", &[])),
+        ([0.0, 1.0, 1.0, 2.0], 7.8)
+    );
+    assert_eq!(
+        (
+            of("log_field", &[("field", "newest")]),
+            of("log_slow_lines_total", &[])
+        ),
+        (1.0, 2.0)
+    );
     assert_eq!(of("log_last_line_timestamp_seconds", &[]), 1_796_040_005.0);
-    fs::write(&path, "t=1 level=warn msg=\"x y\"\nt=2 level=error msg=\"user 7 lost\" took=250\n").expect("written");
-    let yaml = format!("path: {}\nformat: logfmt\nstart: beginning\nobserve: {{took: {{field: took, unit: ms}}}}\n", path.display());
+    fs::write(
+        &path,
+        "t=1 level=warn msg=\"x y\"\nt=2 level=error msg=\"user 7 lost\" took=250\n",
+    )
+    .expect("written");
+    let yaml = format!(
+        "path: {}\nformat: logfmt\nstart: beginning\nobserve: {{took: {{field: took, unit: ms}}}}\n",
+        path.display()
+    );
     let batch = look(&mut build("log_file", &yaml)).await;
-    assert_eq!(value(&batch, "log_errors_total", &[("type", "user <n> lost")]), Some(1.0));
-    assert_eq!(value(&batch, "log_field_seconds_sum", &[("field", "took")]), Some(0.25));
-    fs::write(&path, "2026-11-30 12:00:00 ERROR app.db TimeoutError after 5 s\n<E> disk: full\n").expect("written");
-    let batch = look(&mut build("log_file", &format!("path: {}\nstart: beginning\ntype: 5\n", path.display()))).await;
-    assert_eq!(value(&batch, "log_errors_total", &[("type", "TimeoutError")]), Some(1.0), "grep ERROR | awk '{{print $5}}'");
+    assert_eq!(
+        value(&batch, "log_errors_total", &[("type", "user <n> lost")]),
+        Some(1.0)
+    );
+    assert_eq!(
+        value(&batch, "log_field_seconds_sum", &[("field", "took")]),
+        Some(0.25)
+    );
+    fs::write(
+        &path,
+        "2026-11-30 12:00:00 ERROR app.db TimeoutError after 5 s\n<E> disk: full\n",
+    )
+    .expect("written");
+    let batch = look(&mut build(
+        "log_file",
+        &format!("path: {}\nstart: beginning\ntype: 5\n", path.display()),
+    ))
+    .await;
+    assert_eq!(
+        value(&batch, "log_errors_total", &[("type", "TimeoutError")]),
+        Some(1.0),
+        "grep ERROR | awk '{{print $5}}'"
+    );
     let yaml = format!(
         "path: {}\nstart: beginning\nformat: 'regex: ^<(?P<level>\\w+)> (?P<kind>\\w+)'\ntype: kind\nlevel: level\n",
         path.display()
@@ -258,31 +412,54 @@ slow: {{field: context.execution_time, above: 5, keep: 1, show: [timestamp, cont
     let yaml = yaml.replace("<E>", "");
     fs::write(&path, "<ERROR> disk: full\n").expect("written");
     let batch = look(&mut build("log_file", &yaml)).await;
-    assert_eq!(value(&batch, "log_errors_total", &[("type", "disk")]), Some(1.0));
+    assert_eq!(
+        value(&batch, "log_errors_total", &[("type", "disk")]),
+        Some(1.0)
+    );
 }
 
-/// C13: a hundred thousand types of errors become twenty and the rest; no secret becomes a label; bytes that are no text are borne.
+/// C13: a hundred thousand types of errors become twenty and the rest; no secret becomes a label;
+/// bytes that are no text are borne.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bomb_of_error_types_is_bounded() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("app.log");
-    let word = |n: usize| -> String { (0..4).map(|i| char::from(b'g' + (n / 17_usize.pow(i) % 17) as u8)).collect() };
-    let mut bytes: Vec<u8> = b"ERROR key sk-abcdefgh1234567 and Bearer abcdefghij\nERROR \xff\xfe broken\n".to_vec();
+    let word = |n: usize| -> String {
+        (0..4)
+            .map(|i| char::from(b'g' + (n / 17_usize.pow(i) % 17) as u8))
+            .collect()
+    };
+    let mut bytes: Vec<u8> =
+        b"ERROR key sk-abcdefgh1234567 and Bearer abcdefghij\nERROR \xff\xfe broken\n".to_vec();
     bytes.extend((0..83_000).flat_map(|n| format!("ERROR fault {}\n", word(n)).into_bytes()));
     fs::write(&path, bytes).expect("written");
-    let mut collector = build("log_file", &format!("path: {}\nstart: beginning\n", path.display()));
+    let mut collector = build(
+        "log_file",
+        &format!("path: {}\nstart: beginning\n", path.display()),
+    );
     let started = Instant::now();
     let batch = loop {
         let batch = look(&mut collector).await;
         if value(&batch, "log_bytes_behind", &[]) == Some(0.0) {
             break batch;
         }
-        assert!(started.elapsed() < Duration::from_secs(90), "it does not catch up");
+        assert!(
+            started.elapsed() < Duration::from_secs(90),
+            "it does not catch up"
+        );
     };
-    let errors: Vec<_> = batch.samples().filter(|s| s.labels.metric_name() == "log_errors_total").collect();
+    let errors: Vec<_> = batch
+        .samples()
+        .filter(|s| s.labels.metric_name() == "log_errors_total")
+        .collect();
     assert_eq!(errors.len(), 21);
     assert_eq!(errors.iter().map(|s| s.value).sum::<f64>(), 83_002.0);
-    assert!(errors.iter().all(|s| !s.labels.value("type").contains("sk-") && !s.labels.value("type").contains("abcdefghij")));
+    assert!(
+        errors
+            .iter()
+            .all(|s| !s.labels.value("type").contains("sk-")
+                && !s.labels.value("type").contains("abcdefghij"))
+    );
 }
 
 /// C13: a line of 100 MB is one line, cut; and one collection reads so much and no more.
@@ -295,24 +472,49 @@ async fn a_line_of_a_hundred_megabytes_is_one_cut_line() {
     let part = vec![b'x'; 1 << 20];
     (0..100).for_each(|_| file.write_all(&part).expect("written"));
     file.write_all(b"\nINFO after\n").expect("written");
-    let mut collector = start(folder.path(), &format!("path: {}\nstart: beginning\nmax_bytes: 40MB\n", path.display()));
+    let mut collector = start(
+        folder.path(),
+        &format!(
+            "path: {}\nstart: beginning\nmax_bytes: 40MB\n",
+            path.display()
+        ),
+    );
     let batch = look(&mut collector).await;
-    assert!(value(&batch, "log_bytes_behind", &[]).is_some_and(|behind| behind > 50e6), "the rest comes later");
+    assert!(
+        value(&batch, "log_bytes_behind", &[]).is_some_and(|behind| behind > 50e6),
+        "the rest comes later"
+    );
     let started = Instant::now();
     let batch = loop {
         // Also in the middle of the line a restart changes nothing.
-        collector = start(folder.path(), &format!("path: {}\nstart: beginning\nmax_bytes: 40MB\n", path.display()));
+        collector = start(
+            folder.path(),
+            &format!(
+                "path: {}\nstart: beginning\nmax_bytes: 40MB\n",
+                path.display()
+            ),
+        );
         let batch = look(&mut collector).await;
         if value(&batch, "log_bytes_behind", &[]) == Some(0.0) {
             break batch;
         }
-        assert!(started.elapsed() < Duration::from_secs(90), "it does not catch up");
+        assert!(
+            started.elapsed() < Duration::from_secs(90),
+            "it does not catch up"
+        );
     };
-    assert_eq!((counted(&batch), value(&batch, "log_lines_cut_total", &[])), (2.0, Some(1.0)));
-    assert_eq!(value(&batch, "log_lines_total", &[("level", "error")]), Some(1.0));
+    assert_eq!(
+        (counted(&batch), value(&batch, "log_lines_cut_total", &[])),
+        (2.0, Some(1.0))
+    );
+    assert_eq!(
+        value(&batch, "log_lines_total", &[("level", "error")]),
+        Some(1.0)
+    );
 }
 
-/// C13: a folder and a pattern follow their files, not what rotation makes of them; a new file is read from its beginning.
+/// C13: a folder and a pattern follow their files, not what rotation makes of them; a new file is
+/// read from its beginning.
 #[tokio::test(flavor = "multi_thread")]
 async fn folders_and_patterns_follow_files_that_come() {
     for path in ["", "/*.log*"] {
@@ -320,16 +522,24 @@ async fn folders_and_patterns_follow_files_that_come() {
         let at = |name: &str| folder.path().join(name);
         append(&at("a.log"), "INFO old\n");
         append(&at("a.log.1"), "INFO older\n");
-        let mut collector = build("log_file", &format!("path: '{}{path}'\n", folder.path().display()));
+        let mut collector = build(
+            "log_file",
+            &format!("path: '{}{path}'\n", folder.path().display()),
+        );
         assert_eq!(counted(&look(&mut collector).await), 0.0);
         append(&at("a.log"), "INFO new\n");
         append(&at("b.log"), "INFO first\nINFO second\n");
         let batch = look(&mut collector).await;
-        assert_eq!((counted(&batch), value(&batch, "log_files", &[])), (3.0, Some(2.0)), "{path:?}");
+        assert_eq!(
+            (counted(&batch), value(&batch, "log_files", &[])),
+            (3.0, Some(2.0)),
+            "{path:?}"
+        );
     }
 }
 
-/// C13: a container by its name, its Compose service or project: the lines in Docker's envelopes; a new container of the name is followed too.
+/// C13: a container by its name, its Compose service or project: the lines in Docker's envelopes; a
+/// new container of the name is followed too.
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_are_followed_by_name() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -345,26 +555,52 @@ async fn containers_are_followed_by_name() {
         let line = serde_json::json!({"log": format!("{line}\n"), "stream": "stderr", "time": "2026-11-30T12:00:00.1Z"});
         append(path, &format!("{line}\n"));
     };
-    let (own, other) = (container("aa", "agent-v3", "web"), container("bb", "other", "db"));
+    let (own, other) = (
+        container("aa", "agent-v3", "web"),
+        container("bb", "other", "db"),
+    );
     for name in ["agent-v3", "web"] {
-        let mut collector = build("log_file", &format!("docker: {name}\ndocker_root: {}\n", folder.path().display()));
+        let mut collector = build(
+            "log_file",
+            &format!("docker: {name}\ndocker_root: {}\n", folder.path().display()),
+        );
         look(&mut collector).await;
         log(&own, "ERROR user \"x\" is gone");
         log(&other, "ERROR not ours");
         let batch = look(&mut collector).await;
-        assert_eq!(value(&batch, "log_errors_total", &[("type", "user <text> is gone")]), Some(1.0), "{name}");
+        assert_eq!(
+            value(
+                &batch,
+                "log_errors_total",
+                &[("type", "user <text> is gone")]
+            ),
+            Some(1.0),
+            "{name}"
+        );
         assert_eq!(counted(&batch), 1.0, "{name}");
         if name == "web" {
             log(&container("cc", "agent-v3-2", "web"), "INFO the new one");
             assert_eq!(counted(&look(&mut collector).await), 2.0);
         }
     }
-    let (_, result) =
-        collect("log_file", &mut build("log_file", &format!("docker: none\ndocker_root: {}\n", folder.path().display()))).await;
-    assert!(result.expect_err("no such container").reason.contains("docker none: there is no log file"));
+    let (_, result) = collect(
+        "log_file",
+        &mut build(
+            "log_file",
+            &format!("docker: none\ndocker_root: {}\n", folder.path().display()),
+        ),
+    )
+    .await;
+    assert!(
+        result
+            .expect_err("no such container")
+            .reason
+            .contains("docker none: there is no log file")
+    );
 }
 
-/// C13: what cannot be read is said and counts as not readable: no file, a FIFO without a writer, a missing folder; it ends with the fault.
+/// C13: what cannot be read is said and counts as not readable: no file, a FIFO without a writer, a
+/// missing folder; it ends with the fault.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_is_said() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -372,32 +608,63 @@ async fn what_cannot_be_read_is_said() {
     let mut collector = build("log_file", &format!("path: {}\n", path.display()));
     let (batch, result) = collect("log_file", &mut collector).await;
     assert_eq!(value(&batch, "log_readable", &[]), Some(0.0));
-    assert!(result.expect_err("missing").reason.contains("entity not found"), "it names the file");
-    assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo runs").success());
+    assert!(
+        result
+            .expect_err("missing")
+            .reason
+            .contains("entity not found"),
+        "it names the file"
+    );
+    assert!(
+        Command::new("mkfifo")
+            .arg(&path)
+            .status()
+            .expect("mkfifo runs")
+            .success()
+    );
     let (batch, result) = collect("log_file", &mut collector).await;
     assert_eq!(value(&batch, "log_readable", &[]), Some(0.0));
-    assert!(result.expect_err("a FIFO").reason.contains("is not a regular file"));
+    assert!(
+        result
+            .expect_err("a FIFO")
+            .reason
+            .contains("is not a regular file")
+    );
     fs::remove_file(&path).expect("removed");
     append(&path, "INFO one\n");
     let (batch, result) = collect("log_file", &mut collector).await;
     result.expect("a file");
-    assert_eq!((value(&batch, "log_readable", &[]), counted(&batch)), (Some(1.0), 1.0), "it came later: from its beginning");
+    assert_eq!(
+        (value(&batch, "log_readable", &[]), counted(&batch)),
+        (Some(1.0), 1.0),
+        "it came later: from its beginning"
+    );
 }
 
-/// A full disk, or a state folder that cannot be written: counting goes on, and it is said that a restart would count twice.
+/// A full disk, or a state folder that cannot be written: counting goes on, and it is said that a
+/// restart would count twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_position_that_cannot_be_saved_is_shown() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, blocked) = (folder.path().join("app.log"), folder.path().join("state"));
     append(&path, "INFO one\n");
     fs::write(&blocked, "").expect("a file in the way");
-    let mut collector = start(&blocked, &format!("path: {}\nstart: beginning\n", path.display()));
+    let mut collector = start(
+        &blocked,
+        &format!("path: {}\nstart: beginning\n", path.display()),
+    );
     let batch = look(&mut collector).await;
-    assert_eq!((counted(&batch), value(&batch, "log_position_saved", &[])), (1.0, Some(0.0)));
+    assert_eq!(
+        (counted(&batch), value(&batch, "log_position_saved", &[])),
+        (1.0, Some(0.0))
+    );
     fs::remove_file(&blocked).expect("removed");
     append(&path, "INFO two\n");
     let batch = look(&mut collector).await;
-    assert_eq!((counted(&batch), value(&batch, "log_position_saved", &[])), (2.0, Some(1.0)));
+    assert_eq!(
+        (counted(&batch), value(&batch, "log_position_saved", &[])),
+        (2.0, Some(1.0))
+    );
 }
 
 /// Mistakes in the configuration name the key and the remedy.
@@ -411,20 +678,32 @@ fn mistakes_in_the_settings_are_explained() {
         ("start: middle", "give end or beginning"),
         ("count: {x: {}}", "give contains"),
         ("count: {'a b': {contains: x}}", "use letters, digits and _"),
-        ("format: json\nobserve: {x: {field: a, buckets: [2, 1]}}", "each greater than the one before"),
-        ("format: json\nobserve: {x: {field: a, unit: h}}", "give s, ms, us or ns"),
-        ("format: json\ntime: {field: t, zone: Mars}", "is no time zone"),
+        (
+            "format: json\nobserve: {x: {field: a, buckets: [2, 1]}}",
+            "each greater than the one before",
+        ),
+        (
+            "format: json\nobserve: {x: {field: a, unit: h}}",
+            "give s, ms, us or ns",
+        ),
+        (
+            "format: json\ntime: {field: t, zone: Mars}",
+            "is no time zone",
+        ),
         ("max_types: 5000", "each is a series"),
         ("docker: x", "keep one of the two"),
         ("envelope: x", "give docker, cri or none"),
         ("nonsense: 1", "unknown key"),
     ] {
-        let errors = try_build("log_file", &format!("path: /x\n{yaml}\n")).err().unwrap_or_else(|| panic!("{yaml} was accepted"));
+        let errors = try_build("log_file", &format!("path: /x\n{yaml}\n"))
+            .err()
+            .unwrap_or_else(|| panic!("{yaml} was accepted"));
         assert!(errors.to_string().contains(wanted), "{yaml}: {errors}");
     }
 }
 
-/// C13: `kill -9` at any instant while a log is written and rotated: every line counts once, and what is shown never goes back.
+/// C13: `kill -9` at any instant while a log is written and rotated: every line counts once, and
+/// what is shown never goes back.
 #[test]
 fn killed_at_any_instant_every_line_counts_once() {
     let mut log = Log::new();
@@ -436,7 +715,8 @@ fn killed_at_any_instant_every_line_counts_once() {
     let shown = |nightbell: &Nightbell, metric: &str| -> f64 {
         let page = nightbell.get("/metrics").1;
         let line = page.lines().find(|line| line.starts_with(metric));
-        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+            .unwrap_or(0.0)
     };
     let mut highest = 0.0;
     for round in 0..8_u64 {
@@ -454,13 +734,17 @@ fn killed_at_any_instant_every_line_counts_once() {
         log.write(1_000);
         nightbell.restart();
         let metric = "log_matches_total{";
-        wait_until("it has been shown", Duration::from_secs(30), || shown(&nightbell, metric) > 0.0);
+        wait_until("it has been shown", Duration::from_secs(30), || {
+            shown(&nightbell, metric) > 0.0
+        });
         let now = shown(&nightbell, metric);
         assert!(now >= highest, "round {round}: {now} after {highest}");
         highest = now;
     }
     let wanted = log.written as f64;
-    wait_until("all lines are counted", Duration::from_secs(60), || shown(&nightbell, "log_matches_total{") >= wanted);
+    wait_until("all lines are counted", Duration::from_secs(60), || {
+        shown(&nightbell, "log_matches_total{") >= wanted
+    });
     assert_eq!(shown(&nightbell, "log_matches_total{"), wanted);
     assert_eq!(shown(&nightbell, "log_files_lost_total{"), 0.0);
 }
@@ -475,14 +759,31 @@ fn a_log_that_may_not_be_read_is_not_readable() {
     append(&path, "INFO one\n");
     fs::set_permissions(&path, permissions(0o000)).expect("chmod");
     let words: Vec<&str> = match rustix::process::geteuid().is_root() {
-        true => "setpriv --reuid 65534 --regid 65534 --clear-groups".split(' ').collect(),
+        true => "setpriv --reuid 65534 --regid 65534 --clear-groups"
+            .split(' ')
+            .collect(),
         false => vec!["env"],
     };
-    let config = format!("rules: {{shipped: false}}\ncollectors: {{log_file: [{{path: '{}', interval: 1s}}]}}\n", path.display());
+    let config = format!(
+        "rules: {{shipped: false}}\ncollectors: {{log_file: [{{path: '{}', interval: 1s}}]}}\n",
+        path.display()
+    );
     let nightbell = Nightbell::start_by(&words, &config);
-    let shows = |text: &str| nightbell.get("/metrics").1.lines().any(|line| line.starts_with("log_readable{") && line.ends_with(text));
-    wait_until("it is not readable", Duration::from_secs(30), || shows(" 0"));
-    assert!(nightbell.log().contains("Permission denied"), "{}", nightbell.log());
+    let shows = |text: &str| {
+        nightbell
+            .get("/metrics")
+            .1
+            .lines()
+            .any(|line| line.starts_with("log_readable{") && line.ends_with(text))
+    };
+    wait_until("it is not readable", Duration::from_secs(30), || {
+        shows(" 0")
+    });
+    assert!(
+        nightbell.log().contains("Permission denied"),
+        "{}",
+        nightbell.log()
+    );
     fs::set_permissions(&path, permissions(0o644)).expect("chmod");
     wait_until("it is readable", Duration::from_secs(30), || shows(" 1"));
 }

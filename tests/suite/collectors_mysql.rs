@@ -1,4 +1,5 @@
-//! The `mysql` collector and its queries against a real MariaDB, with its own client as the second opinion.
+//! The `mysql` collector and its queries against a real MariaDB, with its own client as the second
+//! opinion.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -28,7 +29,10 @@ fn server() -> MariaDb {
 }
 
 fn mysql(server: &MariaDb, user: &str, queries: &str) -> Box<dyn Collector> {
-    build("mysql", &format!("dsn: {}\nqueries:\n{queries}", server.dsn(user, "app")))
+    build(
+        "mysql",
+        &format!("dsn: {}\nqueries:\n{queries}", server.dsn(user, "app")),
+    )
 }
 
 fn success(batch: &Batch, query: &str) -> Option<f64> {
@@ -36,7 +40,12 @@ fn success(batch: &Batch, query: &str) -> Option<f64> {
 }
 
 fn findings(collector: &dyn Collector) -> String {
-    collector.report().findings.iter().map(|finding| finding.text.clone() + "\n").collect()
+    collector
+        .report()
+        .findings
+        .iter()
+        .map(|finding| finding.text.clone() + "\n")
+        .collect()
 }
 
 /// Names, types and values are those of the established exporter; nothing of the sessions stays.
@@ -47,8 +56,14 @@ async fn a_server_is_measured_under_the_established_exporter_s_names() {
     let (batch, result) = collect("mysql", &mut collector).await;
     result.expect("all is well");
     let of = |name: &str| value(&batch, name, &[]).unwrap_or_else(|| panic!("no {name}"));
-    assert_eq!((of("mysql_up"), of("mysql_global_variables_max_connections")), (1.0, 50.0));
-    let pool: f64 = server.sql("SELECT @@innodb_buffer_pool_size").parse().expect("a number");
+    assert_eq!(
+        (of("mysql_up"), of("mysql_global_variables_max_connections")),
+        (1.0, 50.0)
+    );
+    let pool: f64 = server
+        .sql("SELECT @@innodb_buffer_pool_size")
+        .parse()
+        .expect("a number");
     assert_eq!(of("mysql_global_variables_innodb_buffer_pool_size"), pool);
     for name in [
         "threads_connected",
@@ -70,44 +85,117 @@ async fn a_server_is_measured_under_the_established_exporter_s_names() {
         "opened_tables",
         "uptime",
     ] {
-        assert_eq!(batch.families[format!("mysql_global_status_{name}").as_str()].kind, MetricKind::Untyped, "{name}");
+        assert_eq!(
+            batch.families[format!("mysql_global_status_{name}").as_str()].kind,
+            MetricKind::Untyped,
+            "{name}"
+        );
     }
-    assert_eq!(batch.families["mysql_global_status_commands_total"].kind, MetricKind::Counter);
-    assert!(value(&batch, "mysql_global_status_commands_total", &[("command", "insert")]).is_some_and(|count| count > 0.0));
-    assert!(value(&batch, "mysql_global_status_buffer_pool_pages", &[("state", "free")]).is_some_and(|pages| pages > 0.0));
+    assert_eq!(
+        batch.families["mysql_global_status_commands_total"].kind,
+        MetricKind::Counter
+    );
+    assert!(
+        value(
+            &batch,
+            "mysql_global_status_commands_total",
+            &[("command", "insert")]
+        )
+        .is_some_and(|count| count > 0.0)
+    );
+    assert!(
+        value(
+            &batch,
+            "mysql_global_status_buffer_pool_pages",
+            &[("state", "free")]
+        )
+        .is_some_and(|pages| pages > 0.0)
+    );
     let version = server.sql("SELECT VERSION()");
-    assert_eq!(value(&batch, "mysql_version_info", &[("version", &version)]), Some(1.0));
-    assert_eq!(collector.address(), format!("mysql://127.0.0.1:{}/", server.port));
+    assert_eq!(
+        value(&batch, "mysql_version_info", &[("version", &version)]),
+        Some(1.0)
+    );
+    assert_eq!(
+        collector.address(),
+        format!("mysql://127.0.0.1:{}/", server.port)
+    );
     for _ in 0..3 {
-        collect("mysql", &mut collector).await.1.expect("all is well");
+        collect("mysql", &mut collector)
+            .await
+            .1
+            .expect("all is well");
     }
     wait_until("its sessions are gone", Duration::from_secs(10), || {
         server.sql("SELECT count(*) FROM information_schema.processlist WHERE user = 'root'") == "1"
     });
     assert_eq!(server.sql("SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'aborted_clients'"), "0");
     // Over its socket, too.
-    let (batch, result) = collect("mysql", &mut build("mysql", &format!("dsn: 'root@unix({})/app'\n", server.socket().display()))).await;
+    let (batch, result) = collect(
+        "mysql",
+        &mut build(
+            "mysql",
+            &format!("dsn: 'root@unix({})/app'\n", server.socket().display()),
+        ),
+    )
+    .await;
     result.expect("all is well");
     assert_eq!(value(&batch, "mysql_up", &[]), Some(1.0));
 }
 
-/// Replication that was set up and does not run; without the privilege only that is missing, and what gives it is named.
+/// Replication that was set up and does not run; without the privilege only that is missing, and
+/// what gives it is named.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_state_of_replication_is_read_where_that_is_allowed() {
     let server = server();
     server.sql("CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=1, MASTER_USER='none', MASTER_CONNECT_RETRY=1; START SLAVE");
-    let (batch, result) = collect("mysql", &mut build("mysql", &format!("dsn: {}\n", server.dsn("root", "")))).await;
+    let (batch, result) = collect(
+        "mysql",
+        &mut build("mysql", &format!("dsn: {}\n", server.dsn("root", ""))),
+    )
+    .await;
     result.expect("all is well");
-    let of = |name: &str| value(&batch, &format!("mysql_slave_status_{name}"), &[("master_host", "127.0.0.1")]);
-    assert_eq!((of("slave_io_running"), of("slave_sql_running"), of("seconds_behind_master")), (Some(0.0), Some(1.0), None));
-    let mut collector = mysql(&server, "mon", "- {name: n, sql: SELECT count(*) AS n FROM results}\n");
+    let of = |name: &str| {
+        value(
+            &batch,
+            &format!("mysql_slave_status_{name}"),
+            &[("master_host", "127.0.0.1")],
+        )
+    };
+    assert_eq!(
+        (
+            of("slave_io_running"),
+            of("slave_sql_running"),
+            of("seconds_behind_master")
+        ),
+        (Some(0.0), Some(1.0), None)
+    );
+    let mut collector = mysql(
+        &server,
+        "mon",
+        "- {name: n, sql: SELECT count(*) AS n FROM results}\n",
+    );
     let (batch, result) = collect("mysql", &mut collector).await;
     result.expect("the rest is read");
     assert!(
-        batch.families.contains_key("mysql_global_status_uptime") && !batch.families.contains_key("mysql_slave_status_slave_io_running")
+        batch.families.contains_key("mysql_global_status_uptime")
+            && !batch
+                .families
+                .contains_key("mysql_slave_status_slave_io_running")
     );
-    assert_eq!(value(&batch, "mysql_exporter_collector_success", &[("collector", "collect.slave_status")]), Some(0.0));
-    assert!(findings(&*collector).contains("GRANT SLAVE MONITOR ON *.* TO 'mon'@'…'"), "{}", findings(&*collector));
+    assert_eq!(
+        value(
+            &batch,
+            "mysql_exporter_collector_success",
+            &[("collector", "collect.slave_status")]
+        ),
+        Some(0.0)
+    );
+    assert!(
+        findings(&*collector).contains("GRANT SLAVE MONITOR ON *.* TO 'mon'@'…'"),
+        "{}",
+        findings(&*collector)
+    );
     assert_eq!(value(&batch, "sql_n_n", &[]), Some(2.0));
 }
 
@@ -122,7 +210,13 @@ async fn columns_of_every_type_become_numbers_and_listed_texts_labels() {
     );
     let (batch, result) = collect("mysql", &mut collector).await;
     result.expect("all is well");
-    let of = |metric: &str, status: &str| value(&batch, &format!("sql_results_{metric}"), &[("status", status)]);
+    let of = |metric: &str, status: &str| {
+        value(
+            &batch,
+            &format!("sql_results_{metric}"),
+            &[("status", status)],
+        )
+    };
     for (column, new, old) in [
         ("score", Some(1.5), None),
         ("made", Some(1_767_225_600.5), None),
@@ -133,11 +227,24 @@ async fn columns_of_every_type_become_numbers_and_listed_texts_labels() {
         ("big", Some(18_446_744_073_709_551_615.0), Some(0.0)),
         ("1_1", Some(2.0), Some(2.0)),
     ] {
-        assert_eq!((of(column, "new"), of(column, "old")), (new, old), "{column}");
+        assert_eq!(
+            (of(column, "new"), of(column, "old")),
+            (new, old),
+            "{column}"
+        );
     }
     // || is what it is to the server.
-    assert_eq!((value(&batch, "sql_joined_n", &[]), value(&batch, "sql_joined_either", &[])), (Some(2.0), Some(1.0)));
-    assert!(findings(&*collector).contains("query results: text columns that are no labels are left out: note, kind"));
+    assert_eq!(
+        (
+            value(&batch, "sql_joined_n", &[]),
+            value(&batch, "sql_joined_either", &[])
+        ),
+        (Some(2.0), Some(1.0))
+    );
+    assert!(
+        findings(&*collector)
+            .contains("query results: text columns that are no labels are left out: note, kind")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,8 +252,12 @@ async fn a_query_that_would_write_or_takes_too_long_changes_nothing() {
     let server = server();
     // The client ends a statement at its delimiter, which the body of a function may not hold.
     server.sql("DELIMITER //\nCREATE FUNCTION app.sneaky() RETURNS INT MODIFIES SQL DATA BEGIN DELETE FROM app.results; RETURN 1; END//\n");
-    server.sql("GRANT ALL ON app.* TO mon@'%'; GRANT FILE ON *.* TO mon@'%'; CREATE SEQUENCE app.s");
-    let file = tempfile::tempdir().expect("a folder").path().join("out.txt");
+    server
+        .sql("GRANT ALL ON app.* TO mon@'%'; GRANT FILE ON *.* TO mon@'%'; CREATE SEQUENCE app.s");
+    let file = tempfile::tempdir()
+        .expect("a folder")
+        .path()
+        .join("out.txt");
     let mut collector = mysql(
         &server,
         "mon",
@@ -170,45 +281,109 @@ async fn a_query_that_would_write_or_takes_too_long_changes_nothing() {
     for query in ["function", "sequence", "file", "slow", "syntax"] {
         assert_eq!(success(&batch, query), Some(0.0), "{query}: {said}");
     }
-    assert!(said.contains("query function: Cannot execute statement in a READ ONLY transaction"), "{said}");
-    assert!(said.contains("query slow: timed out after 0.3 s; make it faster, or raise its timeout:"), "{said}");
-    assert!(said.contains("query syntax: its syntax is wrong at line 1") && !said.contains("hunter2"), "{said}");
+    assert!(
+        said.contains("query function: Cannot execute statement in a READ ONLY transaction"),
+        "{said}"
+    );
+    assert!(
+        said.contains("query slow: timed out after 0.3 s; make it faster, or raise its timeout:"),
+        "{said}"
+    );
+    assert!(
+        said.contains("query syntax: its syntax is wrong at line 1") && !said.contains("hunter2"),
+        "{said}"
+    );
     assert_eq!(batch.families["sql_many_n"].samples.len(), 100);
-    assert_eq!((value(&batch, "sql_well_n", &[]), value(&batch, "sql_query_truncated", &[("query", "many")])), (Some(7.0), Some(1.0)));
+    assert_eq!(
+        (
+            value(&batch, "sql_well_n", &[]),
+            value(&batch, "sql_query_truncated", &[("query", "many")])
+        ),
+        (Some(7.0), Some(1.0))
+    );
     assert_eq!(server.sql("SELECT next_not_cached_value FROM app.s"), "1");
-    assert_eq!((server.sql("SELECT count(*) FROM app.results").as_str(), file.exists()), ("2", false));
-    for sql in
-        ["SELECT 1; DROP TABLE results", "SELECT id FROM results FOR UPDATE", "SELECT GET_LOCK('a', 1)", "SELECT 1 /*! ; */", "CALL p()"]
-    {
+    assert_eq!(
+        (
+            server.sql("SELECT count(*) FROM app.results").as_str(),
+            file.exists()
+        ),
+        ("2", false)
+    );
+    for sql in [
+        "SELECT 1; DROP TABLE results",
+        "SELECT id FROM results FOR UPDATE",
+        "SELECT GET_LOCK('a', 1)",
+        "SELECT 1 /*! ; */",
+        "CALL p()",
+    ] {
         let yaml = format!("dsn: mysql://u@h/d\nqueries: [{{name: a, sql: {sql:?}}}]\n");
         assert!(try_build("mysql", &yaml).is_err(), "{sql}");
     }
 }
 
-/// TLS by the DSN: with what nobody vouches for where that is not asked for, and refused where it is.
+/// TLS by the DSN: with what nobody vouches for where that is not asked for, and refused where it
+/// is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_is_secured_as_the_dsn_says() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
     let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=db.example"]);
-    openssl.args(["-addext", "basicConstraints=critical,CA:TRUE", "-keyout", &path("key"), "-out", &path("cert")]);
+    openssl.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-subj",
+        "/CN=db.example",
+    ]);
+    openssl.args([
+        "-addext",
+        "basicConstraints=critical,CA:TRUE",
+        "-keyout",
+        &path("key"),
+        "-out",
+        &path("cert"),
+    ]);
     assert!(openssl.output().expect("openssl runs").status.success());
-    let server = MariaDb::start(&[&format!("--ssl-cert={}", path("cert")), &format!("--ssl-key={}", path("key"))]);
+    let server = MariaDb::start(&[
+        &format!("--ssl-cert={}", path("cert")),
+        &format!("--ssl-key={}", path("key")),
+    ]);
     let query = "queries: [{name: tls, sql: \"SELECT variable_value AS cipher, 1 AS n FROM information_schema.session_status WHERE variable_name = 'Ssl_cipher'\", labels: [cipher]}]";
-    let dsn = |parameters: &str| format!("dsn: 'mysql://root@127.0.0.1:{}/mysql?{parameters}'\n{query}\n", server.port);
-    for (parameters, is_secured) in [("ssl-mode=REQUIRED", true), ("tls=skip-verify", true), ("", true), ("ssl-mode=DISABLED", false)] {
+    let dsn = |parameters: &str| {
+        format!(
+            "dsn: 'mysql://root@127.0.0.1:{}/mysql?{parameters}'\n{query}\n",
+            server.port
+        )
+    };
+    for (parameters, is_secured) in [
+        ("ssl-mode=REQUIRED", true),
+        ("tls=skip-verify", true),
+        ("", true),
+        ("ssl-mode=DISABLED", false),
+    ] {
         let (batch, result) = collect("mysql", &mut build("mysql", &dsn(parameters))).await;
         result.unwrap_or_else(|error| panic!("{parameters}: {error}"));
-        let cipher = batch.families["sql_tls_n"].samples[0].labels.value("cipher").to_owned();
+        let cipher = batch.families["sql_tls_n"].samples[0]
+            .labels
+            .value("cipher")
+            .to_owned();
         assert_eq!(!cipher.is_empty(), is_secured, "{parameters}: {cipher}");
     }
-    let (_, result) = collect("mysql", &mut build("mysql", &dsn("ssl-mode=VERIFY_IDENTITY"))).await;
+    let (_, result) = collect(
+        "mysql",
+        &mut build("mysql", &dsn("ssl-mode=VERIFY_IDENTITY")),
+    )
+    .await;
     let error = result.expect_err("nobody vouches for it").reason;
     assert!(error.contains("certificate"), "{error}");
 }
 
-/// Wrong password, refused, hanging, a privilege that is taken away: each says so, within its time, and holds no secret.
+/// Wrong password, refused, hanging, a privilege that is taken away: each says so, within its time,
+/// and holds no secret.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_does_not_answer_is_down_and_says_why() {
     let mut server = server();
@@ -221,26 +396,64 @@ async fn a_server_that_does_not_answer_is_down_and_says_why() {
     };
     let (batch, result) = collect("mysql", &mut build("mysql", &dsn("wrong-wrong"))).await;
     let error = result.expect_err("refused").reason;
-    assert!(error.starts_with("connect: Access denied for user 'mon'") && !error.contains("wrong-wrong"), "{error}");
-    assert_eq!((value(&batch, "mysql_up", &[]), success(&batch, "n")), (Some(0.0), Some(0.0)));
-    // It was looked at once before, and then only let in or not: looks without a login would make the server refuse this host.
+    assert!(
+        error.starts_with("connect: Access denied for user 'mon'")
+            && !error.contains("wrong-wrong"),
+        "{error}"
+    );
+    assert_eq!(
+        (value(&batch, "mysql_up", &[]), success(&batch, "n")),
+        (Some(0.0), Some(0.0))
+    );
+    // It was looked at once before, and then only let in or not: looks without a login would make
+    // the server refuse this host.
     let mut collector = build("mysql", &dsn("wrong-wrong"));
-    let aborted = || server.sql("SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'aborted_connects'");
-    collect("mysql", &mut collector).await.1.expect_err("refused");
+    let aborted = || {
+        server.sql("SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'aborted_connects'")
+    };
+    collect("mysql", &mut collector)
+        .await
+        .1
+        .expect_err("refused");
     let before: u32 = aborted().parse().expect("a number");
     for _ in 0..3 {
-        collect("mysql", &mut collector).await.1.expect_err("refused");
+        collect("mysql", &mut collector)
+            .await
+            .1
+            .expect_err("refused");
     }
     assert_eq!(aborted().parse(), Ok(before + 3));
     let mut collector = build("mysql", &dsn("s3cret-s3cret"));
-    assert_eq!(value(&collect("mysql", &mut collector).await.0, "sql_n_n", &[]), Some(2.0));
+    assert_eq!(
+        value(&collect("mysql", &mut collector).await.0, "sql_n_n", &[]),
+        Some(2.0)
+    );
     server.sql("REVOKE SELECT ON app.* FROM mon@'%'; GRANT INSERT ON app.* TO mon@'%'");
     let (batch, result) = collect("mysql", &mut collector).await;
     result.expect("the server answers");
-    assert_eq!((value(&batch, "mysql_up", &[]), value(&batch, "sql_n_n", &[]), success(&batch, "n")), (Some(1.0), None, Some(0.0)));
-    assert!(findings(&*collector).contains("; GRANT SELECT ON `app`.`results` TO 'mon'@'"), "{}", findings(&*collector));
-    let signal =
-        |name: &str| assert!(Command::new("kill").arg(name).arg(server.process().to_string()).status().expect("kill runs").success());
+    assert_eq!(
+        (
+            value(&batch, "mysql_up", &[]),
+            value(&batch, "sql_n_n", &[]),
+            success(&batch, "n")
+        ),
+        (Some(1.0), None, Some(0.0))
+    );
+    assert!(
+        findings(&*collector).contains("; GRANT SELECT ON `app`.`results` TO 'mon'@'"),
+        "{}",
+        findings(&*collector)
+    );
+    let signal = |name: &str| {
+        assert!(
+            Command::new("kill")
+                .arg(name)
+                .arg(server.process().to_string())
+                .status()
+                .expect("kill runs")
+                .success()
+        )
+    };
     signal("-STOP");
     let started = Instant::now();
     let (batch, result) = collect("mysql", &mut collector).await;
@@ -251,10 +464,16 @@ async fn a_server_that_does_not_answer_is_down_and_says_why() {
     server.stop();
     let (batch, result) = collect("mysql", &mut collector).await;
     let error = result.expect_err("refused").reason;
-    assert!(error.contains("refused") && !error.contains("s3cret"), "{error}");
+    assert!(
+        error.contains("refused") && !error.contains("s3cret"),
+        "{error}"
+    );
     assert_eq!(value(&batch, "mysql_up", &[]), Some(0.0));
     server.resume();
-    assert_eq!(value(&collect("mysql", &mut collector).await.0, "mysql_up", &[]), Some(1.0));
+    assert_eq!(
+        value(&collect("mysql", &mut collector).await.0, "mysql_up", &[]),
+        Some(1.0)
+    );
 }
 
 /// Whatever else listens on the port: an error within the time, no panic.
@@ -284,11 +503,25 @@ async fn what_is_no_mysql_server_is_refused() {
                 }
             }
         });
-        let yaml = format!("dsn: mysql://u:hunter2-hunter2@127.0.0.1:{port}/d\nqueries: [{{name: a, sql: SELECT 1 AS n}}]\n");
-        let target = Target { name: "t".into(), interval: Duration::from_secs(1), timeout: Duration::from_secs(1), memory: Memory::none() };
+        let yaml = format!(
+            "dsn: mysql://u:hunter2-hunter2@127.0.0.1:{port}/d\nqueries: [{{name: a, sql: SELECT 1 AS n}}]\n"
+        );
+        let target = Target {
+            name: "t".into(),
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            memory: Memory::none(),
+        };
         let (batch, result) = collect("mysql", &mut build_for("mysql", &yaml, &target)).await;
         let error = result.expect_err("refused").reason;
-        assert!(error.starts_with("connect: ") && !error.contains("hunter2"), "{answer:?}: {error}");
-        assert_eq!((value(&batch, "mysql_up", &[]), success(&batch, "a")), (Some(0.0), Some(0.0)), "{answer:?}");
+        assert!(
+            error.starts_with("connect: ") && !error.contains("hunter2"),
+            "{answer:?}: {error}"
+        );
+        assert_eq!(
+            (value(&batch, "mysql_up", &[]), success(&batch, "a")),
+            (Some(0.0), Some(0.0)),
+            "{answer:?}"
+        );
     }
 }

@@ -18,7 +18,10 @@ fn read(page: &[u8], format: Format) -> Result<Vec<String>, String> {
             Item::Sample(line) => {
                 let mut builder = LabelsBuilder::new();
                 labels(line.series, kind, &mut builder).map_err(str::to_owned)?;
-                let stamp = line.timestamp.map(|t| format!(" {}", t.0)).unwrap_or_default();
+                let stamp = line
+                    .timestamp
+                    .map(|t| format!(" {}", t.0))
+                    .unwrap_or_default();
                 out.push(format!("{} {}{stamp}", builder.build(), line.value));
             }
         }
@@ -44,27 +47,57 @@ fn text_is_read_as_prometheus_reads_it() {
         (" \ta\t {  } \t 1 \t 1700 \t\nb 2\n", &["a 1 1700", "b 2"]),
         ("a{x=\"1\",} 1\n", &["a{x=\"1\"} 1"]),
         ("a{x=\"1\" y=\"2\"} 1\n", &["a{x=\"1\", y=\"2\"} 1"]),
-        ("a{x = \"}{ \\\" \\\\ \\n \\q\"} +Inf\n", &["a{x=\"}{ \\\" \\\\ \\n \\\\q\"} inf"]),
-        ("a{x=\"line\nbreak\"} -inf\n", &["a{x=\"line\\nbreak\"} -inf"]),
+        (
+            "a{x = \"}{ \\\" \\\\ \\n \\q\"} +Inf\n",
+            &["a{x=\"}{ \\\" \\\\ \\n \\\\q\"} inf"],
+        ),
+        (
+            "a{x=\"line\nbreak\"} -inf\n",
+            &["a{x=\"line\\nbreak\"} -inf"],
+        ),
         ("a{x=\"\"} nan\n", &["a NaN"]),
-        ("{\"a.b\",\"x y\"=\"1\"} 0.5e3\n", &["{\"a.b\", \"x y\"=\"1\"} 500"]),
+        (
+            "{\"a.b\",\"x y\"=\"1\"} 0.5e3\n",
+            &["{\"a.b\", \"x y\"=\"1\"} 500"],
+        ),
         ("{\"a\"} 1\n", &["a 1"]),
-        ("# a comment\n#HELP\n# HELPER x\n# TYPEa b\n#\na:b 1\n", &["a:b 1"]),
+        (
+            "# a comment\n#HELP\n# HELPER x\n# TYPEa b\n#\na:b 1\n",
+            &["a:b 1"],
+        ),
         ("# HELP a\n# TYPE a gauge\na .5\n", &["a 0.5"]),
-        ("# HELP \"a.b\" Text \\n.\n#  TYPE\ta  counter\na 1\n".replace("a  counter", "a counter").as_str(), &["a 1"]),
+        (
+            "# HELP \"a.b\" Text \\n.\n#  TYPE\ta  counter\na 1\n"
+                .replace("a  counter", "a counter")
+                .as_str(),
+            &["a 1"],
+        ),
     ] {
-        assert_eq!(read_text(page), Ok(want.iter().map(|s| (*s).to_owned()).collect()), "{page:?}");
+        assert_eq!(
+            read_text(page),
+            Ok(want.iter().map(|s| (*s).to_owned()).collect()),
+            "{page:?}"
+        );
     }
 }
 
 /// A series with very many labels is refused before reading it costs much.
 #[test]
 fn a_series_of_a_million_labels_is_refused() {
-    let pairs: String = (0..1_000_000).rev().map(|n| format!("l{n}=\"\",")).collect();
-    assert_eq!(read_text(&format!("a{{{pairs}}} 1\n")), Err("a sample has more than 1,024 labels".to_owned()));
+    let pairs: String = (0..1_000_000)
+        .rev()
+        .map(|n| format!("l{n}=\"\","))
+        .collect();
+    assert_eq!(
+        read_text(&format!("a{{{pairs}}} 1\n")),
+        Err("a sample has more than 1,024 labels".to_owned())
+    );
     let pairs: String = (0..1024).rev().map(|n| format!("l{n}=\"1\",")).collect();
     assert!(read_text(&format!("a{{{pairs}}} 1\n")).is_ok());
-    assert_eq!(read_text("a{x=\"1\",y=\"\",y=\"2\"} 1\n"), Err("the same label twice".to_owned()));
+    assert_eq!(
+        read_text("a{x=\"1\",y=\"\",y=\"2\"} 1\n"),
+        Err("the same label twice".to_owned())
+    );
 }
 
 /// SEMANTICS 34, 35, 36, 37, 38, 39, 41: what fails a scrape, with the line it stands on.
@@ -91,7 +124,10 @@ fn broken_text_is_refused_with_its_line() {
         ("{\"status\": \"ok\"}\n", 1),
     ] {
         let error = read_text(page).expect_err(page);
-        assert!(error.starts_with(&format!("line {line}: ")), "{page:?}: {error}");
+        assert!(
+            error.starts_with(&format!("line {line}: ")),
+            "{page:?}: {error}"
+        );
     }
     for page in [
         "a{x=\"1\",x=\"2\"} 1\n",
@@ -132,7 +168,10 @@ fn bounds_of_histograms_and_summaries_are_spelled_as_floats() {
 fn every_exposed_nan_is_the_canonical_one() {
     for spelling in ["NaN", "nan", "NAN"] {
         let page = format!("a {spelling}\n");
-        let Ok(Some(Item::Sample(line))) = Lines::new(page.as_bytes(), Format::Text).next(b"") else { panic!("a sample") };
+        let Ok(Some(Item::Sample(line))) = Lines::new(page.as_bytes(), Format::Text).next(b"")
+        else {
+            panic!("a sample")
+        };
         assert_eq!(line.value.to_bits(), 0x7ff8_0000_0000_0001);
     }
 }
@@ -145,9 +184,15 @@ fn openmetrics_is_read_as_prometheus_reads_it() {
                 # TYPE i info\ni_info{v=\"1\"} 1\n# TYPE u unknown\nu NaN\n# EOF";
     assert_eq!(
         read_open(page),
-        Ok(["a_seconds_total{x=\"1\"} 1 1500", "a_seconds_created 3", "g_gcount 2 -500", "i_info{v=\"1\"} 1", "u NaN"]
-            .map(str::to_owned)
-            .to_vec())
+        Ok([
+            "a_seconds_total{x=\"1\"} 1 1500",
+            "a_seconds_created 3",
+            "g_gcount 2 -500",
+            "i_info{v=\"1\"} 1",
+            "u NaN"
+        ]
+        .map(str::to_owned)
+        .to_vec())
     );
     assert_eq!(read_open("# EOF\n"), Ok(Vec::new()));
 }
@@ -186,24 +231,50 @@ fn broken_openmetrics_is_refused() {
 fn a_hint_never_changes_what_a_line_says() {
     let page = b"a {x=\"1\"} 1\n".as_slice();
     for hint in ["", "a", "a {x=\"1\"}", "b"] {
-        let Ok(Some(Item::Sample(line))) = Lines::new(page, Format::Text).next(hint.as_bytes()) else { panic!("a sample") };
-        assert_eq!((line.series, line.value), (b"a {x=\"1\"}".as_slice(), 1.0), "{hint}");
+        let Ok(Some(Item::Sample(line))) = Lines::new(page, Format::Text).next(hint.as_bytes())
+        else {
+            panic!("a sample")
+        };
+        assert_eq!(
+            (line.series, line.value),
+            (b"a {x=\"1\"}".as_slice(), 1.0),
+            "{hint}"
+        );
     }
 }
 
 #[test]
 fn what_is_written_reads_back() {
     let mut batch = Batch::new();
-    for (index, value) in [0.1, -0.0, 1e300, 5e-324, f64::INFINITY, 123_456_789.0].into_iter().enumerate() {
+    for (index, value) in [0.1, -0.0, 1e300, 5e-324, f64::INFINITY, 123_456_789.0]
+        .into_iter()
+        .enumerate()
+    {
         let label = format!("\"\\\n{index} ü");
-        batch.push_named("x_total", MetricKind::Counter, "A \"help\" \\ text\nof two lines.", &[("l", &label)], value);
+        batch.push_named(
+            "x_total",
+            MetricKind::Counter,
+            "A \"help\" \\ text\nof two lines.",
+            &[("l", &label)],
+            value,
+        );
     }
-    let want: Vec<String> = batch.samples().map(|s| format!("{} {}", s.labels, s.value)).collect();
+    let want: Vec<String> = batch
+        .samples()
+        .map(|s| format!("{} {}", s.labels, s.value))
+        .collect();
     assert_eq!(read_text(&text(&batch)), Ok(want.clone()));
     assert_eq!(read_open(&openmetrics(&batch)), Ok(want));
     let written = openmetrics(&batch);
-    let Ok(Some(Item::Help(_, help))) = Lines::new(written.as_bytes(), Format::OpenMetrics).next(b"") else { panic!("HELP first") };
-    assert_eq!(help_text(help, Format::OpenMetrics), "A \"help\" \\ text\nof two lines.");
+    let Ok(Some(Item::Help(_, help))) =
+        Lines::new(written.as_bytes(), Format::OpenMetrics).next(b"")
+    else {
+        panic!("HELP first")
+    };
+    assert_eq!(
+        help_text(help, Format::OpenMetrics),
+        "A \"help\" \\ text\nof two lines."
+    );
 }
 
 proptest! {

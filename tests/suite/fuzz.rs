@@ -1,8 +1,10 @@
-//! Fuzz targets: broken variants of good inputs for everything that reads what others wrote. Nothing may panic, overflow the stack or go on
-//! without bound, and what was read prints and reads again as the same.
+//! Fuzz targets: broken variants of good inputs for everything that reads what others wrote.
+//! Nothing may panic, overflow the stack or go on without bound, and what was read prints and reads
+//! again as the same.
 //!
-//! Ordinary tests on stable Rust: the corpus is what the project's own tests and rules hold, the mutations are drawn from a seed, the
-//! same ones on every run. `NIGHTBELL_TEST_FUZZ=1000000` runs so many inputs for each target, `NIGHTBELL_TEST_SEED` draws others.
+//! Ordinary tests on stable Rust: the corpus is what the project's own tests and rules hold, the
+//! mutations are drawn from a seed, the same ones on every run. `NIGHTBELL_TEST_FUZZ=1000000` runs
+//! so many inputs for each target, `NIGHTBELL_TEST_SEED` draws others.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +13,12 @@ use std::time::Duration;
 use nightbell::exposition::protobuf::{Options, expand};
 use nightbell::exposition::{Format, Item, Lines, Progress, labels};
 use nightbell::model::native_histogram::{CUSTOM_SCHEMA, ResetHint};
-use nightbell::model::{HistogramSample, Labels, LabelsBuilder, MetricKind, NativeHistogram, Sample, Timestamp};
-use nightbell::promql::{Engine, ParseOptions, parse_metric, parse_selector, parse_series, parse_with};
+use nightbell::model::{
+    HistogramSample, Labels, LabelsBuilder, MetricKind, NativeHistogram, Sample, Timestamp,
+};
+use nightbell::promql::{
+    Engine, ParseOptions, parse_metric, parse_selector, parse_series, parse_with,
+};
 use nightbell::rules::file::parse_text;
 use nightbell::store::{Limits, Store};
 
@@ -27,13 +33,23 @@ fn root() -> PathBuf {
 
 /// The files of a folder and of those below it with one of these endings.
 fn files(folder: &Path, endings: &[&str], found: &mut Vec<String>) {
-    let mut entries: Vec<PathBuf> = fs::read_dir(folder).expect("the folder exists").map(|e| e.expect("an entry").path()).collect();
+    let mut entries: Vec<PathBuf> = fs::read_dir(folder)
+        .expect("the folder exists")
+        .map(|e| e.expect("an entry").path())
+        .collect();
     entries.sort();
     for path in entries {
         if path.is_dir() {
             files(&path, endings, found);
-        } else if path.extension().is_some_and(|e| endings.iter().any(|wanted| e == *wanted)) {
-            found.extend(fs::read_to_string(&path).ok().filter(|text| text.len() < LONGEST));
+        } else if path
+            .extension()
+            .is_some_and(|e| endings.iter().any(|wanted| e == *wanted))
+        {
+            found.extend(
+                fs::read_to_string(&path)
+                    .ok()
+                    .filter(|text| text.len() < LONGEST),
+            );
         }
     }
 }
@@ -43,19 +59,29 @@ fn expressions() -> Vec<String> {
     let mut scripts = Vec::new();
     files(&root().join("tests/promql"), &["test"], &mut scripts);
     let evaluated = scripts.iter().flat_map(|s| s.lines()).filter_map(|line| {
-        let rest = line.strip_prefix("eval instant at ").map(|rest| rest.split_once(' ').map(|(_, expr)| expr));
-        rest.or_else(|| line.strip_prefix("eval range from ").map(|rest| rest.splitn(6, ' ').nth(5)))?
+        let rest = line
+            .strip_prefix("eval instant at ")
+            .map(|rest| rest.split_once(' ').map(|(_, expr)| expr));
+        rest.or_else(|| {
+            line.strip_prefix("eval range from ")
+                .map(|rest| rest.splitn(6, ' ').nth(5))
+        })?
     });
     let mut all: Vec<String> = evaluated.map(str::to_owned).collect();
-    for line in fs::read_to_string(root().join("tests/promql_syntax/cases.jsonl")).expect("recorded").lines() {
-        let (text, ..): (String, bool, String) = serde_json::from_str(line).expect("one JSON array a line");
+    for line in fs::read_to_string(root().join("tests/promql_syntax/cases.jsonl"))
+        .expect("recorded")
+        .lines()
+    {
+        let (text, ..): (String, bool, String) =
+            serde_json::from_str(line).expect("one JSON array a line");
         all.push(text);
     }
     assert!(all.len() > 200, "{} expressions", all.len());
     all
 }
 
-/// One to four changes: characters and stretches removed, doubled, exchanged, taken from another input or from the words of the language.
+/// One to four changes: characters and stretches removed, doubled, exchanged, taken from another
+/// input or from the words of the language.
 fn mutated(random: &mut Random, corpus: &[String], words: &[&str]) -> String {
     let mut text: Vec<char> = corpus[random.below(corpus.len())].chars().collect();
     for _ in 0..=random.below(4) {
@@ -65,7 +91,11 @@ fn mutated(random: &mut Random, corpus: &[String], words: &[&str]) -> String {
             0 => drop(text.drain(at..end)),
             1 => {
                 let stretch: Vec<char> = text[at..end].to_vec();
-                let times = if random.chance(3) { 3000 } else { 1 + random.below(3) };
+                let times = if random.chance(3) {
+                    3000
+                } else {
+                    1 + random.below(3)
+                };
                 for _ in 0..times {
                     text.splice(at..at, stretch.iter().copied());
                 }
@@ -78,7 +108,9 @@ fn mutated(random: &mut Random, corpus: &[String], words: &[&str]) -> String {
                 text.splice(at..end, other[from..to].iter().copied());
             }
             5 if at < text.len() => text[at] = char::from(32 + random.below(95) as u8),
-            _ if at < text.len() => text[at] = ['\0', '\n', 'é', '\u{2028}', '\\', '"', '\u{10ffff}'][random.below(7)],
+            _ if at < text.len() => {
+                text[at] = ['\0', '\n', 'é', '\u{2028}', '\\', '"', '\u{10ffff}'][random.below(7)]
+            }
             _ => {}
         }
     }
@@ -87,7 +119,10 @@ fn mutated(random: &mut Random, corpus: &[String], words: &[&str]) -> String {
 }
 
 fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(default)
 }
 
 /// Runs `target` over the corpus as it is, then over so many mutations.
@@ -151,11 +186,18 @@ const WORDS: &[&str] = &[
     "--------",
 ];
 
-/// SEMANTICS 47 to 53: what parses prints, and the print is its own print; errors are texts with a place.
+/// SEMANTICS 47 to 53: what parses prints, and the print is its own print; errors are texts with a
+/// place.
 #[test]
 fn the_parser_survives_anything_and_prints_what_it_read() {
     let mut corpus = expressions();
-    corpus.extend(["(".repeat(10_000), "-".repeat(10_000), "1+".repeat(5_000), "a[".repeat(5_000), "sum(".repeat(5_000)]);
+    corpus.extend([
+        "(".repeat(10_000),
+        "-".repeat(10_000),
+        "1+".repeat(5_000),
+        "a[".repeat(5_000),
+        "sum(".repeat(5_000),
+    ]);
     let options = ParseOptions { experimental: true };
     let long = regex::Regex::new("([0-9]+d[0-9hms]*?)[0-9]+ms").expect("valid");
     fuzz(&corpus, WORDS, 6000, |text| {
@@ -163,13 +205,18 @@ fn the_parser_survives_anything_and_prints_what_it_read() {
         match parse_with(text, options) {
             Ok(expr) => {
                 let printed = expr.to_string();
-                let again = parse_with(&printed, options).unwrap_or_else(|e| panic!("{text:?} prints as {printed:?}: {e}"));
-                // As in Prometheus, a print may round the milliseconds of a duration of many days down, each print anew.
+                let again = parse_with(&printed, options)
+                    .unwrap_or_else(|e| panic!("{text:?} prints as {printed:?}: {e}"));
+                // As in Prometheus, a print may round the milliseconds of a duration of many days
+                // down, each print anew.
                 let exact = |text: &str| long.replace_all(text, "$1").into_owned();
                 assert_eq!(exact(&again.to_string()), exact(&printed), "from {text:?}");
                 assert_eq!(again.value_type(), expr.value_type(), "of {text:?}");
             }
-            Err(error) => assert!(error.to_string().contains(": parse error: "), "{text:?}: {error}"),
+            Err(error) => assert!(
+                error.to_string().contains(": parse error: "),
+                "{text:?}: {error}"
+            ),
         }
     });
 }
@@ -178,36 +225,98 @@ fn the_parser_survives_anything_and_prints_what_it_read() {
 fn store() -> Store {
     let store = Store::new(Limits::default());
     let mut random = Random(7);
-    let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, 1e308, -1e308, 5e-324, nightbell::model::stale_nan()];
+    let odd = [
+        f64::NAN,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        0.0,
+        -0.0,
+        1e308,
+        -1e308,
+        5e-324,
+        nightbell::model::stale_nan(),
+    ];
     for step in 0..40 {
         let mut batch = Vec::new();
-        for name in ["a", "b", "up", "x", "limit", "full_total", "lat_bucket", "m"] {
+        for name in [
+            "a",
+            "b",
+            "up",
+            "x",
+            "limit",
+            "full_total",
+            "lat_bucket",
+            "m",
+        ] {
             for (index, le) in ["0.1", "1", "+Inf"].iter().enumerate() {
-                let value = if random.chance(10) { odd[random.below(odd.len())] } else { (step * index + random.below(5)) as f64 };
-                let labels = Labels::from_pairs([("__name__", name), ("le", le), ("job", ["x", "y", "z"][index])]);
-                batch.push(Sample { labels, value, timestamp: None });
+                let value = if random.chance(10) {
+                    odd[random.below(odd.len())]
+                } else {
+                    (step * index + random.below(5)) as f64
+                };
+                let labels = Labels::from_pairs([
+                    ("__name__", name),
+                    ("le", le),
+                    ("job", ["x", "y", "z"][index]),
+                ]);
+                batch.push(Sample {
+                    labels,
+                    value,
+                    timestamp: None,
+                });
             }
         }
         let at = Timestamp(step as i64 * 15_000);
         store.append(at, &batch);
         let mut histograms = Vec::new();
         for name in ["h", "g", "c", "mixed", "lat"] {
-            let odd = |random: &mut Random| if random.chance(10) { odd[random.below(odd.len() - 1)] } else { random.below(9) as f64 };
-            let buckets = |random: &mut Random| [-3, 0, 2, i32::MAX].map(|index| (index, odd(random)));
+            let odd = |random: &mut Random| {
+                if random.chance(10) {
+                    odd[random.below(odd.len() - 1)]
+                } else {
+                    random.below(9) as f64
+                }
+            };
+            let buckets =
+                |random: &mut Random| [-3, 0, 2, i32::MAX].map(|index| (index, odd(random)));
             let custom = random.chance(30);
             let histogram = NativeHistogram {
                 hint: [ResetHint::Unknown, ResetHint::Reset, ResetHint::Gauge][random.below(3)],
-                schema: if custom { CUSTOM_SCHEMA } else { random.below(13) as i8 - 4 },
+                schema: if custom {
+                    CUSTOM_SCHEMA
+                } else {
+                    random.below(13) as i8 - 4
+                },
                 count: step as f64,
                 sum: buckets(&mut random)[0].1,
-                zero_threshold: if custom { 0.0 } else { [0.0, 0.001, 1e300][random.below(3)] },
-                positive: buckets(&mut random)[usize::from(custom)..].iter().copied().take(3).collect(),
-                negative: if custom { Default::default() } else { buckets(&mut random).into_iter().collect() },
-                bounds: if custom { [1.0, 2.0][random.below(2)..].into() } else { [].into() },
+                zero_threshold: if custom {
+                    0.0
+                } else {
+                    [0.0, 0.001, 1e300][random.below(3)]
+                },
+                positive: buckets(&mut random)[usize::from(custom)..]
+                    .iter()
+                    .copied()
+                    .take(3)
+                    .collect(),
+                negative: if custom {
+                    Default::default()
+                } else {
+                    buckets(&mut random).into_iter().collect()
+                },
+                bounds: if custom {
+                    [1.0, 2.0][random.below(2)..].into()
+                } else {
+                    [].into()
+                },
                 ..NativeHistogram::default()
             };
             let labels = Labels::from_pairs([("__name__", name), ("job", "x")]);
-            histograms.push(HistogramSample { labels, histogram: histogram.into(), timestamp: None });
+            histograms.push(HistogramSample {
+                labels,
+                histogram: histogram.into(),
+                timestamp: None,
+            });
         }
         store.append_histograms(at, &histograms);
     }
@@ -218,12 +327,23 @@ fn store() -> Store {
 #[test]
 fn the_evaluator_survives_whatever_the_parser_lets_through() {
     let (store, corpus) = (store(), expressions());
-    let engine = Engine { max_samples: 20_000, ..Engine::default() };
+    let engine = Engine {
+        max_samples: 20_000,
+        ..Engine::default()
+    };
     let mut evaluated = 0;
     fuzz(&corpus, WORDS, 4000, |text| {
-        let Ok(expr) = parse_with(text, ParseOptions { experimental: true }) else { return };
+        let Ok(expr) = parse_with(text, ParseOptions { experimental: true }) else {
+            return;
+        };
         let instant = engine.instant(&store, &expr, Timestamp(300_000));
-        let range = engine.range(&store, &expr, Timestamp(0), Timestamp(600_000), Duration::from_secs(150));
+        let range = engine.range(
+            &store,
+            &expr,
+            Timestamp(0),
+            Timestamp(600_000),
+            Duration::from_secs(150),
+        );
         evaluated += usize::from(instant.is_ok()) + usize::from(range.is_ok());
     });
     assert!(evaluated > 200, "{evaluated} evaluations");
@@ -239,7 +359,13 @@ fn the_reader_of_rule_files_survives_anything() {
     // Whole files are slow to read: the shorter ones hold every form too.
     corpus.retain(|text| text.len() < 4000);
     assert!(corpus.len() > 5, "{} rule files", corpus.len());
-    corpus.extend(["groups: ".repeat(500), "[".repeat(5000), "- ".repeat(3000), "&a [*a, *a]".to_owned(), "{".repeat(5000)]);
+    corpus.extend([
+        "groups: ".repeat(500),
+        "[".repeat(5000),
+        "- ".repeat(3000),
+        "&a [*a, *a]".to_owned(),
+        "{".repeat(5000),
+    ]);
     let words: Vec<&str> = WORDS
         .iter()
         .copied()
@@ -307,7 +433,10 @@ fn the_reader_of_pages_survives_anything() {
     ];
     fuzz(&corpus, &words, 8000, |text| {
         let mut bytes = text.as_bytes().to_vec();
-        if let Some(byte) = bytes.get_mut(text.len() / 2).filter(|_| text.len() % 7 == 0) {
+        if let Some(byte) = bytes
+            .get_mut(text.len() / 2)
+            .filter(|_| text.len() % 7 == 0)
+        {
             *byte = 0xff;
         }
         for format in [Format::Text, Format::OpenMetrics] {
@@ -315,7 +444,11 @@ fn the_reader_of_pages_survives_anything() {
             // Every item takes at least one byte of the page.
             for _ in 0..=bytes.len() {
                 match lines.next(b"") {
-                    Ok(Some(Item::Sample(line))) => drop(labels(line.series, MetricKind::Histogram, &mut LabelsBuilder::new())),
+                    Ok(Some(Item::Sample(line))) => drop(labels(
+                        line.series,
+                        MetricKind::Histogram,
+                        &mut LabelsBuilder::new(),
+                    )),
                     Ok(Some(_)) => {}
                     Ok(None) => break,
                     Err(error) => {
@@ -325,7 +458,11 @@ fn the_reader_of_pages_survives_anything() {
                 }
             }
             let size = 1 + text.len() % 23;
-            assert_eq!(items_of(bytes.chunks(size), format), items_of([&bytes[..]].into_iter(), format), "in parts of {size} bytes");
+            assert_eq!(
+                items_of(bytes.chunks(size), format),
+                items_of([&bytes[..]].into_iter(), format),
+                "in parts of {size} bytes"
+            );
         }
     });
 }
@@ -354,7 +491,8 @@ fn items_of<'a>(mut parts: impl Iterator<Item = &'a [u8]>, format: Format) -> Ve
     }
 }
 
-/// One to four changes of bytes: flips, stretches removed, doubled, taken from elsewhere; lengths that promise what is not there.
+/// One to four changes of bytes: flips, stretches removed, doubled, taken from elsewhere; lengths
+/// that promise what is not there.
 fn mutated_bytes(random: &mut Random, corpus: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = corpus[random.below(corpus.len())].clone();
     for _ in 0..=random.below(4) {
@@ -363,15 +501,31 @@ fn mutated_bytes(random: &mut Random, corpus: &[Vec<u8>]) -> Vec<u8> {
         match random.below(6) {
             0 => drop(bytes.drain(at..end)),
             1 => {
-                let stretch = bytes[at..end].repeat(if random.chance(5) { 500 } else { 1 + random.below(3) });
+                let stretch = bytes[at..end].repeat(if random.chance(5) {
+                    500
+                } else {
+                    1 + random.below(3)
+                });
                 bytes.splice(at..at, stretch);
             }
             2 => {
                 let other = &corpus[random.below(corpus.len())];
                 let from = random.below(other.len() + 1);
-                bytes.splice(at..end, other[from..(from + random.below(40)).min(other.len())].iter().copied());
+                bytes.splice(
+                    at..end,
+                    other[from..(from + random.below(40)).min(other.len())]
+                        .iter()
+                        .copied(),
+                );
             }
-            3 => drop(bytes.splice(at..at, [0xff, 0xff, 0xff, 0xff, 0x7f].into_iter().take(1 + random.below(5)))),
+            3 => drop(
+                bytes.splice(
+                    at..at,
+                    [0xff, 0xff, 0xff, 0xff, 0x7f]
+                        .into_iter()
+                        .take(1 + random.below(5)),
+                ),
+            ),
             _ if at < bytes.len() => bytes[at] = random.below(256) as u8,
             _ => {}
         }
@@ -380,26 +534,44 @@ fn mutated_bytes(random: &mut Random, corpus: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-/// The protobuf reader takes or refuses whatever a target sends; what it takes is a sound page of text and valid histograms, within
-/// the bound.
+/// The protobuf reader takes or refuses whatever a target sends; what it takes is a sound page of
+/// text and valid histograms, within the bound.
 #[test]
 fn no_protobuf_page_breaks_its_reader() {
     let real = fs::read(root().join("tests/exposition/prometheus.pb")).expect("recorded");
-    let corpus = [crate::servers::protobuf::everything(), real[..real.len().min(LONGEST)].to_vec(), Vec::new()];
+    let corpus = [
+        crate::servers::protobuf::everything(),
+        real[..real.len().min(LONGEST)].to_vec(),
+        Vec::new(),
+    ];
     let mut random = Random(number("NIGHTBELL_TEST_SEED", 1));
     let mut taken = 0;
     for round in 0..number("NIGHTBELL_TEST_FUZZ", 20_000) {
         let body = mutated_bytes(&mut random, &corpus);
-        let options = Options { native: round % 3 > 0, classic: round % 2 == 0, bound: 200_000 };
-        let Ok(page) = expand(&body, &options) else { continue };
+        let options = Options {
+            native: round % 3 > 0,
+            classic: round % 2 == 0,
+            bound: 200_000,
+        };
+        let Ok(page) = expand(&body, &options) else {
+            continue;
+        };
         taken += 1;
         assert!(page.text.len() < 250_000);
         let mut lines = Lines::new(page.text.as_bytes(), Format::Text);
         // A text that stands in a label's name or value is quoted so that it reads back.
-        while lines.next(b"").unwrap_or_else(|e| panic!("{e}: {:?} of {body:?}", page.text)).is_some() {}
+        while lines
+            .next(b"")
+            .unwrap_or_else(|e| panic!("{e}: {:?} of {body:?}", page.text))
+            .is_some()
+        {}
         for exposed in &page.histograms {
             assert_eq!(exposed.histogram.validate(), Ok(()));
-            let _ = labels(exposed.series.as_bytes(), MetricKind::Histogram, &mut LabelsBuilder::new());
+            let _ = labels(
+                exposed.series.as_bytes(),
+                MetricKind::Histogram,
+                &mut LabelsBuilder::new(),
+            );
         }
     }
     assert!(taken > 100, "{taken} were taken");

@@ -1,4 +1,5 @@
-//! The history on disk: what was appended is there after a restart, bit for bit; what is damaged is never served.
+//! The history on disk: what was appended is there after a restart, bit for bit; what is damaged is
+//! never served.
 
 mod awaited;
 mod damage;
@@ -16,7 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightbell::model::native_histogram::ResetHint;
-use nightbell::model::{HistogramSample, Labels, MatchOp, Matcher, NativeHistogram, Sample, Timestamp, is_histogram, stale_nan};
+use nightbell::model::{
+    HistogramSample, Labels, MatchOp, Matcher, NativeHistogram, Sample, Timestamp, is_histogram,
+    stale_nan,
+};
 use nightbell::promql::{Engine, Value, parse};
 use nightbell::rules::backtest;
 use nightbell::rules::evaluate::group::Settings;
@@ -35,7 +39,11 @@ const STEP: i64 = 15_000;
 type Content = BTreeMap<String, Vec<(i64, u64)>>;
 
 fn settings(path: &Path) -> HistorySettings {
-    HistorySettings { path: path.to_owned(), retention: Duration::from_secs(30 * 86_400), max_size: None }
+    HistorySettings {
+        path: path.to_owned(),
+        retention: Duration::from_secs(30 * 86_400),
+        max_size: None,
+    }
 }
 
 fn open(path: &Path, now: i64) -> Store {
@@ -46,10 +54,15 @@ fn any_series() -> Vec<Matcher> {
     vec![Matcher::new("__name__", MatchOp::Regex, ".+").expect("valid")]
 }
 
-/// What tells a sample from any other: the bits of a float, or a hash of all that a native histogram says. That it was not reset it need not
-/// say: a reader may find out, and must where what came before is lost.
+/// What tells a sample from any other: the bits of a float, or a hash of all that a native
+/// histogram says. That it was not reset it need not say: a reader may find out, and must where
+/// what came before is lost.
 fn bits(value: f64, histogram: Option<&Arc<NativeHistogram>>) -> u64 {
-    assert_eq!(is_histogram(value), histogram.is_some(), "a marker stands for each histogram");
+    assert_eq!(
+        is_histogram(value),
+        histogram.is_some(),
+        "a marker stands for each histogram"
+    );
     let mut hasher = DefaultHasher::new();
     histogram.map_or(value.to_bits(), |histogram| {
         let mut notified = NativeHistogram::clone(histogram);
@@ -65,11 +78,24 @@ fn bits(value: f64, histogram: Option<&Arc<NativeHistogram>>) -> u64 {
 fn between(store: &Store, from: i64, to: i64) -> Content {
     let mut content = Content::new();
     store
-        .select(&any_series(), Timestamp(from), Timestamp(to), |labels, window| {
-            let samples = window.times.iter().zip(window.values).map(|(t, v)| (*t, bits(*v, window.histogram(*t)))).collect();
-            assert!(content.insert(labels.to_string(), samples).is_none(), "{labels} came twice");
-            ControlFlow::Continue(())
-        })
+        .select(
+            &any_series(),
+            Timestamp(from),
+            Timestamp(to),
+            |labels, window| {
+                let samples = window
+                    .times
+                    .iter()
+                    .zip(window.values)
+                    .map(|(t, v)| (*t, bits(*v, window.histogram(*t))))
+                    .collect();
+                assert!(
+                    content.insert(labels.to_string(), samples).is_none(),
+                    "{labels} came twice"
+                );
+                ControlFlow::Continue(())
+            },
+        )
         .expect("readable");
     content
 }
@@ -79,10 +105,15 @@ fn content(store: &Store) -> Content {
 }
 
 fn sample(name: &str, number: usize, value: f64) -> Sample {
-    Sample { labels: Labels::from_pairs([("__name__", name), ("i", &number.to_string())]), value, timestamp: None }
+    Sample {
+        labels: Labels::from_pairs([("__name__", name), ("i", &number.to_string())]),
+        value,
+        timestamp: None,
+    }
 }
 
-/// One tick of a small target: a constant, counters, a fraction, a stale marker now and then, a series that comes and goes.
+/// One tick of a small target: a constant, counters, a fraction, a stale marker now and then, a
+/// series that comes and goes.
 fn tick(number: i64) -> Vec<Sample> {
     let n = number as f64;
     let mut batch = vec![
@@ -92,23 +123,40 @@ fn tick(number: i64) -> Vec<Sample> {
         sample("ratio", 0, (n * 0.37).sin()),
     ];
     if number % 7 != 3 {
-        batch.push(sample("now_and_then", 1, if number % 7 == 2 { stale_nan() } else { n }));
+        batch.push(sample(
+            "now_and_then",
+            1,
+            if number % 7 == 2 { stale_nan() } else { n },
+        ));
     }
     batch
 }
 
-/// Native histograms of the same tick: one whose buckets grow and change, one that comes between floats, a stale marker now and then.
+/// Native histograms of the same tick: one whose buckets grow and change, one that comes between
+/// floats, a stale marker now and then.
 fn histograms(number: i64) -> Vec<HistogramSample> {
     let n = number as f64;
-    let positive = (number / 50..number / 50 + 6).map(|index| (index as i32, (n * 7.0 + index as f64).floor())).collect();
-    let grows =
-        NativeHistogram { schema: 3, count: n * 40.0, sum: n * 0.3, zero_threshold: 1e-128, positive, ..NativeHistogram::default() };
+    let positive = (number / 50..number / 50 + 6)
+        .map(|index| (index as i32, (n * 7.0 + index as f64).floor()))
+        .collect();
+    let grows = NativeHistogram {
+        schema: 3,
+        count: n * 40.0,
+        sum: n * 0.3,
+        zero_threshold: 1e-128,
+        positive,
+        ..NativeHistogram::default()
+    };
     let custom = NativeHistogram {
         schema: -53,
         count: n / 3.0,
         bounds: [0.5, 2.0].into(),
         positive: [(0, n / 3.0)].into_iter().collect(),
-        hint: if number % 4 == 0 { ResetHint::Gauge } else { ResetHint::Unknown },
+        hint: if number % 4 == 0 {
+            ResetHint::Gauge
+        } else {
+            ResetHint::Unknown
+        },
         ..NativeHistogram::default()
     };
     let sample = |name: &str, histogram| HistogramSample {
@@ -126,7 +174,12 @@ fn histograms(number: i64) -> Vec<HistogramSample> {
 fn fill_floats(store: &Store, ticks: std::ops::Range<i64>) {
     for number in ticks {
         let batch = tick(number);
-        assert_eq!(store.append(Timestamp(START + number * STEP), &batch).appended, batch.len());
+        assert_eq!(
+            store
+                .append(Timestamp(START + number * STEP), &batch)
+                .appended,
+            batch.len()
+        );
     }
 }
 
@@ -134,31 +187,63 @@ fn fill(store: &Store, ticks: std::ops::Range<i64>) {
     for number in ticks {
         fill_floats(store, number..number + 1);
         let at = Timestamp(START + number * STEP);
-        let mixed = [sample("mixed", 0, if number % 9 == 3 { stale_nan() } else { number as f64 })];
-        let floats = if number % 2 == 1 { store.append(at, &mixed).appended } else { 1 };
-        assert_eq!((floats, store.append_histograms(at, &histograms(number)).appended), (1, histograms(number).len()));
+        let mixed = [sample(
+            "mixed",
+            0,
+            if number % 9 == 3 {
+                stale_nan()
+            } else {
+                number as f64
+            },
+        )];
+        let floats = if number % 2 == 1 {
+            store.append(at, &mixed).appended
+        } else {
+            1
+        };
+        assert_eq!(
+            (
+                floats,
+                store.append_histograms(at, &histograms(number)).appended
+            ),
+            (1, histograms(number).len())
+        );
     }
 }
 
 /// Every series holds a beginning of what was written: nothing else, nothing in between lost.
 fn assert_prefix(found: &Content, written: &Content) {
     for (labels, samples) in found {
-        let all = written.get(labels).unwrap_or_else(|| panic!("{labels} was never written"));
-        assert!(samples.len() <= all.len() && *samples == all[..samples.len()], "{labels}: a wrong sample is served");
+        let all = written
+            .get(labels)
+            .unwrap_or_else(|| panic!("{labels} was never written"));
+        assert!(
+            samples.len() <= all.len() && *samples == all[..samples.len()],
+            "{labels}: a wrong sample is served"
+        );
     }
 }
 
 /// Every sample is one that was written, in order.
 fn assert_subset(found: &Content, written: &Content) {
     for (labels, samples) in found {
-        let all = written.get(labels).unwrap_or_else(|| panic!("{labels} was never written"));
+        let all = written
+            .get(labels)
+            .unwrap_or_else(|| panic!("{labels} was never written"));
         let mut rest = all.iter();
-        assert!(samples.iter().all(|sample| rest.any(|other| other == sample)), "{labels}: a wrong sample is served");
+        assert!(
+            samples
+                .iter()
+                .all(|sample| rest.any(|other| other == sample)),
+            "{labels}: a wrong sample is served"
+        );
     }
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = fs::read_dir(folder).map(|d| d.flatten().map(|e| e.path()).collect()).unwrap_or_default();
+    let mut found: Vec<PathBuf> = fs::read_dir(folder)
+        .map(|d| d.flatten().map(|e| e.path()).collect())
+        .unwrap_or_default();
     found.sort();
     found
 }
@@ -176,7 +261,10 @@ fn samples_survive_restarts_bit_for_bit() {
         fill(&memory, ticks);
         assert!(store.flush());
     }
-    assert_eq!(content(&open(folder.path(), START + 400 * STEP)), content(&memory));
+    assert_eq!(
+        content(&open(folder.path(), START + 400 * STEP)),
+        content(&memory)
+    );
 }
 
 /// A second process must not write into the same folder.
@@ -184,13 +272,18 @@ fn samples_survive_restarts_bit_for_bit() {
 fn a_folder_belongs_to_one_process() {
     let folder = tempfile::tempdir().expect("a folder");
     let first = open(folder.path(), START);
-    let second = Store::open(Limits::default(), &settings(folder.path()), Timestamp(START));
+    let second = Store::open(
+        Limits::default(),
+        &settings(folder.path()),
+        Timestamp(START),
+    );
     assert!(second.is_err_and(|e| e.to_string().contains("in use by another nightbell")));
     drop(first);
     open(folder.path(), START);
 }
 
-/// A history that an earlier version wrote is read: its blocks, and its log, in which each value was notified from the one before.
+/// A history that an earlier version wrote is read: its blocks, and its log, in which each value
+/// was notified from the one before.
 #[test]
 fn a_history_of_the_first_version_is_read() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -198,7 +291,14 @@ fn a_history_of_the_first_version_is_read() {
     for part in ["blocks", "wal"] {
         fs::create_dir_all(folder.path().join(part)).expect("a folder");
         for file in files(&recorded.join(part)) {
-            fs::copy(&file, folder.path().join(part).join(file.file_name().expect("a name"))).expect("copied");
+            fs::copy(
+                &file,
+                folder
+                    .path()
+                    .join(part)
+                    .join(file.file_name().expect("a name")),
+            )
+            .expect("copied");
         }
     }
     let memory = Store::new(Limits::default());
@@ -214,7 +314,11 @@ fn a_history_of_the_first_version_is_read() {
     let bytes = fs::read(&log).expect("a segment");
     let now = now + 10 * STEP;
     let store = open(folder.path(), now);
-    assert_eq!(content(&store), content(&memory), "one segment of each version");
+    assert_eq!(
+        content(&store),
+        content(&memory),
+        "one segment of each version"
+    );
     drop(store);
     fs::write(&log, [&bytes[..500], &[0xff], &bytes[501..]].concat()).expect("written");
     let store = open(folder.path(), now);
@@ -222,23 +326,32 @@ fn a_history_of_the_first_version_is_read() {
     assert_subset(&found, &content(&memory));
     assert!(store.history().is_some_and(|h| h.damaged == 1));
     let newest = |content: &Content| between_last(content);
-    assert_eq!(newest(&found), newest(&content(&memory)), "the segment after it is read");
+    assert_eq!(
+        newest(&found),
+        newest(&content(&memory)),
+        "the segment after it is read"
+    );
 }
 
 /// The newest sample of each series.
 fn between_last(content: &Content) -> Vec<(String, (i64, u64))> {
-    content.iter().filter_map(|(labels, samples)| Some((labels.clone(), *samples.last()?))).collect()
+    content
+        .iter()
+        .filter_map(|(labels, samples)| Some((labels.clone(), *samples.last()?)))
+        .collect()
 }
 
 /// Half an hour: what a block spans when it is first written.
 const BLOCK: i64 = 120;
 
-/// The upkeep at a time at which a block that ended five minutes before `now` is due: blocks wait an hour for samples that come late.
+/// The upkeep at a time at which a block that ended five minutes before `now` is due: blocks wait
+/// an hour for samples that come late.
 fn upkeep(store: &Store, now: i64) {
     store.maintain(Timestamp(now + 55 * 60_000));
 }
 
-/// Runs through `ticks` with an upkeep every few ticks, in a store with a history and in one without.
+/// Runs through `ticks` with an upkeep every few ticks, in a store with a history and in one
+/// without.
 fn live(store: &Store, memory: &Store, ticks: std::ops::Range<i64>) {
     for number in ticks {
         fill(store, number..number + 1);
@@ -249,7 +362,8 @@ fn live(store: &Store, memory: &Store, ticks: std::ops::Range<i64>) {
     }
 }
 
-/// With blocks on disk, merged ones too, and after restarts every answer is that of a store that has all in memory.
+/// With blocks on disk, merged ones too, and after restarts every answer is that of a store that
+/// has all in memory.
 #[test]
 fn blocks_and_restarts_change_no_answer() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -262,29 +376,53 @@ fn blocks_and_restarts_change_no_answer() {
             drop(store);
             store = open(folder.path(), START + (part + 1) * 170 * STEP);
         }
-        for (from, to) in [(0, 1190), (3, 119), (119, 121), (120, 360), (470, 900), (part * 170, part * 170 + 9)] {
+        for (from, to) in [
+            (0, 1190),
+            (3, 119),
+            (119, 121),
+            (120, 360),
+            (470, 900),
+            (part * 170, part * 170 + 9),
+        ] {
             let (from, to) = (START + from * STEP - 1, START + to * STEP);
-            assert_eq!(between(&store, from, to), between(&memory, from, to), "{from} to {to}");
+            assert_eq!(
+                between(&store, from, to),
+                between(&memory, from, to),
+                "{from} to {to}"
+            );
             assert_eq!(
                 store.label_values("i", &any_series(), Timestamp(from), Timestamp(to)),
                 memory.label_values("i", &any_series(), Timestamp(from), Timestamp(to))
             );
         }
-        let equal = [Matcher::equal("__name__", "now_and_then"), Matcher::new("i", MatchOp::NotRegex, "0|2").expect("valid")];
+        let equal = [
+            Matcher::equal("__name__", "now_and_then"),
+            Matcher::new("i", MatchOp::NotRegex, "0|2").expect("valid"),
+        ];
         let count = |store: &Store| {
             let mut samples = 0;
-            let counted = store.select(&equal, Timestamp(0), Timestamp(i64::MAX / 2), |_, window| {
-                samples += window.times.len();
-                ControlFlow::Continue(())
-            });
+            let counted = store.select(
+                &equal,
+                Timestamp(0),
+                Timestamp(i64::MAX / 2),
+                |_, window| {
+                    samples += window.times.len();
+                    ControlFlow::Continue(())
+                },
+            );
             counted.map(|()| samples).expect("readable")
         };
         assert_eq!(count(&store), count(&memory));
     }
     let status = store.history().expect("a history");
-    assert!(status.blocks.len() < 6, "nine half hours, the first eight in one block: {:?}", status.blocks);
     assert!(
-        store.stats().head_samples + store.stats().sealed_samples < memory.stats().head_samples + memory.stats().sealed_samples,
+        status.blocks.len() < 6,
+        "nine half hours, the first eight in one block: {:?}",
+        status.blocks
+    );
+    assert!(
+        store.stats().head_samples + store.stats().sealed_samples
+            < memory.stats().head_samples + memory.stats().sealed_samples,
         "memory keeps the newest only"
     );
     assert!(status.segments <= 4 && status.damaged == 0, "{status:?}");
@@ -300,20 +438,42 @@ fn several_blocks() -> (tempfile::TempDir, Content) {
     (folder, content(&memory))
 }
 
-/// SEMANTICS 10 and issue 3.5: what comes up to an hour late is taken, as Prometheus's head takes it; what comes after its block is counted.
+/// SEMANTICS 10 and issue 3.5: what comes up to an hour late is taken, as Prometheus's head takes
+/// it; what comes after its block is counted.
 #[test]
 fn samples_that_come_late_are_taken_for_an_hour() {
     let folder = tempfile::tempdir().expect("a folder");
     let (minute, hours) = (60_000, 4);
     let now = START + hours * 60 * minute;
     let store = open(folder.path(), START);
-    let sample = |name: &str, value: f64| Sample { labels: Labels::from_pairs([("__name__", name)]), value, timestamp: None };
-    (0..=hours * 60).for_each(|m| drop(store.append(Timestamp(START + m * minute), &[sample("on_time", m as f64)])));
+    let sample = |name: &str, value: f64| Sample {
+        labels: Labels::from_pairs([("__name__", name)]),
+        value,
+        timestamp: None,
+    };
+    (0..=hours * 60).for_each(|m| {
+        drop(store.append(
+            Timestamp(START + m * minute),
+            &[sample("on_time", m as f64)],
+        ))
+    });
     store.maintain(Timestamp(now));
-    assert!(store.history().is_some_and(|h| !h.blocks.is_empty()), "blocks are written");
-    let late = |age: i64| store.append(Timestamp(now - age * minute), &[sample(&format!("late_{age}"), 1.0)]);
+    assert!(
+        store.history().is_some_and(|h| !h.blocks.is_empty()),
+        "blocks are written"
+    );
+    let late = |age: i64| {
+        store.append(
+            Timestamp(now - age * minute),
+            &[sample(&format!("late_{age}"), 1.0)],
+        )
+    };
     for age in [10, 59] {
-        assert_eq!((late(age).appended, late(age).out_of_bounds), (1, 0), "{age} minutes late");
+        assert_eq!(
+            (late(age).appended, late(age).out_of_bounds),
+            (1, 0),
+            "{age} minutes late"
+        );
     }
     assert_eq!((late(120).appended, late(120).out_of_bounds), (0, 1));
 }
@@ -323,27 +483,47 @@ fn samples_that_come_late_are_taken_for_an_hour() {
 fn old_blocks_are_dropped_by_age_and_by_size() {
     let (folder, written) = several_blocks();
     let now = START + (3 * BLOCK + 30) * STEP;
-    let oldest = |store: &Store| content(store).values().filter_map(|s| s.first().map(|(t, _)| *t)).min().expect("samples");
-    let sizes: Vec<u64> = files(&folder.path().join("blocks")).iter().map(|f| fs::metadata(f).expect("a file").len()).collect();
+    let oldest = |store: &Store| {
+        content(store)
+            .values()
+            .filter_map(|s| s.first().map(|(t, _)| *t))
+            .min()
+            .expect("samples")
+    };
+    let sizes: Vec<u64> = files(&folder.path().join("blocks"))
+        .iter()
+        .map(|f| fs::metadata(f).expect("a file").len())
+        .collect();
     {
         let store = open(folder.path(), now);
         // A segment that was the newest when it was last looked at goes first.
         upkeep(&store, now);
         let log = store.history().expect("a history").log_bytes;
         drop(store);
-        let settings = HistorySettings { max_size: Some(log + sizes[1] + sizes[2]), ..settings(folder.path()) };
+        let settings = HistorySettings {
+            max_size: Some(log + sizes[1] + sizes[2]),
+            ..settings(folder.path())
+        };
         let store = Store::open(Limits::default(), &settings, Timestamp(now)).expect("opens");
         upkeep(&store, now);
-        assert_eq!(oldest(&store), START + BLOCK * STEP, "the oldest block is over the bound");
+        assert_eq!(
+            oldest(&store),
+            START + BLOCK * STEP,
+            "the oldest block is over the bound"
+        );
         assert_subset(&content(&store), &written);
     }
-    let settings = HistorySettings { retention: Duration::from_secs(3600), ..settings(folder.path()) };
+    let settings = HistorySettings {
+        retention: Duration::from_secs(3600),
+        ..settings(folder.path())
+    };
     let store = Store::open(Limits::default(), &settings, Timestamp(now)).expect("opens");
     store.maintain(Timestamp(START + 2 * BLOCK * STEP + 3_600_000 + 1));
     assert_eq!(oldest(&store), START + 2 * BLOCK * STEP);
 }
 
-/// Range queries and backtests over native histograms that are in blocks, in the log and in memory, after a restart.
+/// Range queries and backtests over native histograms that are in blocks, in the log and in memory,
+/// after a restart.
 #[test]
 fn stored_native_histograms_answer_queries_and_backtests() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -369,26 +549,48 @@ fn stored_native_histograms_answer_queries_and_backtests() {
         "histogram_avg(latency_seconds offset 20m)",
     ] {
         let expr = parse(text).expect("valid");
-        let range = |store: &Store| engine.range(store, &expr, from, Timestamp(now), Duration::from_secs(60)).expect("evaluates").value;
+        let range = |store: &Store| {
+            engine
+                .range(store, &expr, from, Timestamp(now), Duration::from_secs(60))
+                .expect("evaluates")
+                .value
+        };
         let found = range(&store);
         assert_eq!(found, range(&memory), "{text}");
-        assert!(matches!(&found, Value::Matrix(series) if !series.is_empty()), "{text}: {found:?}");
+        assert!(
+            matches!(&found, Value::Matrix(series) if !series.is_empty()),
+            "{text}: {found:?}"
+        );
     }
     let rules = "groups:\n- name: g\n  interval: 1m\n  rules:\n  - {record: 'l:rate', expr: 'rate(latency_seconds[5m])'}\n  \
                  - {alert: Slow, expr: 'histogram_quantile(0.5, l:rate) > 1.05', for: 2m}\n  - {alert: Busy, expr: 'histogram_count(latency_seconds) > 9000'}\n";
     let groups = parse_text("rules.yml", rules).expect("valid").groups;
     let backtest = |store: &Store| -> Vec<(String, String, i64, i64)> {
-        let options = backtest::Options { from, to: Timestamp(now), threads: 2, settings: Settings::default(), engine: Engine::default() };
+        let options = backtest::Options {
+            from,
+            to: Timestamp(now),
+            threads: 2,
+            settings: Settings::default(),
+            engine: Engine::default(),
+        };
         let report = backtest::run(store, &groups, &options).expect("readable");
         assert_eq!(report.notes, [""; 0]);
         let episodes = |rule: &backtest::RuleReport| -> Vec<_> {
-            rule.episodes.iter().map(|e| (rule.name.clone(), e.labels.to_string(), e.from.0, e.to.0)).collect()
+            rule.episodes
+                .iter()
+                .map(|e| (rule.name.clone(), e.labels.to_string(), e.from.0, e.to.0))
+                .collect()
         };
         report.rules.iter().flat_map(episodes).collect()
     };
     let found = backtest(&store);
     assert_eq!(found, backtest(&memory));
-    assert!(["Slow", "Busy"].iter().all(|name| found.iter().any(|(rule, ..)| rule == name)), "{found:?}");
+    assert!(
+        ["Slow", "Busy"]
+            .iter()
+            .all(|name| found.iter().any(|(rule, ..)| rule == name)),
+        "{found:?}"
+    );
 }
 
 /// What may happen to a store.
@@ -404,7 +606,8 @@ enum Event {
     Restart,
 }
 
-/// Whatever is appended, whenever the upkeep runs and the process restarts, the answers are those of a store in memory.
+/// Whatever is appended, whenever the upkeep runs and the process restarts, the answers are those
+/// of a store in memory.
 #[test]
 fn random_appends_and_restarts_answer_as_memory_does() {
     let event = prop_oneof![
@@ -443,10 +646,19 @@ fn random_appends_and_restarts_answer_as_memory_does() {
                                 }
                             }
                         };
-                        let batch: Vec<Sample> =
-                            (0..16).filter(|i| series >> i & 1 == 1).map(|i| sample("m", i, value(i as u64))).collect();
-                        prop_assert_eq!(store.append(Timestamp(now), &batch), memory.append(Timestamp(now), &batch));
-                        let native = if seed % 3 == 0 { histograms(n as i64 + (seed % 400) as i64) } else { Vec::new() };
+                        let batch: Vec<Sample> = (0..16)
+                            .filter(|i| series >> i & 1 == 1)
+                            .map(|i| sample("m", i, value(i as u64)))
+                            .collect();
+                        prop_assert_eq!(
+                            store.append(Timestamp(now), &batch),
+                            memory.append(Timestamp(now), &batch)
+                        );
+                        let native = if seed % 3 == 0 {
+                            histograms(n as i64 + (seed % 400) as i64)
+                        } else {
+                            Vec::new()
+                        };
                         prop_assert_eq!(
                             store.append_histograms(Timestamp(now), &native),
                             memory.append_histograms(Timestamp(now), &native)
@@ -471,12 +683,23 @@ fn random_appends_and_restarts_answer_as_memory_does() {
     TestRunner::new(config).run(&events, run).expect("holds");
 }
 
-/// When the disk is full the samples stay in memory; when there is room again they are written, and nothing is missing.
+/// When the disk is full the samples stay in memory; when there is room again they are written, and
+/// nothing is missing.
 #[test]
 fn a_full_disk_leaves_samples_in_memory_until_there_is_room() {
     let disk = tempfile::tempdir().expect("a folder");
-    let mount = |arguments: &[&str]| Command::new(arguments[0]).args(&arguments[1..]).arg(disk.path()).status().expect("runs").success();
-    assert!(mount(&["mount", "-t", "tmpfs", "-o", "size=256k", "nightbell-test"]), "a tmpfs cannot be mounted: run the tests as root");
+    let mount = |arguments: &[&str]| {
+        Command::new(arguments[0])
+            .args(&arguments[1..])
+            .arg(disk.path())
+            .status()
+            .expect("runs")
+            .success()
+    };
+    assert!(
+        mount(&["mount", "-t", "tmpfs", "-o", "size=256k", "nightbell-test"]),
+        "a tmpfs cannot be mounted: run the tests as root"
+    );
     let memory = Store::new(Limits::default());
     let now = START + (BLOCK + 30) * STEP;
     {
@@ -490,19 +713,33 @@ fn a_full_disk_leaves_samples_in_memory_until_there_is_room() {
         // More than the segment's last page has room for, and a block that is due.
         live(&store, &memory, 20..BLOCK + 30);
         upkeep(&store, now);
-        wait_until("the failure is known", Duration::from_secs(10), || store.history().is_some_and(|h| !h.writable));
+        wait_until("the failure is known", Duration::from_secs(10), || {
+            store.history().is_some_and(|h| !h.writable)
+        });
         assert_eq!(content(&store), content(&memory), "memory has all");
         fs::remove_file(filler).expect("removed");
-        wait_until("the log is written", Duration::from_secs(10), || store.flush());
+        wait_until("the log is written", Duration::from_secs(10), || {
+            store.flush()
+        });
         upkeep(&store, now);
-        assert!(store.history().is_some_and(|h| h.writable && h.blocks.len() == 1), "{:?}", store.history());
+        assert!(
+            store
+                .history()
+                .is_some_and(|h| h.writable && h.blocks.len() == 1),
+            "{:?}",
+            store.history()
+        );
         assert_eq!(content(&store), content(&memory));
     }
-    assert_eq!(content(&open(&disk.path().join("history"), now)), content(&memory));
+    assert_eq!(
+        content(&open(&disk.path().join("history"), now)),
+        content(&memory)
+    );
     mount(&["umount", "-l"]);
 }
 
-/// The figure of issue 3: bytes a sample of a recorded history, given by tests/bench/history.py in NIGHTBELL_HISTORY.
+/// The figure of issue 3: bytes a sample of a recorded history, given by tests/bench/history.py in
+/// NIGHTBELL_HISTORY.
 #[test]
 #[ignore = "measures what tests/bench/history.py has recorded"]
 fn recorded_bytes_per_sample() {
@@ -513,7 +750,10 @@ fn recorded_bytes_per_sample() {
     let (replay, stats) = (start.elapsed(), store.stats());
     let log = store.history().expect("a history").log_bytes;
     let all = stats.head_samples + stats.sealed_samples;
-    println!("log: {all} samples, {log} bytes: {:.3} bytes a sample; read in {replay:?}", log as f64 / all as f64);
+    println!(
+        "log: {all} samples, {log} bytes: {:.3} bytes a sample; read in {replay:?}",
+        log as f64 / all as f64
+    );
     println!(
         "sealed in memory: {} samples, {} bytes: {:.3} bytes a sample",
         stats.sealed_samples,
@@ -523,7 +763,9 @@ fn recorded_bytes_per_sample() {
     let start = std::time::Instant::now();
     upkeep(&store, now.0 + 2 * BLOCK * STEP);
     let blocks = store.history().expect("a history").blocks;
-    let (samples, bytes) = blocks.iter().fold((0, 0), |(s, b), block| (s + block.samples, b + block.bytes));
+    let (samples, bytes) = blocks
+        .iter()
+        .fold((0, 0), |(s, b), block| (s + block.samples, b + block.bytes));
     println!(
         "blocks: {samples} samples, {bytes} bytes: {:.3} bytes a sample; written in {:?}",
         bytes as f64 / samples as f64,

@@ -1,4 +1,5 @@
-//! `kill -9` at random instants while a receiver misbehaves at random: nothing is lost, at most one repeat for each kill.
+//! `kill -9` at random instants while a receiver misbehaves at random: nothing is lost, at most one
+//! repeat for each kill.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,7 +16,8 @@ use crate::servers::wait_until;
 /// Deaths of each of the four instances.
 const KILLS: usize = 50;
 
-/// Six of ten are accepted; the others are refused, notified to wait, left without an answer, or dropped after they were read.
+/// Six of ten are accepted; the others are refused, notified to wait, left without an answer, or
+/// dropped after they were read.
 fn reply(dice: &mut Dice) -> Reply {
     match dice.roll(10) {
         0 => Reply::Answer(503, "", "overloaded"),
@@ -52,13 +54,22 @@ impl Watch {
             page.address,
             sink.url
         ));
-        Watch { nightbell, sink, page, text: String::new(), _rules: rules }
+        Watch {
+            nightbell,
+            sink,
+            page,
+            text: String::new(),
+            _rules: rules,
+        }
     }
 
     /// One more trouble.
     pub fn trouble(&mut self, n: usize) {
         self.text.push_str(&format!("trouble{{n=\"{n}\"}} 1\n"));
-        self.page.become_(Manner::Serve("text/plain; version=0.0.4", self.text.clone().into_bytes()));
+        self.page.become_(Manner::Serve(
+            "text/plain; version=0.0.4",
+            self.text.clone().into_bytes(),
+        ));
     }
 
     /// The page is not answered until the next trouble.
@@ -66,7 +77,8 @@ impl Watch {
         self.page.become_(Manner::Silent);
     }
 
-    /// What the receiver got about troubles: which one, the delivery id, whether the sender was notified that it was accepted.
+    /// What the receiver got about troubles: which one, the delivery id, whether the sender was
+    /// notified that it was accepted.
     pub fn requests(&self) -> Vec<(usize, String, bool)> {
         self.requests_that(|_| true)
     }
@@ -78,23 +90,34 @@ impl Watch {
             if !wanted(&body) {
                 return Vec::new();
             }
-            let id = r.headers.get("x-nightbell-delivery").expect("a delivery id").clone();
+            let id = r
+                .headers
+                .get("x-nightbell-delivery")
+                .expect("a delivery id")
+                .clone();
             let alerts = body["alerts"].as_array().expect("alerts").iter();
             let numbers = alerts.filter_map(|alert| alert["labels"]["n"].as_str()?.parse().ok());
-            numbers.map(|n| (n, id.clone(), r.answered == Some(200))).collect()
+            numbers
+                .map(|n| (n, id.clone(), r.answered == Some(200)))
+                .collect()
         };
         self.sink.requests().iter().flat_map(read).collect()
     }
 
-    /// The troubles that were accepted, each as often as a message of another delivery id notified of it.
+    /// The troubles that were accepted, each as often as a message of another delivery id notified
+    /// of it.
     pub fn notified(&self) -> Vec<usize> {
-        let accepted = self.requests().into_iter().filter(|(_, _, accepted)| *accepted);
+        let accepted = self
+            .requests()
+            .into_iter()
+            .filter(|(_, _, accepted)| *accepted);
         let distinct: BTreeSet<(usize, String)> = accepted.map(|(n, id, _)| (n, id)).collect();
         distinct.into_iter().map(|(n, _)| n).collect()
     }
 }
 
-/// One trouble for each life of the process, which ends at some instant between the sample and its delivery.
+/// One trouble for each life of the process, which ends at some instant between the sample and its
+/// delivery.
 fn killed_again_and_again(seed: u64, state: &str) {
     let mut dice = Dice(seed);
     let sink = HttpSink::start((0..5000).map(|_| reply(&mut dice)).collect::<Vec<_>>());
@@ -107,26 +130,41 @@ fn killed_again_and_again(seed: u64, state: &str) {
     }
     watch.sink.answer(Reply::Answer(200, "", "{}"));
     let all: BTreeSet<usize> = (0..KILLS).collect();
-    wait_until(&format!("seed {seed}: every alert was notified"), Duration::from_secs(60), || {
-        watch.notified().into_iter().collect::<BTreeSet<_>>() == all
-    });
+    wait_until(
+        &format!("seed {seed}: every alert was notified"),
+        Duration::from_secs(60),
+        || watch.notified().into_iter().collect::<BTreeSet<_>>() == all,
+    );
     let requests = watch.requests();
     let mut ids: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
-    // What waits while the receiver wants no more becomes one digest, which is a message of its own.
+    // What waits while the receiver wants no more becomes one digest, which is a message of its
+    // own.
     for (n, id, _) in watch.requests_that(|message| message["notification_reason"] != "digest") {
         ids.entry(n).or_default().insert(id);
     }
-    assert!(ids.values().all(|ids| ids.len() == 1), "seed {seed}: each alert has one delivery id, however often it was tried: {ids:?}");
+    assert!(
+        ids.values().all(|ids| ids.len() == 1),
+        "seed {seed}: each alert has one delivery id, however often it was tried: {ids:?}"
+    );
     let repeats = requests.iter().filter(|(_, _, accepted)| *accepted).count() - KILLS;
-    assert!(repeats <= KILLS, "seed {seed}: {repeats} repeats for {KILLS} kills");
-    assert!(requests.len() > KILLS + repeats + 10, "seed {seed}: the receiver misbehaved");
+    assert!(
+        repeats <= KILLS,
+        "seed {seed}: {repeats} repeats for {KILLS} kills"
+    );
+    assert!(
+        requests.len() > KILLS + repeats + 10,
+        "seed {seed}: the receiver misbehaved"
+    );
 }
 
 /// 200 `kill -9`, a fourth of them with the state in PostgreSQL.
 #[test]
 fn two_hundred_kills_and_a_receiver_that_misbehaves_lose_nothing() {
     let postgres = Postgres::start(&[]);
-    let shared = format!("state: {{url: '{}'}}\n", postgres.dsn("postgres", "postgres"));
+    let shared = format!(
+        "state: {{url: '{}'}}\n",
+        postgres.dsn("postgres", "postgres")
+    );
     std::thread::scope(|scope| {
         for (seed, state) in [(1, ""), (2, ""), (3, ""), (4, shared.as_str())] {
             scope.spawn(move || killed_again_and_again(seed, state));

@@ -1,4 +1,5 @@
-//! A store that rules are judged over and record into, as in the program, for tests that feed it themselves.
+//! A store that rules are judged over and record into, as in the program, for tests that feed it
+//! themselves.
 
 use nightbell::model::{HistogramSample, Sample, Timestamp};
 use nightbell::promql::{Engine, Expr, parse};
@@ -12,7 +13,12 @@ pub struct Live {
 
 impl Backend for Live {
     fn query(&self, expr: &Expr, at: Timestamp) -> Hits {
-        hits(self.engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value)
+        hits(
+            self.engine
+                .instant(&self.store, expr, at)
+                .map_err(|e| e.to_string())?
+                .value,
+        )
     }
 
     fn query_text(&self, text: &str, at: Timestamp) -> Hits {

@@ -1,5 +1,6 @@
-//! Every notifier against a local server on a real socket: golden request, refusals, silence, broken connections, no secret in any error.
-//! Golden requests are `tests/notify/<name>/<case>.txt`.
+//! Every notifier against a local server on a real socket: golden request, refusals, silence,
+//! broken connections, no secret in any error. Golden requests are
+//! `tests/notify/<name>/<case>.txt`.
 
 mod email;
 mod neighbours;
@@ -15,7 +16,9 @@ use std::time::Duration;
 
 use nightbell::config::{ConfigErrors, Document, Environment, Loader};
 use nightbell::model::alert::evidence::Clue;
-use nightbell::notify::{AlertStatus, NOTIFIERS, Notification, NotifiedAlert, Notifier, NotifyError, Reason};
+use nightbell::notify::{
+    AlertStatus, NOTIFIERS, Notification, NotifiedAlert, Notifier, NotifyError, Reason,
+};
 
 use crate::servers::free_port;
 use crate::servers::http_sink::{HttpSink, Reply};
@@ -28,7 +31,10 @@ pub fn try_build(name: &str, yaml: &str) -> Result<Box<dyn Notifier>, ConfigErro
     let document = Document::parse("notify.yml", yaml).expect("YAML");
     let environment = Environment::default();
     let loader = Loader::new(&document, &environment, Path::new("."));
-    let kind = NOTIFIERS.iter().find(|k| k.name == name).expect("the table lists it");
+    let kind = NOTIFIERS
+        .iter()
+        .find(|k| k.name == name)
+        .expect("the table lists it");
     let notifier = {
         let root = loader.root();
         let global = root.section("global");
@@ -51,7 +57,10 @@ pub fn build(name: &str, yaml: &str) -> Box<dyn Notifier> {
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+        .collect()
 }
 
 /// 2026-11-21 09:00:00 UTC.
@@ -60,9 +69,17 @@ pub const NINE: i64 = 1_795_251_600_000;
 pub fn alert(instance: &str) -> NotifiedAlert {
     NotifiedAlert {
         status: AlertStatus::Firing,
-        labels: pairs(&[("alertname", "DiskFull"), ("instance", instance), ("mountpoint", "/data"), ("severity", "critical")]),
+        labels: pairs(&[
+            ("alertname", "DiskFull"),
+            ("instance", instance),
+            ("mountpoint", "/data"),
+            ("severity", "critical"),
+        ]),
         annotations: pairs(&[
-            ("description", "Less than 5 % of /data is free <now> & here."),
+            (
+                "description",
+                "Less than 5 % of /data is free <now> & here.",
+            ),
             ("runbook_url", "https://runbooks.example.org/disk?a=1&b=2"),
             ("summary", "磁盘将满 on the \"data\" volume"),
             ("threshold", "95 %"),
@@ -89,13 +106,19 @@ fn resolved(instance: &str) -> NotifiedAlert {
 }
 
 fn notification(alerts: Vec<NotifiedAlert>) -> Notification {
-    let common = |list: fn(&NotifiedAlert) -> &[(String, String)]| nightbell::notify::common(alerts.iter().map(list));
+    let common = |list: fn(&NotifiedAlert) -> &[(String, String)]| {
+        nightbell::notify::common(alerts.iter().map(list))
+    };
     let firing = alerts.iter().any(|a| a.status == AlertStatus::Firing);
     Notification {
         delivery_id: "01JD-7F3A".into(),
         receiver: "ops.mail".into(),
         group_key: "{}:{alertname=\"DiskFull\"}".into(),
-        status: if firing { AlertStatus::Firing } else { AlertStatus::Resolved },
+        status: if firing {
+            AlertStatus::Firing
+        } else {
+            AlertStatus::Resolved
+        },
         stands_in_for: Vec::new(),
         report: None,
         digest: 0,
@@ -104,7 +127,12 @@ fn notification(alerts: Vec<NotifiedAlert>) -> Notification {
         common_labels: common(|a| &a.labels),
         common_annotations: common(|a| &a.annotations),
         external_url: "http://bell.example.org".into(),
-        reason: if firing { "first notification" } else { "all alerts resolved" }.into(),
+        reason: if firing {
+            "first notification"
+        } else {
+            "all alerts resolved"
+        }
+        .into(),
         at_ms: NINE + 360_500,
         alerts,
     }
@@ -112,7 +140,11 @@ fn notification(alerts: Vec<NotifiedAlert>) -> Notification {
 
 /// Two alerts in trouble, one over.
 pub fn firing() -> Notification {
-    notification(vec![alert("db1:9100"), alert("db2:9100"), resolved("db3:9100")])
+    notification(vec![
+        alert("db1:9100"),
+        alert("db2:9100"),
+        resolved("db3:9100"),
+    ])
 }
 
 /// The same, with what the first one's picture is drawn from.
@@ -120,8 +152,15 @@ pub fn with_series() -> Notification {
     let mut notification = firing();
     let values = (0..=60).map(|minute| Some(f64::from(minute))).collect();
     notification.alerts[0].evidence = vec![
-        Clue::Threshold { operator: ">".into(), value: Some(50.0) },
-        Clue::Series { from_ms: notification.at_ms - 3_600_000, step_ms: 60_000, values },
+        Clue::Threshold {
+            operator: ">".into(),
+            value: Some(50.0),
+        },
+        Clue::Series {
+            from_ms: notification.at_ms - 3_600_000,
+            step_ms: 60_000,
+            values,
+        },
     ];
     notification
 }
@@ -133,17 +172,25 @@ pub fn all_resolved() -> Notification {
 
 /// Compares with `tests/notify/<name>/<case>`; `NIGHTBELL_UPDATE=1` writes it.
 pub fn golden(name: &str, case: &str, got: &str) {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/notify").join(name);
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/notify")
+        .join(name);
     let path = folder.join(case);
     if std::env::var_os("NIGHTBELL_UPDATE").is_some() {
         std::fs::create_dir_all(&folder).expect("the folder can be made");
         std::fs::write(&path, got).expect("the file can be written");
     }
-    let want = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}; NIGHTBELL_UPDATE=1 writes it", path.display()));
-    assert!(got == want, "{} differs; got:\n{got}\nwant:\n{want}", path.display());
+    let want = std::fs::read_to_string(&path)
+        .unwrap_or_else(|e| panic!("{}: {e}; NIGHTBELL_UPDATE=1 writes it", path.display()));
+    assert!(
+        got == want,
+        "{} differs; got:\n{got}\nwant:\n{want}",
+        path.display()
+    );
 }
 
-/// One notifier that speaks HTTP: its name, its configuration with `{url}` for the sink, and what its service answers on success.
+/// One notifier that speaks HTTP: its name, its configuration with `{url}` for the sink, and what
+/// its service answers on success.
 struct Service {
     name: &'static str,
     /// Before the names of its golden files, where a notifier speaks to several services.
@@ -154,13 +201,34 @@ struct Service {
     always_retryable: bool,
 }
 
-const fn service(name: &'static str, case: &'static str, yaml: &'static str, body: &'static str) -> Service {
-    Service { name, case, yaml, accepts: Reply::Answer(200, "", body), always_retryable: false }
+const fn service(
+    name: &'static str,
+    case: &'static str,
+    yaml: &'static str,
+    body: &'static str,
+) -> Service {
+    Service {
+        name,
+        case,
+        yaml,
+        accepts: Reply::Answer(200, "", body),
+        always_retryable: false,
+    }
 }
 
 const SERVICES: &[Service] = &[
-    service("slack", "", "receiver: {api_url: '{url}/services/s3cr3t-T0KEN', channel: '#ops', timeout: 2s}", "ok"),
-    service("webhook", "", "receiver: {url: '{url}/hook?key=s3cr3t-T0KEN', timeout: 2s}", ""),
+    service(
+        "slack",
+        "",
+        "receiver: {api_url: '{url}/services/s3cr3t-T0KEN', channel: '#ops', timeout: 2s}",
+        "ok",
+    ),
+    service(
+        "webhook",
+        "",
+        "receiver: {url: '{url}/hook?key=s3cr3t-T0KEN', timeout: 2s}",
+        "",
+    ),
     service(
         "dingtalk",
         "",
@@ -197,7 +265,12 @@ const SERVICES: &[Service] = &[
         "receiver: {provider: aliyun, api_url: '{url}', access_key_id: AK1, access_key_secret: s3cr3t-T0KEN, sign_name: 值班, template_code: SMS_1, to: '13800000000, 13900000000', timeout: 2s, language: zh}",
         r#"{"Code":"OK","Message":"OK","BizId":"1","RequestId":"2"}"#,
     ),
-    service("pagerduty", "", "receiver: {routing_key: s3cr3t-T0KEN, url: '{url}/v2/enqueue', timeout: 2s}", r#"{"status":"success"}"#),
+    service(
+        "pagerduty",
+        "",
+        "receiver: {routing_key: s3cr3t-T0KEN, url: '{url}/v2/enqueue', timeout: 2s}",
+        r#"{"status":"success"}"#,
+    ),
     Service {
         always_retryable: true,
         ..service(
@@ -207,9 +280,24 @@ const SERVICES: &[Service] = &[
             r#"{"ok":true,"result":{}}"#,
         )
     },
-    service("discord", "", "receiver: {webhook_url: '{url}/api/webhooks/1/s3cr3t-T0KEN', username: bell, timeout: 2s}", ""),
-    service("msteams", "", "receiver: {webhook_url: '{url}/webhook/s3cr3t-T0KEN', timeout: 2s}", "1"),
-    service("msteamsv2", "", "receiver: {webhook_url: '{url}/workflows/s3cr3t-T0KEN', timeout: 2s}", ""),
+    service(
+        "discord",
+        "",
+        "receiver: {webhook_url: '{url}/api/webhooks/1/s3cr3t-T0KEN', username: bell, timeout: 2s}",
+        "",
+    ),
+    service(
+        "msteams",
+        "",
+        "receiver: {webhook_url: '{url}/webhook/s3cr3t-T0KEN', timeout: 2s}",
+        "1",
+    ),
+    service(
+        "msteamsv2",
+        "",
+        "receiver: {webhook_url: '{url}/workflows/s3cr3t-T0KEN', timeout: 2s}",
+        "",
+    ),
     service(
         "opsgenie",
         "",
@@ -224,9 +312,14 @@ impl Service {
     }
 }
 
-/// The error of one attempt, which must not tell the secret, the address or what the service answered.
+/// The error of one attempt, which must not tell the secret, the address or what the service
+/// answered.
 async fn failure(service: &Service, url: &str) -> NotifyError {
-    let error = service.build(url).notify(&firing()).await.expect_err("it fails");
+    let error = service
+        .build(url)
+        .notify(&firing())
+        .await
+        .expect_err("it fails");
     let notified = format!("{error} {error:?}");
     for hidden in [SECRET, "127.0.0.1", "http://", "echoed"] {
         assert!(!notified.contains(hidden), "{}: {notified}", service.name);
@@ -236,18 +329,30 @@ async fn failure(service: &Service, url: &str) -> NotifyError {
 
 #[test]
 fn every_http_notifier_stands_in_these_tests() {
-    let tested: Vec<&str> = SERVICES.iter().map(|p| p.name).chain(["email", "command"]).collect();
+    let tested: Vec<&str> = SERVICES
+        .iter()
+        .map(|p| p.name)
+        .chain(["email", "command"])
+        .collect();
     for kind in NOTIFIERS {
-        assert!(tested.contains(&kind.name), "{} has no row in SERVICES", kind.name);
+        assert!(
+            tested.contains(&kind.name),
+            "{} has no row in SERVICES",
+            kind.name
+        );
     }
 }
 
-/// D.10: every key that Alertmanager 0.33 documents for a receiver is read, so that its files are valid here.
+/// D.10: every key that Alertmanager 0.33 documents for a receiver is read, so that its files are
+/// valid here.
 #[test]
 fn every_key_of_alertmanager_is_known() {
     let common = "send_resolved: true, http_config: {follow_redirects: false}";
     for (name, keys) in [
-        ("webhook", "url: 'http://x', max_alerts: 3, timeout: 5s, payload: {a: b}"),
+        (
+            "webhook",
+            "url: 'http://x', max_alerts: 3, timeout: 5s, payload: {a: b}",
+        ),
         (
             "slack",
             "api_url: 'http://x', channel: c, username: u, color: c, title: t, title_link: l, pretext: p, text: t, message_text: m, \
@@ -255,7 +360,10 @@ fn every_key_of_alertmanager_is_known() {
              image_url: u, thumb_url: u, link_names: true, mrkdwn_in: [text], actions: [{type: button, text: t, url: u, style: s, name: n, \
              value: v, confirm: {text: t, title: t, ok_text: o, dismiss_text: d}}], timeout: 5s",
         ),
-        ("slack", "app_token: t, app_url: 'http://x', channel: c, update_message: true"),
+        (
+            "slack",
+            "app_token: t, app_url: 'http://x', channel: c, update_message: true",
+        ),
         (
             "pagerduty",
             "routing_key: k, url: 'http://x', client: c, client_url: u, description: d, details: {a: b, c: {d: [e]}}, \
@@ -270,8 +378,14 @@ fn every_key_of_alertmanager_is_known() {
             "telegram",
             "bot_token: t, api_url: 'http://x', chat_id: 1, message_thread_id: 2, message: m, disable_notifications: true, parse_mode: Markdown",
         ),
-        ("discord", "webhook_url: 'http://x', content: c, title: t, message: m, username: u, avatar_url: a"),
-        ("msteams", "webhook_url: 'http://x', title: t, summary: s, text: t"),
+        (
+            "discord",
+            "webhook_url: 'http://x', content: c, title: t, message: m, username: u, avatar_url: a",
+        ),
+        (
+            "msteams",
+            "webhook_url: 'http://x', title: t, summary: s, text: t",
+        ),
         ("msteamsv2", "webhook_url: 'http://x', title: t, text: t"),
     ] {
         build(name, &format!("receiver: {{{common}, {keys}}}"));
@@ -279,14 +393,20 @@ fn every_key_of_alertmanager_is_known() {
     let email = "to: a@b.c, from: d@e.f, hello: h, smarthost: 'h:25', auth_username: u, auth_password: p, auth_secret: s, auth_identity: i, \
                  headers: {A: b}, html: h, text: t, require_tls: false, force_implicit_tls: false, tls_config: {insecure_skip_verify: true}, \
                  threading: {enabled: true, thread_by_date: none}";
-    build("email", &format!("receiver: {{send_resolved: true, {email}}}"));
+    build(
+        "email",
+        &format!("receiver: {{send_resolved: true, {email}}}"),
+    );
 }
 
 /// What depends on the clock is checked by a test of its own.
 fn without_clock(request: &str) -> String {
     let line = |line: &str| match line.split_once(": ") {
         Some((name @ ("x-acs-date" | "x-acs-signature-nonce"), _)) => format!("{name}: …\n"),
-        Some((name @ "authorization", value)) => format!("{name}: {}\n", value.split("Signature=").next().unwrap_or("")),
+        Some((name @ "authorization", value)) => format!(
+            "{name}: {}\n",
+            value.split("Signature=").next().unwrap_or("")
+        ),
         _ => format!("{line}\n"),
     };
     request.lines().map(line).collect()
@@ -299,10 +419,21 @@ async fn requests_are_what_the_service_documents() {
         let sink = HttpSink::start([service.accepts.clone()]);
         let notifier = service.build(&sink.url);
         for (case, notification) in [("firing.txt", firing()), ("resolved.txt", all_resolved())] {
-            notifier.notify(&notification).await.unwrap_or_else(|e| panic!("{}: {e}", service.name));
+            notifier
+                .notify(&notification)
+                .await
+                .unwrap_or_else(|e| panic!("{}: {e}", service.name));
             let request = sink.last();
-            assert!(request.headers["user-agent"].starts_with("nightbell/"), "{}", service.name);
-            golden(service.name, &format!("{}{case}", service.case), &without_clock(&request.golden()));
+            assert!(
+                request.headers["user-agent"].starts_with("nightbell/"),
+                "{}",
+                service.name
+            );
+            golden(
+                service.name,
+                &format!("{}{case}", service.case),
+                &without_clock(&request.golden()),
+            );
         }
     }
 }
@@ -311,12 +442,37 @@ async fn requests_are_what_the_service_documents() {
 #[tokio::test]
 async fn refusals_are_classified() {
     let cases = [
-        (Reply::Answer(429, "retry-after: 7\r\n", "echoed s3cr3t-T0KEN"), Reason::RateLimited, true, Some(7)),
+        (
+            Reply::Answer(429, "retry-after: 7\r\n", "echoed s3cr3t-T0KEN"),
+            Reason::RateLimited,
+            true,
+            Some(7),
+        ),
         (Reply::Answer(429, "", ""), Reason::RateLimited, true, None),
-        (Reply::Answer(500, "", "echoed s3cr3t-T0KEN"), Reason::ServerError, true, None),
-        (Reply::Answer(503, "retry-after: 3\r\n", ""), Reason::ServerError, true, Some(3)),
-        (Reply::Answer(401, "", "echoed s3cr3t-T0KEN"), Reason::Auth, false, None),
-        (Reply::Answer(404, "", "echoed s3cr3t-T0KEN"), Reason::Rejected, false, None),
+        (
+            Reply::Answer(500, "", "echoed s3cr3t-T0KEN"),
+            Reason::ServerError,
+            true,
+            None,
+        ),
+        (
+            Reply::Answer(503, "retry-after: 3\r\n", ""),
+            Reason::ServerError,
+            true,
+            Some(3),
+        ),
+        (
+            Reply::Answer(401, "", "echoed s3cr3t-T0KEN"),
+            Reason::Auth,
+            false,
+            None,
+        ),
+        (
+            Reply::Answer(404, "", "echoed s3cr3t-T0KEN"),
+            Reason::Rejected,
+            false,
+            None,
+        ),
         (Reply::Silence, Reason::Timeout, true, None),
         (Reply::Reset, Reason::Unreachable, true, None),
     ];
@@ -325,7 +481,11 @@ async fn refusals_are_classified() {
             let sink = HttpSink::start([reply]);
             let error = failure(service, &sink.url).await;
             let got = (error.reason, error.retryable, error.retry_after);
-            let wanted = (reason, retryable || service.always_retryable, wait.map(Duration::from_secs));
+            let wanted = (
+                reason,
+                retryable || service.always_retryable,
+                wait.map(Duration::from_secs),
+            );
             assert_eq!(got, wanted, "{}: {error}", service.name);
         }
     }
@@ -335,28 +495,54 @@ async fn refusals_are_classified() {
 async fn a_service_that_is_not_there_is_tried_again() {
     for service in SERVICES {
         let error = failure(service, &format!("http://127.0.0.1:{}", free_port())).await;
-        assert_eq!((error.reason, error.retryable), (Reason::Unreachable, true), "{}: {error}", service.name);
+        assert_eq!(
+            (error.reason, error.retryable),
+            (Reason::Unreachable, true),
+            "{}: {error}",
+            service.name
+        );
     }
 }
 
-/// SEMANTICS 173: `timeout` bounds one attempt, which says nothing of the address; 0 means none of its own.
+/// SEMANTICS 173: `timeout` bounds one attempt, which says nothing of the address; 0 means none of
+/// its own.
 #[tokio::test]
 async fn a_timeout_bounds_one_attempt() {
     for service in SERVICES {
         let sink = HttpSink::start([Reply::Silence]);
         let started = std::time::Instant::now();
         let error = failure(service, &sink.url).await;
-        assert_eq!((error.reason, error.retryable), (Reason::Timeout, true), "{}", service.name);
-        assert!(started.elapsed() < Duration::from_secs(8), "{}: the default of 10s was taken", service.name);
+        assert_eq!(
+            (error.reason, error.retryable),
+            (Reason::Timeout, true),
+            "{}",
+            service.name
+        );
+        assert!(
+            started.elapsed() < Duration::from_secs(8),
+            "{}: the default of 10s was taken",
+            service.name
+        );
     }
     // With 0 it is the default that bounds, and an answer within that is an answer.
     let sink = HttpSink::start([Reply::Answer(200, "", "")]);
-    build("webhook", &format!("receiver: {{url: '{}', timeout: 0s}}", sink.url)).notify(&firing()).await.expect("accepted");
+    build(
+        "webhook",
+        &format!("receiver: {{url: '{}', timeout: 0s}}", sink.url),
+    )
+    .notify(&firing())
+    .await
+    .expect("accepted");
 }
 
-/// SEMANTICS 174: e-mail and Slack hear of ends only when asked to, every other service by default; an action never.
+/// SEMANTICS 174: e-mail and Slack hear of ends only when asked to, every other service by default;
+/// an action never.
 #[test]
 fn who_hears_of_ends_is_as_alertmanager_has_it() {
-    let silent: Vec<&str> = NOTIFIERS.iter().filter(|kind| !kind.send_resolved).map(|kind| kind.name).collect();
+    let silent: Vec<&str> = NOTIFIERS
+        .iter()
+        .filter(|kind| !kind.send_resolved)
+        .map(|kind| kind.name)
+        .collect();
     assert_eq!(silent, ["email", "slack", "command"]);
 }

@@ -1,4 +1,5 @@
-//! The built binary as its users meet it: start without configuration, environment, reload, health, secrets, exit codes, a real Prometheus.
+//! The built binary as its users meet it: start without configuration, environment, reload, health,
+//! secrets, exit codes, a real Prometheus.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,11 @@ fn root() -> PathBuf {
 }
 
 fn command(words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_nightbell")).args(words).current_dir(root()).output().expect("the binary runs")
+    Command::new(env!("CARGO_BIN_EXE_nightbell"))
+        .args(words)
+        .current_dir(root())
+        .output()
+        .expect("the binary runs")
 }
 
 fn stderr(output: &Output) -> String {
@@ -38,12 +43,25 @@ fn encoded(text: &str) -> String {
 /// Without a configuration it watches this host and what the environment names, and says so.
 #[test]
 fn without_configuration_it_watches_the_host_and_what_the_environment_names() {
-    let (postgres, redis, chroma, llm) = (Postgres::start(&[]), Redis::start(&[]), Chroma::start(), FakeLlm::start());
-    llm.on("/v1/models", Script::json("200 OK", r#"{"data":[{"id":"m"}]}"#));
+    let (postgres, redis, chroma, llm) = (
+        Postgres::start(&[]),
+        Redis::start(&[]),
+        Chroma::start(),
+        FakeLlm::start(),
+    );
+    llm.on(
+        "/v1/models",
+        Script::json("200 OK", r#"{"data":[{"id":"m"}]}"#),
+    );
     let nightbell = Nightbell::start_with(
         None,
         &[
-            ("DATABASE_URL", &postgres.dsn("postgres", "postgres").replace("postgres://", "postgresql+asyncpg://")),
+            (
+                "DATABASE_URL",
+                &postgres
+                    .dsn("postgres", "postgres")
+                    .replace("postgres://", "postgresql+asyncpg://"),
+            ),
             ("REDIS_URL", &redis.url()),
             ("CHROMA_URL", &chroma.url()),
             ("OPENAI_API_KEY", "sk-very-secret-key"),
@@ -52,18 +70,44 @@ fn without_configuration_it_watches_the_host_and_what_the_environment_names() {
         ],
     );
     wait_until("every target is up", Duration::from_secs(20), || {
-        ["pg_up", "redis_up", "vectorstore_up", "llm_up", "node_load1"]
-            .iter()
-            .all(|m| nightbell.metric(m).is_some_and(|v| v > 0.0 || *m == "node_load1"))
+        [
+            "pg_up",
+            "redis_up",
+            "vectorstore_up",
+            "llm_up",
+            "node_load1",
+        ]
+        .iter()
+        .all(|m| {
+            nightbell
+                .metric(m)
+                .is_some_and(|v| v > 0.0 || *m == "node_load1")
+        })
     });
     assert_eq!(nightbell.metric("llm_provider_selected"), Some(1.0));
     let said = nightbell.log();
-    for word in ["postgres", "redis", "chroma", "openai", "DEEPSEEK_API_KEY", "rules every 15s", "/metrics"] {
+    for word in [
+        "postgres",
+        "redis",
+        "chroma",
+        "openai",
+        "DEEPSEEK_API_KEY",
+        "rules every 15s",
+        "/metrics",
+    ] {
         assert!(said.contains(word), "{word}: {said}");
     }
-    let everything =
-        [said, nightbell.get("/metrics").1, nightbell.get("/api/v1/targets").1, nightbell.get("/api/v1/status/config").1].join("\n");
-    assert!(!everything.contains("sk-very-secret-key"), "the key is shown");
+    let everything = [
+        said,
+        nightbell.get("/metrics").1,
+        nightbell.get("/api/v1/targets").1,
+        nightbell.get("/api/v1/status/config").1,
+    ]
+    .join("\n");
+    assert!(
+        !everything.contains("sk-very-secret-key"),
+        "the key is shown"
+    );
 }
 
 /// An invalid file changes nothing and is visible; a valid one takes effect by HTTP and by SIGHUP.
@@ -77,10 +121,21 @@ fn an_invalid_reload_changes_nothing_and_is_visible() {
         )
     };
     let nightbell = Nightbell::start(&config("first"));
-    let has = |job: &str| nightbell.get("/metrics").1.contains(&format!("job=\"{job}\""));
-    wait_until("the first job is there", Duration::from_secs(10), || has("first"));
+    let has = |job: &str| {
+        nightbell
+            .get("/metrics")
+            .1
+            .contains(&format!("job=\"{job}\""))
+    };
+    wait_until("the first job is there", Duration::from_secs(10), || {
+        has("first")
+    });
     let reloaded = || nightbell.metric("nightbell_config_last_reload_successful");
-    wait_until("the reload metric is there", Duration::from_secs(20), || reloaded() == Some(1.0));
+    wait_until(
+        "the reload metric is there",
+        Duration::from_secs(20),
+        || reloaded() == Some(1.0),
+    );
     nightbell.configure("scrape_config: []\nglobal: {scrape_interval: soon}\n");
     let (status, body) = nightbell.request("POST", "/-/reload", "Content-Length: 0\r\n");
     assert_eq!(status, 500);
@@ -90,47 +145,99 @@ fn an_invalid_reload_changes_nothing_and_is_visible() {
             && body.contains("\"soon\" is not valid here"),
         "{body}"
     );
-    wait_until("the refusal is visible", Duration::from_secs(20), || reloaded() == Some(0.0));
+    wait_until("the refusal is visible", Duration::from_secs(20), || {
+        reloaded() == Some(0.0)
+    });
     let info = nightbell.json("/api/v1/status/runtimeinfo")["data"].clone();
-    assert_eq!((&info["reloadConfigSuccess"], &info["lastConfigTime"]), (&false.into(), &info["startTime"]), "{info}");
+    assert_eq!(
+        (&info["reloadConfigSuccess"], &info["lastConfigTime"]),
+        (&false.into(), &info["startTime"]),
+        "{info}"
+    );
     let notified = nightbell.json("/api/v1/notifications")["data"].clone();
-    assert!(notified[0]["text"] == "Configuration reload has failed." && notified[0]["active"] == true, "{notified}");
+    assert!(
+        notified[0]["text"] == "Configuration reload has failed." && notified[0]["active"] == true,
+        "{notified}"
+    );
     assert!(has("first"));
     nightbell.configure(&config("second"));
     nightbell.signal("-HUP");
-    wait_until("the second job is there", Duration::from_secs(10), || has("second") && !has("first"));
-    wait_until("the success is visible", Duration::from_secs(20), || reloaded() == Some(1.0));
+    wait_until("the second job is there", Duration::from_secs(10), || {
+        has("second") && !has("first")
+    });
+    wait_until("the success is visible", Duration::from_secs(20), || {
+        reloaded() == Some(1.0)
+    });
     let info = nightbell.json("/api/v1/status/runtimeinfo")["data"].clone();
-    assert!(info["reloadConfigSuccess"] == true && info["lastConfigTime"] != info["startTime"], "{info}");
-    assert_eq!(nightbell.json("/api/v1/notifications")["data"], serde_json::json!([]));
+    assert!(
+        info["reloadConfigSuccess"] == true && info["lastConfigTime"] != info["startTime"],
+        "{info}"
+    );
+    assert_eq!(
+        nightbell.json("/api/v1/notifications")["data"],
+        serde_json::json!([])
+    );
     let flags = nightbell.json("/api/v1/status/flags")["data"].clone();
-    assert_eq!(flags["config.file"], nightbell.config_file().display().to_string());
+    assert_eq!(
+        flags["config.file"],
+        nightbell.config_file().display().to_string()
+    );
     let tsdb = nightbell.json("/api/v1/status/tsdb?limit=3")["data"].clone();
-    assert!(tsdb["headStats"]["numSeries"].as_u64() > Some(20) && tsdb["headStats"]["minTime"].as_i64() > Some(0), "{tsdb}");
-    assert_eq!(tsdb["seriesCountByMetricName"].as_array().map(Vec::len), Some(3), "{tsdb}");
+    assert!(
+        tsdb["headStats"]["numSeries"].as_u64() > Some(20)
+            && tsdb["headStats"]["minTime"].as_i64() > Some(0),
+        "{tsdb}"
+    );
+    assert_eq!(
+        tsdb["seriesCountByMetricName"].as_array().map(Vec::len),
+        Some(3),
+        "{tsdb}"
+    );
     assert_eq!(nightbell.get("/-/reload").0, 405);
 }
 
-/// A `prometheus.yml` as it stands: jobs in files of their own are scraped, and a rule file that is not there is notified but does not keep it
-/// from starting, as in Prometheus; `check config` refuses it, as promtool does.
+/// A `prometheus.yml` as it stands: jobs in files of their own are scraped, and a rule file that is
+/// not there is notified but does not keep it from starting, as in Prometheus; `check config`
+/// refuses it, as promtool does.
 #[test]
 fn jobs_in_files_of_their_own_are_scraped_and_an_absent_rule_file_is_notified() {
     let page = Hostile::page("good 1\n");
-    let nightbell =
-        Nightbell::start("global: {scrape_interval: 1s}\nscrape_config_files: ['jobs/*.yml']\nrule_files: [absent.yml, 'none/*.yml']\n");
-    let folder = nightbell.config_file().parent().expect("a folder").to_owned();
-    assert!(nightbell.log().contains("rule_files[0]:") && nightbell.log().contains("absent.yml does not exist"), "{}", nightbell.log());
-    assert!(!nightbell.log().contains("none/"), "a pattern may match nothing");
+    let nightbell = Nightbell::start(
+        "global: {scrape_interval: 1s}\nscrape_config_files: ['jobs/*.yml']\nrule_files: [absent.yml, 'none/*.yml']\n",
+    );
+    let folder = nightbell
+        .config_file()
+        .parent()
+        .expect("a folder")
+        .to_owned();
+    assert!(
+        nightbell.log().contains("rule_files[0]:")
+            && nightbell.log().contains("absent.yml does not exist"),
+        "{}",
+        nightbell.log()
+    );
+    assert!(
+        !nightbell.log().contains("none/"),
+        "a pattern may match nothing"
+    );
     std::fs::create_dir(folder.join("jobs")).expect("made");
-    let job = format!("scrape_configs: [{{job_name: apart, static_configs: [{{targets: ['{}']}}]}}]\n", page.address);
+    let job = format!(
+        "scrape_configs: [{{job_name: apart, static_configs: [{{targets: ['{}']}}]}}]\n",
+        page.address
+    );
     std::fs::write(folder.join("jobs/a.yml"), &job).expect("written");
     nightbell.signal("-HUP");
-    wait_until("the job is scraped", Duration::from_secs(20), || nightbell.get("/metrics").1.contains("job=\"apart\""));
+    wait_until("the job is scraped", Duration::from_secs(20), || {
+        nightbell.get("/metrics").1.contains("job=\"apart\"")
+    });
     std::fs::write(folder.join("jobs/b.yml"), job).expect("written");
     let config = nightbell.config_file().display().to_string();
     let refused = command(&["check", "config", &config]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(said.contains("b.yml:1:") && said.contains("another job is named \"apart\" already"), "{said}");
+    assert!(
+        said.contains("b.yml:1:") && said.contains("another job is named \"apart\" already"),
+        "{said}"
+    );
     std::fs::remove_file(folder.join("jobs/b.yml")).expect("removed");
     let refused = command(&["check", "config", &config]);
     assert_eq!(refused.status.code(), Some(1));
@@ -147,9 +254,18 @@ fn a_signal_to_stop_ends_it_with_status_0() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("its address").to_string();
     let folder = tempfile::tempdir().expect("a folder");
-    let refused = command(&["--listen", &address, "--state-dir", &folder.path().display().to_string()]);
+    let refused = command(&[
+        "--listen",
+        &address,
+        "--state-dir",
+        &folder.path().display().to_string(),
+    ]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(stderr(&refused).contains("another nightbell?"), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("another nightbell?"),
+        "{}",
+        stderr(&refused)
+    );
 }
 
 /// Where no folder for its state is known it goes on in memory, and says so.
@@ -167,7 +283,10 @@ fn without_a_home_it_goes_on_in_memory_and_says_so() {
     let mut said = String::new();
     let mut lines = std::io::BufReader::new(server.0.stdout.take().expect("piped"));
     while !said.contains("  state ") {
-        assert!(std::io::BufRead::read_line(&mut lines, &mut said).expect("readable") > 0, "it ended: {said}");
+        assert!(
+            std::io::BufRead::read_line(&mut lines, &mut said).expect("readable") > 0,
+            "it ended: {said}"
+        );
     }
     assert!(said.contains("in memory only: state.db: HOME is not set, so no folder is known for it; pass --state-dir"), "{said}");
 }
@@ -180,17 +299,38 @@ fn health_tells_the_whole_its_parts_and_only_an_administrator_the_details() {
         "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\ncollectors: {{postgres: [{{name: main, dsn: '{}'}}], host: {{}}}}\nweb: {{admin_token: t0ken}}\n",
         postgres.dsn("postgres", "postgres")
     ));
-    let status = |path: &str| nightbell.json(path)["status"].as_str().unwrap_or("").to_owned();
-    wait_until("healthy", Duration::from_secs(10), || status("/health") == "healthy" && status("/health/db") == "healthy");
+    let status = |path: &str| {
+        nightbell.json(path)["status"]
+            .as_str()
+            .unwrap_or("")
+            .to_owned()
+    };
+    wait_until("healthy", Duration::from_secs(10), || {
+        status("/health") == "healthy" && status("/health/db") == "healthy"
+    });
     assert_eq!(nightbell.get("/health/redis").0, 404);
     assert_eq!(nightbell.get("/health/detailed").0, 401);
-    let (code, body) = nightbell.request("GET", "/health/detailed", "Authorization: Bearer t0ken\r\n");
-    assert!(code == 200 && body.contains("\"response_time_ms\"") && body.contains("\"main\""), "{body}");
+    let (code, body) =
+        nightbell.request("GET", "/health/detailed", "Authorization: Bearer t0ken\r\n");
+    assert!(
+        code == 200 && body.contains("\"response_time_ms\"") && body.contains("\"main\""),
+        "{body}"
+    );
     postgres.stop();
-    wait_until("degraded", Duration::from_secs(10), || status("/health") == "degraded");
+    wait_until("degraded", Duration::from_secs(10), || {
+        status("/health") == "degraded"
+    });
     assert_eq!(nightbell.get("/health/db").0, 503);
-    let asked = command(&["health", "--url", &format!("http://127.0.0.1:{}", nightbell.port)]);
-    assert!(asked.status.success() && String::from_utf8_lossy(&asked.stdout).starts_with("degraded: 1 of 3"), "{asked:?}");
+    let asked = command(&[
+        "health",
+        "--url",
+        &format!("http://127.0.0.1:{}", nightbell.port),
+    ]);
+    assert!(
+        asked.status.success()
+            && String::from_utf8_lossy(&asked.stdout).starts_with("degraded: 1 of 3"),
+        "{asked:?}"
+    );
 }
 
 /// An endpoint that fails its probe is a failed check of the whole.
@@ -199,26 +339,46 @@ fn a_failing_endpoint_is_a_failed_check() {
     let nightbell = Nightbell::start(
         "global: {scrape_interval: 1s, scrape_timeout: 1s}\ncollectors: {probe: [{name: api, url: 'http://127.0.0.1:1/'}]}\n",
     );
-    wait_until("unhealthy", Duration::from_secs(10), || nightbell.get("/health").0 == 503);
-    assert_eq!(nightbell.json("/health")["status"], "unhealthy", "one of two checks failed");
+    wait_until("unhealthy", Duration::from_secs(10), || {
+        nightbell.get("/health").0 == 503
+    });
+    assert_eq!(
+        nightbell.json("/health")["status"],
+        "unhealthy",
+        "one of two checks failed"
+    );
 }
 
 /// `nightbell … | head`: a reader that has seen enough is no error, and no panic.
 #[test]
 fn a_reader_that_goes_away_ends_a_command_without_a_word() {
     let corpus = root().join("tests/config/alertmanager/accepted");
-    let files: Vec<PathBuf> = std::fs::read_dir(corpus).expect("the folder").map(|entry| entry.expect("an entry").path()).collect();
+    let files: Vec<PathBuf> = std::fs::read_dir(corpus)
+        .expect("the folder")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     let routes = root().join("tests/config/alertmanager/accepted/routes.yml");
     let mut check = Command::new(env!("CARGO_BIN_EXE_nightbell"));
-    check.args(["check", "alertmanager"]).args(files.iter().filter(|file| file.extension().is_some_and(|e| e == "yml")));
+    check.args(["check", "alertmanager"]).args(
+        files
+            .iter()
+            .filter(|file| file.extension().is_some_and(|e| e == "yml")),
+    );
     let mut show = Command::new(env!("CARGO_BIN_EXE_nightbell"));
     show.args(["routes", "show"]).arg(routes);
     for mut command in [check, show] {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
-        let output = command.stdout(writer).stderr(Stdio::piped()).output().expect("the binary runs");
+        let output = command
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .output()
+            .expect("the binary runs");
         let said = stderr(&output);
-        assert!(!said.contains("panicked") && !said.contains("Broken pipe"), "{said}");
+        assert!(
+            !said.contains("panicked") && !said.contains("Broken pipe"),
+            "{said}"
+        );
         assert_eq!(output.status.code(), Some(141), "{said}");
     }
 }
@@ -233,7 +393,11 @@ fn check_config_names_the_place_and_the_remedy() {
         if path.extension().is_none_or(|e| e != "yml") {
             continue;
         }
-        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
         let output = Command::new(env!("CARGO_BIN_EXE_nightbell"))
             .args(["check", "config", &name])
             .env("API_TOKEN", "hunter2")
@@ -250,8 +414,16 @@ fn check_config_names_the_place_and_the_remedy() {
         checked += 1;
     }
     assert!(checked >= 20, "{checked} files");
-    assert!(command(&["check", "config", "deploy/nightbell.yml"]).status.success());
-    assert!(command(&["check", "config", "deploy/prometheus.yml"]).status.success());
+    assert!(
+        command(&["check", "config", "deploy/nightbell.yml"])
+            .status
+            .success()
+    );
+    assert!(
+        command(&["check", "config", "deploy/prometheus.yml"])
+            .status
+            .success()
+    );
     assert!(command(&["check", "config"]).status.success());
 }
 
@@ -259,7 +431,10 @@ fn check_config_names_the_place_and_the_remedy() {
 #[test]
 fn shipped_rule_tests_pass_here_and_in_promtool() {
     let entries = std::fs::read_dir(root().join("tests/rules")).expect("the folder");
-    let files: Vec<_> = entries.map(|e| e.expect("an entry").path()).filter(|p| p.extension().is_some_and(|e| e == "yml")).collect();
+    let files: Vec<_> = entries
+        .map(|e| e.expect("an entry").path())
+        .filter(|p| p.extension().is_some_and(|e| e == "yml"))
+        .collect();
     assert!(files.len() >= 12, "{files:?}");
     for program in ["promtool", env!("CARGO_BIN_EXE_nightbell")] {
         let output = Command::new(program)
@@ -268,18 +443,36 @@ fn shipped_rule_tests_pass_here_and_in_promtool() {
             .current_dir(root())
             .output()
             .expect("promtool: apt-get install prometheus");
-        assert!(output.status.success(), "{program}: {}\n{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
+        assert!(
+            output.status.success(),
+            "{program}: {}\n{}",
+            String::from_utf8_lossy(&output.stdout),
+            stderr(&output)
+        );
     }
 }
 
 /// The files in `deploy/` pass the tools that exist for them.
 #[test]
 fn deployment_files_pass_their_tools() {
-    let run = |program: &str, words: &[&str]| Command::new(program).args(words).current_dir(root()).output();
-    let promtool = run("promtool", &["check", "config", "deploy/prometheus.yml"]).expect("promtool: apt-get install prometheus");
+    let run = |program: &str, words: &[&str]| {
+        Command::new(program)
+            .args(words)
+            .current_dir(root())
+            .output()
+    };
+    let promtool = run("promtool", &["check", "config", "deploy/prometheus.yml"])
+        .expect("promtool: apt-get install prometheus");
     assert!(promtool.status.success(), "{}", stderr(&promtool));
-    let verify = run("systemd-analyze", &["verify", "--recursive-errors=no", "deploy/nightbell.service"])
-        .expect("systemd-analyze: apt-get install systemd");
+    let verify = run(
+        "systemd-analyze",
+        &[
+            "verify",
+            "--recursive-errors=no",
+            "deploy/nightbell.service",
+        ],
+    )
+    .expect("systemd-analyze: apt-get install systemd");
     // The binary is not installed here; everything else must be right.
     let complaints: Vec<String> = stderr(&verify)
         .lines()
@@ -287,13 +480,27 @@ fn deployment_files_pass_their_tools() {
         .map(str::to_owned)
         .collect();
     assert!(complaints.is_empty(), "{complaints:?}");
-    let compose: Value =
-        serde_yaml::from_str(&std::fs::read_to_string(root().join("deploy/compose.yml")).expect("readable")).expect("YAML");
-    for volume in
-        compose["services"].as_object().expect("services").values().flat_map(|s| s["volumes"].as_array().cloned().unwrap_or_default())
+    let compose: Value = serde_yaml::from_str(
+        &std::fs::read_to_string(root().join("deploy/compose.yml")).expect("readable"),
+    )
+    .expect("YAML");
+    for volume in compose["services"]
+        .as_object()
+        .expect("services")
+        .values()
+        .flat_map(|s| s["volumes"].as_array().cloned().unwrap_or_default())
     {
-        let source = volume.as_str().unwrap_or("").split(':').next().unwrap_or("").to_owned();
-        assert!(!source.starts_with('.') || root().join("deploy").join(&source).exists(), "{source} does not exist");
+        let source = volume
+            .as_str()
+            .unwrap_or("")
+            .split(':')
+            .next()
+            .unwrap_or("")
+            .to_owned();
+        assert!(
+            !source.starts_with('.') || root().join("deploy").join(&source).exists(),
+            "{source} does not exist"
+        );
     }
 }
 
@@ -313,16 +520,29 @@ fn a_real_prometheus_scrapes_everything() {
     );
     std::fs::write(folder.path().join("prometheus.yml"), config).expect("written");
     let child = Command::new("prometheus")
-        .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", &format!("--web.listen-address=127.0.0.1:{port}")])
+        .args([
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=data",
+            &format!("--web.listen-address=127.0.0.1:{port}"),
+        ])
         .current_dir(folder.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
     let _server = Server(child.expect("prometheus: apt-get install prometheus"));
-    wait_until("Prometheus listens", Duration::from_secs(30), || listens(port));
+    wait_until("Prometheus listens", Duration::from_secs(30), || {
+        listens(port)
+    });
     let theirs = |query: &str| -> Option<String> {
         let output = Command::new("promtool")
-            .args(["query", "instant", "-o", "json", &format!("http://127.0.0.1:{port}"), query])
+            .args([
+                "query",
+                "instant",
+                "-o",
+                "json",
+                &format!("http://127.0.0.1:{port}"),
+                query,
+            ])
             .output()
             .expect("promtool");
         let json: Value = serde_json::from_slice(&output.stdout).ok()?;
@@ -332,7 +552,8 @@ fn a_real_prometheus_scrapes_everything() {
         nightbell.json(&format!("/api/v1/query?query={}", encoded(query)))["data"]["result"][0]["value"][1].as_str().map(str::to_owned)
     };
     wait_until("Prometheus has scraped", Duration::from_secs(30), || {
-        theirs("up{job=\"nightbell\", instance!=\"nightbell\"}") == Some("1".into()) && theirs("pg_up") == Some("1".into())
+        theirs("up{job=\"nightbell\", instance!=\"nightbell\"}") == Some("1".into())
+            && theirs("pg_up") == Some("1".into())
     });
     let queries = [
         "pg_up{job=\"postgres\", instance=\"pg\"}",
@@ -350,10 +571,18 @@ fn a_real_prometheus_scrapes_everything() {
     }
     // promtool asks us as it asks a Prometheus.
     let asked = Command::new("promtool")
-        .args(["query", "instant", &format!("http://127.0.0.1:{}", nightbell.port), "pg_up"])
+        .args([
+            "query",
+            "instant",
+            &format!("http://127.0.0.1:{}", nightbell.port),
+            "pg_up",
+        ])
         .output()
         .expect("promtool");
-    assert!(String::from_utf8_lossy(&asked.stdout).contains("pg_up"), "{asked:?}");
+    assert!(
+        String::from_utf8_lossy(&asked.stdout).contains("pg_up"),
+        "{asked:?}"
+    );
 }
 
 /// Every expression of every dashboard gives data in a nightbell that watches everything.
@@ -364,23 +593,42 @@ fn every_dashboard_expression_gives_data() {
     for entry in std::fs::read_dir(root().join("dashboards")).expect("the folder") {
         let path = entry.expect("an entry").path();
         if path.extension().is_some_and(|e| e == "json") {
-            collect_expressions(&serde_json::from_str(&std::fs::read_to_string(&path).expect("readable")).expect("JSON"), &mut expressions);
+            collect_expressions(
+                &serde_json::from_str(&std::fs::read_to_string(&path).expect("readable"))
+                    .expect("JSON"),
+                &mut expressions,
+            );
         }
     }
     assert!(expressions.len() > 60, "{}", expressions.len());
     let pressure = Path::new("/proc/pressure/cpu").exists();
-    let wanted: Vec<&String> = expressions.iter().filter(|e| pressure || !e.contains("node_pressure")).collect();
+    let wanted: Vec<&String> = expressions
+        .iter()
+        .filter(|e| pressure || !e.contains("node_pressure"))
+        .collect();
     let empty = || -> Vec<String> {
         let gives = |e: &String| {
-            let answer = all.nightbell.json(&format!("/api/v1/query?query={}", encoded(e)));
+            let answer = all
+                .nightbell
+                .json(&format!("/api/v1/query?query={}", encoded(e)));
             assert_eq!(answer["status"], "success", "{e}: {answer}");
-            answer["data"]["result"].as_array().is_some_and(|r| !r.is_empty())
+            answer["data"]["result"]
+                .as_array()
+                .is_some_and(|r| !r.is_empty())
         };
-        wanted.iter().filter(|e| !gives(e)).map(|e| (*e).clone()).collect()
+        wanted
+            .iter()
+            .filter(|e| !gives(e))
+            .map(|e| (*e).clone())
+            .collect()
     };
     let start = std::time::Instant::now();
     while !empty().is_empty() {
-        assert!(start.elapsed() < Duration::from_secs(90), "no data for:\n{}", empty().join("\n"));
+        assert!(
+            start.elapsed() < Duration::from_secs(90),
+            "no data for:\n{}",
+            empty().join("\n")
+        );
         std::thread::sleep(Duration::from_millis(500));
     }
 }
@@ -401,26 +649,53 @@ fn collect_expressions(json: &Value, found: &mut BTreeSet<String>) {
 /// A nightbell that watches one of everything, some of it broken.
 struct Everything {
     nightbell: Nightbell,
-    _parts: (Postgres, [MariaDb; 2], Redis, Chroma, FakeLlm, Hostile, Server, tempfile::TempDir),
+    _parts: (
+        Postgres,
+        [MariaDb; 2],
+        Redis,
+        Chroma,
+        FakeLlm,
+        Hostile,
+        Server,
+        tempfile::TempDir,
+    ),
 }
 
 impl Everything {
     fn start() -> Self {
-        let (postgres, redis, chroma, llm) =
-            (Postgres::start(&[]), Redis::start(&["--maxmemory", "100mb"]), Chroma::start(), FakeLlm::start());
-        let (source, replica) = (MariaDb::start(&["--log-bin", "--server-id=1"]), MariaDb::start(&["--server-id=2"]));
+        let (postgres, redis, chroma, llm) = (
+            Postgres::start(&[]),
+            Redis::start(&["--maxmemory", "100mb"]),
+            Chroma::start(),
+            FakeLlm::start(),
+        );
+        let (source, replica) = (
+            MariaDb::start(&["--log-bin", "--server-id=1"]),
+            MariaDb::start(&["--server-id=2"]),
+        );
         replica.sql(&format!("CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={}, MASTER_USER='root'; START SLAVE", source.port));
-        tokio::runtime::Runtime::new().expect("a runtime").block_on(chroma.collection("books", 20));
+        tokio::runtime::Runtime::new()
+            .expect("a runtime")
+            .block_on(chroma.collection("books", 20));
         let word = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
         let end = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":9}}\n\ndata: [DONE]\n\n";
         let balance = r#"{"is_available":true,"balance_infos":[{"currency":"CNY","total_balance":"20.00","granted_balance":"0","topped_up_balance":"20.00"}]}"#;
         let stream = Script::stream(&[(0, word), (50, word), (50, end)])
             .header("x-ratelimit-limit-tokens", "1000")
             .header("x-ratelimit-remaining-tokens", "900");
-        llm.on("/models", Script::json("200 OK", r#"{"data":[{"id":"m"}]}"#))
-            .on("/user/balance", Script::json("200 OK", balance))
-            .on("/chat/completions", stream);
-        llm.on("/bad/models", Script::json("401 Unauthorized", r#"{"error":{"code":"invalid_api_key"}}"#));
+        llm.on(
+            "/models",
+            Script::json("200 OK", r#"{"data":[{"id":"m"}]}"#),
+        )
+        .on("/user/balance", Script::json("200 OK", balance))
+        .on("/chat/completions", stream);
+        llm.on(
+            "/bad/models",
+            Script::json(
+                "401 Unauthorized",
+                r#"{"error":{"code":"invalid_api_key"}}"#,
+            ),
+        );
         let application = Hostile::page(
             "# TYPE http_requests_total counter\nhttp_requests_total{status=\"200\"} 900\nhttp_requests_total{status=\"500\"} 10\n\
              # TYPE http_request_duration_seconds histogram\nhttp_request_duration_seconds_bucket{le=\"0.5\"} 90\nhttp_request_duration_seconds_bucket{le=\"+Inf\"} 100\n\
@@ -432,7 +707,13 @@ impl Everything {
         let certificate = Certificate::make(folder.path());
         let tls = free_port();
         let server = Command::new("openssl")
-            .args(["s_server", "-www", "-accept", &format!("127.0.0.1:{tls}"), "-cert"])
+            .args([
+                "s_server",
+                "-www",
+                "-accept",
+                &format!("127.0.0.1:{tls}"),
+                "-cert",
+            ])
             .arg(&certificate.cert)
             .arg("-key")
             .arg(&certificate.key)
@@ -442,15 +723,30 @@ impl Everything {
             .spawn();
         let server = Server(server.expect("openssl: apt-get install openssl"));
         wait_until("openssl listens", Duration::from_secs(10), || listens(tls));
-        let (log, logins, backup) = (folder.path().join("app.log"), folder.path().join("auth.log"), folder.path().join("backup.txt"));
+        let (log, logins, backup) = (
+            folder.path().join("app.log"),
+            folder.path().join("auth.log"),
+            folder.path().join("backup.txt"),
+        );
         let append = |path: &std::path::Path, line: &str| {
-            let mut file = std::fs::File::options().create(true).append(true).open(path).expect("a file");
+            let mut file = std::fs::File::options()
+                .create(true)
+                .append(true)
+                .open(path)
+                .expect("a file");
             std::io::Write::write_all(&mut file, line.as_bytes()).expect("written");
         };
         append(&log, "INFO begins\n");
-        append(&logins, "Dec  1 00:00:00 host sshd[1]: Accepted password for a from 10.0.0.1 port 1 ssh2\n");
+        append(
+            &logins,
+            "Dec  1 00:00:00 host sshd[1]: Accepted password for a from 10.0.0.1 port 1 ssh2\n",
+        );
         append(&backup, "all of it\n");
-        let archived = Command::new("tar").args(["cf", "backup.tar", "backup.txt"]).current_dir(folder.path()).status().expect("tar runs");
+        let archived = Command::new("tar")
+            .args(["cf", "backup.tar", "backup.txt"])
+            .current_dir(folder.path())
+            .status()
+            .expect("tar runs");
         assert!(archived.success());
         let cgroups = folder.path().join("cgroup");
         let container = cgroups.join(format!("docker/{}", "a".repeat(64)));
@@ -466,7 +762,11 @@ impl Everything {
             std::fs::write(container.join(name), text).expect("written");
         }
         let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
-        std::fs::File::options().append(true).open(&backup).and_then(|file| file.set_modified(long_ago)).expect("dated back");
+        std::fs::File::options()
+            .append(true)
+            .open(&backup)
+            .and_then(|file| file.set_modified(long_ago))
+            .expect("dated back");
         let place = folder.path().display();
         let config = format!(
             "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\ncollectors:\n  host: {{}}\n\
@@ -502,7 +802,11 @@ impl Everything {
             ),
         );
         let nightbell = Nightbell::start(&config);
-        nightbell.request("POST", "/api/nightbell/job/nightly?duration_seconds=3", "Content-Length: 0\r\n");
+        nightbell.request(
+            "POST",
+            "/api/nightbell/job/nightly?duration_seconds=3",
+            "Content-Length: 0\r\n",
+        );
         nightbell.request("PUT", "/metrics/job/batch", "Content-Length: 0\r\n");
         // Counters must move for a rate to be above zero.
         for request in 1..4 {
@@ -523,27 +827,62 @@ impl Everything {
                 3 + request,
                 10 + request
             );
-            application.become_(Manner::Serve("text/plain; version=0.0.4", text.into_bytes()));
+            application.become_(Manner::Serve(
+                "text/plain; version=0.0.4",
+                text.into_bytes(),
+            ));
             append(&log, "ERROR it failed\n");
-            append(&logins, "Dec  1 00:00:01 host sshd[1]: Failed password for root from 10.0.0.2 port 1 ssh2\n");
+            append(
+                &logins,
+                "Dec  1 00:00:01 host sshd[1]: Failed password for root from 10.0.0.2 port 1 ssh2\n",
+            );
             redis.cli(&["set", "key", "value"]);
             redis.cli(&["get", "key"]);
             redis.cli(&["get", "missing"]);
         }
-        Everything { nightbell, _parts: (postgres, [source, replica], redis, chroma, llm, application, server, folder) }
+        Everything {
+            nightbell,
+            _parts: (
+                postgres,
+                [source, replica],
+                redis,
+                chroma,
+                llm,
+                application,
+                server,
+                folder,
+            ),
+        }
     }
 }
 
-/// Somebody outside notices when the program is gone, because it says all the time that it is there.
+/// Somebody outside notices when the program is gone, because it says all the time that it is
+/// there.
 #[test]
 fn the_heartbeat_reaches_the_outside_and_its_address_is_shown_nowhere() {
     use crate::servers::http_sink::{HttpSink, Reply};
     let sink = HttpSink::start([Reply::Answer(503, "", ""), Reply::Answer(200, "", "")]);
-    let bell = Nightbell::start(&format!("heartbeat: {{url: '{}/ping/s3cr3t', interval: 1s}}\n", sink.url));
-    crate::servers::wait_until("two heartbeats", std::time::Duration::from_secs(20), || sink.requests().len() >= 2);
+    let bell = Nightbell::start(&format!(
+        "heartbeat: {{url: '{}/ping/s3cr3t', interval: 1s}}\n",
+        sink.url
+    ));
+    crate::servers::wait_until("two heartbeats", std::time::Duration::from_secs(20), || {
+        sink.requests().len() >= 2
+    });
     let first = &sink.requests()[0];
-    assert_eq!((first.method.as_str(), first.path.as_str()), ("GET", "/ping/s3cr3t"));
-    crate::servers::wait_until("the end of the failure", std::time::Duration::from_secs(20), || bell.log().contains("taken again"));
-    assert!(bell.log().contains("The heartbeat is not taken.") && !bell.log().contains("s3cr3t"), "{}", bell.log());
+    assert_eq!(
+        (first.method.as_str(), first.path.as_str()),
+        ("GET", "/ping/s3cr3t")
+    );
+    crate::servers::wait_until(
+        "the end of the failure",
+        std::time::Duration::from_secs(20),
+        || bell.log().contains("taken again"),
+    );
+    assert!(
+        bell.log().contains("The heartbeat is not taken.") && !bell.log().contains("s3cr3t"),
+        "{}",
+        bell.log()
+    );
     assert!(!bell.get("/api/v1/status/config").1.contains("s3cr3t"));
 }

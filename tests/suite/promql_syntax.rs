@@ -1,5 +1,5 @@
-//! PromQL's syntax against Prometheus 3.5: the verdict, the canonical form and the error text of hundreds of expressions, recorded from the
-//! real server's `/api/v1/format_query`.
+//! PromQL's syntax against Prometheus 3.5: the verdict, the canonical form and the error text of
+//! hundreds of expressions, recorded from the real server's `/api/v1/format_query`.
 
 use std::fs;
 use std::path::Path;
@@ -7,11 +7,16 @@ use std::process::Command;
 
 use nightbell::promql::{ParseOptions, parse, parse_with};
 
-/// The recorded cases of a file: expression, whether it is valid, and the canonical form or the error.
+/// The recorded cases of a file: expression, whether it is valid, and the canonical form or the
+/// error.
 fn cases(file: &str) -> Vec<(String, bool, String)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promql_syntax").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/promql_syntax")
+        .join(file);
     let text = fs::read_to_string(&path).expect("the recorded cases are part of the project");
-    text.lines().map(|line| serde_json::from_str(line).expect("one JSON array per line")).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("one JSON array per line"))
+        .collect()
 }
 
 fn differences(file: &str, options: ParseOptions) -> (usize, Vec<String>) {
@@ -22,7 +27,8 @@ fn differences(file: &str, options: ParseOptions) -> (usize, Vec<String>) {
             Ok(expr) => (true, expr.to_string()),
             Err(e) => (false, e.to_string()),
         };
-        (got != (valid, wanted.clone())).then(|| format!("{text:?}\n   got {got:?}\n  want {:?}", (valid, wanted)))
+        (got != (valid, wanted.clone()))
+            .then(|| format!("{text:?}\n   got {got:?}\n  want {:?}", (valid, wanted)))
     });
     (count, wrong.collect())
 }
@@ -33,7 +39,12 @@ fn every_recorded_expression_is_read_printed_and_refused_as_prometheus_does() {
     for file in ["cases.jsonl", "generated.jsonl"] {
         let (count, wrong) = differences(file, ParseOptions::default());
         assert!(count > 200, "{file} is nearly empty");
-        assert!(wrong.is_empty(), "{file}: {} of {count} differ:\n{}", wrong.len(), wrong.join("\n"));
+        assert!(
+            wrong.is_empty(),
+            "{file}: {} of {count} differ:\n{}",
+            wrong.len(),
+            wrong.join("\n")
+        );
     }
 }
 
@@ -41,9 +52,17 @@ fn every_recorded_expression_is_read_printed_and_refused_as_prometheus_does() {
 #[test]
 fn experimental_functions_need_the_switch() {
     let (count, wrong) = differences("experimental.jsonl", ParseOptions { experimental: true });
-    assert!(count > 10 && wrong.is_empty(), "{} of {count} differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        count > 10 && wrong.is_empty(),
+        "{} of {count} differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     for (text, valid, _) in cases("experimental.jsonl") {
-        assert!(!valid || parse(&text).is_err(), "{text} must need the switch");
+        assert!(
+            !valid || parse(&text).is_err(),
+            "{text} must need the switch"
+        );
     }
 }
 
@@ -52,20 +71,42 @@ fn experimental_functions_need_the_switch() {
 fn the_command_line_enables_experimental_functions() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("rules.yml");
-    fs::write(&file, "groups:\n- name: g\n  rules:\n  - {alert: A, expr: 'mad_over_time(x[5m]) > 1'}\n").expect("writable");
+    fs::write(
+        &file,
+        "groups:\n- name: g\n  rules:\n  - {alert: A, expr: 'mad_over_time(x[5m]) > 1'}\n",
+    )
+    .expect("writable");
     let check = |words: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nightbell"));
-        let output = command.args(words).args(["check", "rules"]).arg(&file).output().expect("nightbell runs");
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        let output = command
+            .args(words)
+            .args(["check", "rules"])
+            .arg(&file)
+            .output()
+            .expect("nightbell runs");
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     };
     let (status, error) = check(&[]);
-    assert!(status == Some(1) && error.contains("function \"mad_over_time\" is not enabled"), "{status:?} {error}");
-    assert_eq!(check(&["--enable-feature=promql-experimental-functions,native-histograms"]), (Some(0), String::new()));
+    assert!(
+        status == Some(1) && error.contains("function \"mad_over_time\" is not enabled"),
+        "{status:?} {error}"
+    );
+    assert_eq!(
+        check(&["--enable-feature=promql-experimental-functions,native-histograms"]),
+        (Some(0), String::new())
+    );
     let (status, error) = check(&["--enable-feature", "time-travel"]);
-    assert!(status == Some(1) && error.contains("unknown feature in --enable-feature: time-travel"), "{status:?} {error}");
+    assert!(
+        status == Some(1) && error.contains("unknown feature in --enable-feature: time-travel"),
+        "{status:?} {error}"
+    );
 }
 
-/// SEMANTICS 48, 53: stable since 3.14, unlike in the 3.5 that recorded the other cases; printed as the sum that they are.
+/// SEMANTICS 48, 53: stable since 3.14, unlike in the 3.5 that recorded the other cases; printed as
+/// the sum that they are.
 #[test]
 fn arithmetic_in_durations_and_first_over_time_need_no_switch() {
     for (text, printed) in [
@@ -76,22 +117,43 @@ fn arithmetic_in_durations_and_first_over_time_need_no_switch() {
         ("a offset -(2 ^ 3 * 1s)", "a offset -8s"),
         ("first_over_time(a[5m])", "first_over_time(a[5m])"),
     ] {
-        assert_eq!(parse(text).map(|e| e.to_string()).as_deref(), Ok(printed), "from {text}");
+        assert_eq!(
+            parse(text).map(|e| e.to_string()).as_deref(),
+            Ok(printed),
+            "from {text}"
+        );
     }
     for (text, error) in [
         ("a[5m / 0]", "1:6: parse error: division by zero"),
-        ("a[5m - 5m]", "1:3: parse error: duration must be greater than 0"),
-        ("a[5m +]", "1:7: parse error: unexpected \"]\" in subquery selector, expected number or duration"),
+        (
+            "a[5m - 5m]",
+            "1:3: parse error: duration must be greater than 0",
+        ),
+        (
+            "a[5m +]",
+            "1:7: parse error: unexpected \"]\" in subquery selector, expected number or duration",
+        ),
     ] {
-        assert_eq!(parse(text).map(|e| e.to_string()).map_err(|e| e.to_string()), Err(error.to_owned()), "from {text}");
+        assert_eq!(
+            parse(text)
+                .map(|e| e.to_string())
+                .map_err(|e| e.to_string()),
+            Err(error.to_owned()),
+            "from {text}"
+        );
     }
 }
 
 /// What is printed reads back as the same text: the canonical form is a fixed point.
 #[test]
 fn the_canonical_form_is_a_fixed_point() {
-    for (text, _, printed) in cases("cases.jsonl").into_iter().chain(cases("generated.jsonl")).filter(|c| c.1) {
-        // An infinite sign and a folded unary plus are printed in a form that reads as a sign and a number.
+    for (text, _, printed) in cases("cases.jsonl")
+        .into_iter()
+        .chain(cases("generated.jsonl"))
+        .filter(|c| c.1)
+    {
+        // An infinite sign and a folded unary plus are printed in a form that reads as a sign and a
+        // number.
         let again = parse(&printed).map(|e| e.to_string());
         assert_eq!(again.as_deref(), Ok(printed.as_str()), "from {text}");
     }
@@ -99,7 +161,8 @@ fn the_canonical_form_is_a_fixed_point() {
 
 #[test]
 fn hostile_expressions_are_refused_without_harm() {
-    let deep = |open: &str, close: &str| format!("{}a{}", open.repeat(100_000), close.repeat(100_000));
+    let deep =
+        |open: &str, close: &str| format!("{}a{}", open.repeat(100_000), close.repeat(100_000));
     for text in [
         deep("(", ")"),
         deep("-", ""),
@@ -125,10 +188,13 @@ fn a_chain_of_four_hundred_operators_is_read() {
     assert_eq!(parse(&text).expect("valid").to_string(), text);
 }
 
-/// Prometheus takes each of these, and far higher ones: they are read, checked, copied, compared and printed on the small stack of a thread.
+/// Prometheus takes each of these, and far higher ones: they are read, checked, copied, compared
+/// and printed on the small stack of a thread.
 #[test]
 fn chains_and_nests_of_a_thousand_are_read_and_printed() {
-    let nest = |open: &str, count: usize, close: &str| format!("{}vector(1){}", open.repeat(count), close.repeat(count));
+    let nest = |open: &str, count: usize, close: &str| {
+        format!("{}vector(1){}", open.repeat(count), close.repeat(count))
+    };
     let chain = |operator: &str, count: usize| vec!["vector(1)"; count].join(operator);
     let texts = [
         chain(" or ", 1900),
@@ -153,16 +219,33 @@ fn chains_and_nests_of_a_thousand_are_read_and_printed() {
                 assert!(expr.clone() == expr && !format!("{:?}", expr.value_type()).is_empty());
                 assert_eq!(expr.selectors().len(), 0);
                 let printed = expr.to_string();
-                assert_eq!(parse(&printed).expect("what is printed is read").to_string(), printed);
+                assert_eq!(
+                    parse(&printed)
+                        .expect("what is printed is read")
+                        .to_string(),
+                    printed
+                );
             }
         });
         assert!(read.expect("a thread").join().is_ok(), "{shown}");
     }
     for (text, words) in [
-        (nest("(", 2100, ")"), "expression is more than 2000 levels high"),
-        (nest("(", 100_000, ")"), "expression nests deeper than 4000 levels"),
-        (nest("-", 100_000, ""), "expression nests deeper than 4000 levels"),
-        (chain(" or ", 2100), "expression is more than 2000 levels high"),
+        (
+            nest("(", 2100, ")"),
+            "expression is more than 2000 levels high",
+        ),
+        (
+            nest("(", 100_000, ")"),
+            "expression nests deeper than 4000 levels",
+        ),
+        (
+            nest("-", 100_000, ""),
+            "expression nests deeper than 4000 levels",
+        ),
+        (
+            chain(" or ", 2100),
+            "expression is more than 2000 levels high",
+        ),
     ] {
         let error = parse(&text).expect_err("too high").to_string();
         assert!(error.contains(words), "{error}");

@@ -1,5 +1,5 @@
-//! The reference in `docs/reference/` is what the program prints, and complete: keys, metrics, commands, HTTP paths.
-//! `NIGHTBELL_UPDATE=1` writes it anew.
+//! The reference in `docs/reference/` is what the program prints, and complete: keys, metrics,
+//! commands, HTTP paths. `NIGHTBELL_UPDATE=1` writes it anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,8 +13,15 @@ fn root() -> PathBuf {
 }
 
 fn printed(words: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_nightbell")).args(words).output().expect("the binary runs");
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(env!("CARGO_BIN_EXE_nightbell"))
+        .args(words)
+        .output()
+        .expect("the binary runs");
+    assert!(
+        output.status.success(),
+        "{words:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
@@ -36,8 +43,11 @@ fn page(name: &str, opening: &str, generated: &str) {
 /// A page that differs from what the program prints is refused.
 #[test]
 fn the_pages_are_what_the_program_prints() {
-    let how =
-        |command: &str| format!("This page is generated: `nightbell reference {command}` prints it, with a NAME only the pages about it.");
+    let how = |command: &str| {
+        format!(
+            "This page is generated: `nightbell reference {command}` prints it, with a NAME only the pages about it."
+        )
+    };
     page(
         "configuration.md",
         &format!(
@@ -47,7 +57,11 @@ fn the_pages_are_what_the_program_prints() {
         ),
         &printed(&["reference", "configuration"]),
     );
-    page("commands.md", &format!("# Reference: commands\n\n{}", how("commands")), &printed(&["reference", "commands"]));
+    page(
+        "commands.md",
+        &format!("# Reference: commands\n\n{}", how("commands")),
+        &printed(&["reference", "commands"]),
+    );
     page(
         "metrics.md",
         &format!(
@@ -57,8 +71,14 @@ fn the_pages_are_what_the_program_prints() {
         &printed(&["reference", "metrics"]),
     );
     let one = printed(&["reference", "configuration", "collectors.redis"]);
-    assert!(one.starts_with("## collectors.redis") && one.matches("\n## ").count() == 0, "{one}");
-    let unknown = Command::new(env!("CARGO_BIN_EXE_nightbell")).args(["reference", "metrics", "nosuch"]).output().expect("it runs");
+    assert!(
+        one.starts_with("## collectors.redis") && one.matches("\n## ").count() == 0,
+        "{one}"
+    );
+    let unknown = Command::new(env!("CARGO_BIN_EXE_nightbell"))
+        .args(["reference", "metrics", "nosuch"])
+        .output()
+        .expect("it runs");
     assert_eq!(unknown.status.code(), Some(1));
 }
 
@@ -72,11 +92,16 @@ fn own_metrics_are_documented() {
     let mut own: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
     for line in text.lines() {
         let mut words = line.splitn(4, ' ');
-        if let (Some("#"), Some(what), Some(name), Some(rest)) = (words.next(), words.next(), words.next(), words.next())
+        if let (Some("#"), Some(what), Some(name), Some(rest)) =
+            (words.next(), words.next(), words.next(), words.next())
             && name.starts_with("nightbell_")
         {
             let entry = own.entry(name).or_default();
-            *(if what == "HELP" { &mut entry.1 } else { &mut entry.0 }) = rest;
+            *(if what == "HELP" {
+                &mut entry.1
+            } else {
+                &mut entry.0
+            }) = rest;
         }
     }
     assert!(own.len() > 30, "{own:?}");
@@ -84,21 +109,39 @@ fn own_metrics_are_documented() {
     let mut rows: BTreeMap<String, String> = fs::read_to_string(&path)
         .unwrap_or_default()
         .lines()
-        .filter_map(|line| Some((line.strip_prefix("| `")?.split_once('`')?.0.to_owned(), line.to_owned())))
+        .filter_map(|line| {
+            Some((
+                line.strip_prefix("| `")?.split_once('`')?.0.to_owned(),
+                line.to_owned(),
+            ))
+        })
         .collect();
     let seen: BTreeMap<String, String> = own
         .iter()
-        .map(|(name, (kind, help))| ((*name).to_owned(), format!("| `{name}` | {kind} | {} |", help.replace('|', "\\|"))))
+        .map(|(name, (kind, help))| {
+            (
+                (*name).to_owned(),
+                format!("| `{name}` | {kind} | {} |", help.replace('|', "\\|")),
+            )
+        })
         .collect();
     if std::env::var_os("NIGHTBELL_UPDATE").is_some() {
         rows.extend(seen.clone());
         let lines: Vec<&str> = rows.values().map(String::as_str).collect();
         let opening = "# Reference: nightbell's own metrics\n\nEach as `/metrics` shows it with its HELP. A metric that counts by label appears with its first event.\n\n\
                        | metric | type | meaning |\n|---|---|---|";
-        fs::write(&path, format!("{opening}\n{}\n", lines.join("\n"))).expect("the page can be written");
+        fs::write(&path, format!("{opening}\n{}\n", lines.join("\n")))
+            .expect("the page can be written");
     }
-    let missing: Vec<&String> = seen.iter().filter(|(name, row)| rows.get(*name) != Some(row)).map(|(name, _)| name).collect();
-    assert!(missing.is_empty(), "docs/reference/own-metrics.md lacks, or says otherwise of: {missing:?}");
+    let missing: Vec<&String> = seen
+        .iter()
+        .filter(|(name, row)| rows.get(*name) != Some(row))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/reference/own-metrics.md lacks, or says otherwise of: {missing:?}"
+    );
 }
 
 /// Every path that a route is written for stands in the page about the HTTP interface.
@@ -109,11 +152,18 @@ fn every_http_path_is_documented() {
     let mut missing = BTreeSet::new();
     for file in files(&root().join("src/web")) {
         let text = fs::read_to_string(&file).expect("UTF-8");
-        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let code = text
+            .split("#[cfg(test)]\nmod tests")
+            .next()
+            .unwrap_or_default();
         for found in route.captures_iter(code) {
             let path = found[1].replace("{*", "{");
             if !page.contains(&path) {
-                missing.insert(format!("{} ({})", path, file.strip_prefix(root()).unwrap_or(&file).display()));
+                missing.insert(format!(
+                    "{} ({})",
+                    path,
+                    file.strip_prefix(root()).unwrap_or(&file).display()
+                ));
             }
         }
     }
@@ -124,26 +174,43 @@ fn every_http_path_is_documented() {
 #[test]
 fn completions_and_manual_pages_come_from_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
-        assert!(printed(&["completions", shell]).contains("dead-letters"), "{shell}");
+        assert!(
+            printed(&["completions", shell]).contains("dead-letters"),
+            "{shell}"
+        );
     }
     let folder = tempfile::tempdir().expect("a folder");
     printed(&["man", &folder.path().join("man1").display().to_string()]);
-    let page = fs::read_to_string(folder.path().join("man1/nightbell-silence-add.1")).expect("a page of a command below another");
+    let page = fs::read_to_string(folder.path().join("man1/nightbell-silence-add.1"))
+        .expect("a page of a command below another");
     assert!(page.contains("nightbell"), "{page}");
 }
 
-/// Examples of the documents that say what file they are: a configuration, rules, a test of rules. Each page's are checked together.
+/// Examples of the documents that say what file they are: a configuration, rules, a test of rules.
+/// Each page's are checked together.
 #[test]
 fn examples_of_the_documents_work() {
     let block = regex::Regex::new(r"(?ms)^ *```yaml (\S+)\n(.*?)^ *```").expect("a pattern");
     let mut checked = 0;
-    for page in ["docs", "docs/tasks"].iter().flat_map(|folder| fs::read_dir(root().join(folder)).expect("the folder can be read")) {
+    for page in ["docs", "docs/tasks"]
+        .iter()
+        .flat_map(|folder| fs::read_dir(root().join(folder)).expect("the folder can be read"))
+    {
         let page = page.expect("the entry can be read").path();
-        let Ok(text) = fs::read_to_string(&page) else { continue };
+        let Ok(text) = fs::read_to_string(&page) else {
+            continue;
+        };
         let folder = tempfile::tempdir().expect("a folder");
         fs::create_dir(folder.path().join("rules")).expect("a folder");
-        fs::write(folder.path().join("alertmanager.yml"), "route: {receiver: a}\nreceivers: [{name: a}]\n").expect("a file");
-        let found: Vec<(&str, &str)> = block.captures_iter(&text).map(|found| found.extract::<2>().1.into()).collect();
+        fs::write(
+            folder.path().join("alertmanager.yml"),
+            "route: {receiver: a}\nreceivers: [{name: a}]\n",
+        )
+        .expect("a file");
+        let found: Vec<(&str, &str)> = block
+            .captures_iter(&text)
+            .map(|found| found.extract::<2>().1.into())
+            .collect();
         for (name, content) in &found {
             fs::write(folder.path().join(name), content).expect("the example can be written");
         }
@@ -154,9 +221,18 @@ fn examples_of_the_documents_work() {
                 "test.yml" => ["test", "rules", name],
                 other => panic!("{}: what is {other}?", page.display()),
             };
-            let output = Command::new(env!("CARGO_BIN_EXE_nightbell")).args(words).current_dir(folder.path()).output().expect("it runs");
-            let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{}: {name}: {said}", page.display());
+            let output = Command::new(env!("CARGO_BIN_EXE_nightbell"))
+                .args(words)
+                .current_dir(folder.path())
+                .output()
+                .expect("it runs");
+            let said = String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr);
+            assert!(
+                output.status.success(),
+                "{}: {name}: {said}",
+                page.display()
+            );
             checked += 1;
         }
     }

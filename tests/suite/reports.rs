@@ -1,5 +1,6 @@
-//! Reports: their figures are those of the raw samples, computed apart by a few lines of Python; their texts are golden; they are sent on a
-//! schedule and survive `kill -9`; a month is there when the history has forgotten it.
+//! Reports: their figures are those of the raw samples, computed apart by a few lines of Python;
+//! their texts are golden; they are sent on a schedule and survive `kill -9`; a month is there when
+//! the history has forgotten it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -32,20 +33,56 @@ fn recorded_series() -> Vec<(&'static str, Labels)> {
     let app = [("job", "shop"), ("instance", "api")];
     let with = |metric: &str, more: (&str, &str)| labels(metric, &[app[0], app[1], more]);
     let host = [("job", "host"), ("instance", "db1")];
-    let disk = [host[0], host[1], ("mountpoint", "/"), ("device", "sda1"), ("fstype", "ext4")];
+    let disk = [
+        host[0],
+        host[1],
+        ("mountpoint", "/"),
+        ("device", "sda1"),
+        ("fstype", "ext4"),
+    ];
     vec![
         ("up", labels("up", &app)),
-        ("own", labels("up", &[("job", "nightbell"), ("instance", "n")])),
-        ("requests_ok", with("http_requests_total", ("status", "200"))),
-        ("requests_404", with("http_requests_total", ("status", "404"))),
-        ("requests_500", with("http_requests_total", ("status", "500"))),
+        (
+            "own",
+            labels("up", &[("job", "nightbell"), ("instance", "n")]),
+        ),
+        (
+            "requests_ok",
+            with("http_requests_total", ("status", "200")),
+        ),
+        (
+            "requests_404",
+            with("http_requests_total", ("status", "404")),
+        ),
+        (
+            "requests_500",
+            with("http_requests_total", ("status", "500")),
+        ),
         ("sum", labels("http_request_duration_seconds_sum", &app)),
-        ("bucket_0.1", with("http_request_duration_seconds_bucket", ("le", "0.1"))),
-        ("bucket_0.5", with("http_request_duration_seconds_bucket", ("le", "0.5"))),
-        ("bucket_1", with("http_request_duration_seconds_bucket", ("le", "1"))),
-        ("bucket_+Inf", with("http_request_duration_seconds_bucket", ("le", "+Inf"))),
+        (
+            "bucket_0.1",
+            with("http_request_duration_seconds_bucket", ("le", "0.1")),
+        ),
+        (
+            "bucket_0.5",
+            with("http_request_duration_seconds_bucket", ("le", "0.5")),
+        ),
+        (
+            "bucket_1",
+            with("http_request_duration_seconds_bucket", ("le", "1")),
+        ),
+        (
+            "bucket_+Inf",
+            with("http_request_duration_seconds_bucket", ("le", "+Inf")),
+        ),
         ("count", labels("http_request_duration_seconds_count", &app)),
-        ("idle", labels("node_cpu_seconds_total", &[host[0], host[1], ("mode", "idle"), ("cpu", "0")])),
+        (
+            "idle",
+            labels(
+                "node_cpu_seconds_total",
+                &[host[0], host[1], ("mode", "idle"), ("cpu", "0")],
+            ),
+        ),
         ("available", labels("node_memory_MemAvailable_bytes", &host)),
         ("whole", labels("node_memory_MemTotal_bytes", &host)),
         ("free", labels("node_filesystem_avail_bytes", &disk)),
@@ -55,9 +92,14 @@ fn recorded_series() -> Vec<(&'static str, Labels)> {
     ]
 }
 
-/// Writes a history of `days` before `end`, with a gap and a restart of the counters, into `folder`, and the same samples into a file.
+/// Writes a history of `days` before `end`, with a gap and a restart of the counters, into
+/// `folder`, and the same samples into a file.
 fn record(folder: &Path, file: &Path, end: Timestamp, days: i64) {
-    let settings = HistorySettings { path: folder.to_owned(), retention: Duration::from_secs(30 * 86_400), max_size: None };
+    let settings = HistorySettings {
+        path: folder.to_owned(),
+        retention: Duration::from_secs(30 * 86_400),
+        max_size: None,
+    };
     let store = Store::open(Limits::default(), &settings, end).expect("opens");
     let series = recorded_series();
     let mut counters: BTreeMap<&str, f64> = BTreeMap::new();
@@ -70,7 +112,9 @@ fn record(folder: &Path, file: &Path, end: Timestamp, days: i64) {
         if (3.0..3.0 + 20.0 / 24.0).contains(&age) {
             continue;
         }
-        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        noise = noise
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let dice = (noise >> 33) as f64 / f64::from(1u32 << 31);
         let of_day = (at % 86_400) as f64 / 86_400.0 * std::f64::consts::TAU;
         let requests = (40.0 + 20.0 * of_day.sin() + 10.0 * dice).floor();
@@ -97,20 +141,34 @@ fn record(folder: &Path, file: &Path, end: Timestamp, days: i64) {
             ("bucket_1", add("bucket_1", requests - slow)),
             ("bucket_+Inf", add("bucket_+Inf", requests)),
             ("count", add("count", requests)),
-            ("idle", add("idle", STEP as f64 * (0.6 + 0.2 * of_day.cos()))),
+            (
+                "idle",
+                add("idle", STEP as f64 * (0.6 + 0.2 * of_day.cos())),
+            ),
             ("available", 40.0 + 10.0 * of_day.sin()),
             ("whole", 100.0),
             ("free", 1000.0 - used),
             ("size", 1000.0),
             ("readonly", 0.0),
-            ("log_error", add("log_error", f64::from(u8::from(dice > 0.9)))),
+            (
+                "log_error",
+                add("log_error", f64::from(u8::from(dice > 0.9))),
+            ),
         ];
         let samples: Vec<Sample> = series
             .iter()
             .map(|(name, labels)| {
-                let value = values.iter().find(|(known, _)| known == name).expect("a value").1;
+                let value = values
+                    .iter()
+                    .find(|(known, _)| known == name)
+                    .expect("a value")
+                    .1;
                 writeln!(text, "{name}\t{at}\t{value}").expect("a string");
-                Sample { labels: labels.clone(), value, timestamp: None }
+                Sample {
+                    labels: labels.clone(),
+                    value,
+                    timestamp: None,
+                }
             })
             .collect();
         store.append(Timestamp(at * 1000), &samples);
@@ -130,19 +188,29 @@ fn computed(file: &Path, span: Span) -> Value {
         .args([start.to_string(), end.to_string(), STEP.to_string()])
         .output()
         .expect("Python runs");
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    assert!(
+        run.status.success(),
+        "{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
     serde_json::from_slice(&run.stdout).expect("JSON")
 }
 
 fn figure<'a>(report: &'a Value, name: &str) -> &'a Value {
     let figures = report["figures"]["figures"].as_array().expect("figures");
-    figures.iter().find(|figure| figure["name"] == name).unwrap_or_else(|| panic!("no {name} in {report:#}"))
+    figures
+        .iter()
+        .find(|figure| figure["name"] == name)
+        .unwrap_or_else(|| panic!("no {name} in {report:#}"))
 }
 
 fn near(name: &str, got: &Value, wanted: &Value, tolerance: f64) {
     match (got.as_f64(), wanted.as_f64()) {
         (Some(got), Some(wanted)) => {
-            assert!((got - wanted).abs() <= tolerance * wanted.abs(), "{name}: the report says {got}, the samples say {wanted}");
+            assert!(
+                (got - wanted).abs() <= tolerance * wanted.abs(),
+                "{name}: the report says {got}, the samples say {wanted}"
+            );
         }
         _ => assert_eq!(got, wanted, "{name}"),
     }
@@ -164,13 +232,16 @@ fn figures_of_reports_are_those_of_the_raw_samples_also_when_only_rollups_have_t
     let mut nightbell = Nightbell::start(&config(&history));
     let url = format!("http://127.0.0.1:{}", nightbell.port);
     let report = |kind: &str| -> Value {
-        let (status, text) = said(&["report", kind, "--last", "10d", "--format", "json", "--url", &url]);
+        let (status, text) = said(&[
+            "report", kind, "--last", "10d", "--format", "json", "--url", &url,
+        ]);
         assert_eq!(status, 0, "{kind}: {text}");
         serde_json::from_str(&text).expect("JSON")
     };
     let check = |what: &str| {
         let period = report("period");
-        let from = Timestamp::parse_rfc3339(period["figures"]["from"].as_str().expect("a time")).expect("a time");
+        let from = Timestamp::parse_rfc3339(period["figures"]["from"].as_str().expect("a time"))
+            .expect("a time");
         let wanted = computed(&file, Span { from, hours: 240 });
         for name in [
             "requests",
@@ -185,32 +256,92 @@ fn figures_of_reports_are_those_of_the_raw_samples_also_when_only_rollups_have_t
             "disk_peak_ratio",
         ] {
             let got = figure(&period, name);
-            near(&format!("{what}: {name}"), &got["value"], &wanted["now"][name], 0.01);
-            near(&format!("{what}: {name} before"), &got["previous"], &wanted["before"][name], 0.01);
+            near(
+                &format!("{what}: {name}"),
+                &got["value"],
+                &wanted["now"][name],
+                0.01,
+            );
+            near(
+                &format!("{what}: {name} before"),
+                &got["previous"],
+                &wanted["before"][name],
+                0.01,
+            );
         }
-        assert_eq!(figure(&period, "response_p95_seconds")["value"], json!({"beyond": 1.0}), "the buckets end at 1 s");
-        near(&format!("{what}: recorded"), &period["figures"]["recorded"], &wanted["now"]["recorded"], 0.01);
-        near(&format!("{what}: errors"), &figure(&report("errors"), "errors")["value"], &wanted["now"]["errors"], 0.02);
+        assert_eq!(
+            figure(&period, "response_p95_seconds")["value"],
+            json!({"beyond": 1.0}),
+            "the buckets end at 1 s"
+        );
+        near(
+            &format!("{what}: recorded"),
+            &period["figures"]["recorded"],
+            &wanted["now"]["recorded"],
+            0.01,
+        );
+        near(
+            &format!("{what}: errors"),
+            &figure(&report("errors"), "errors")["value"],
+            &wanted["now"]["errors"],
+            0.02,
+        );
         let capacity = report("capacity");
         let figures = capacity["figures"]["figures"].as_array().expect("figures");
-        let disk = &figures.iter().find(|figure| figure["name"] == "disk").expect("the disk")["outlook"];
+        let disk = &figures
+            .iter()
+            .find(|figure| figure["name"] == "disk")
+            .expect("the disk")["outlook"];
         assert_eq!(disk["state"], "trend", "{disk:#}");
-        near(&format!("{what}: slope"), &disk["slopePerDay"], &wanted["disk"]["slope"], 0.03);
-        near(&format!("{what}: fit"), &disk["fit"], &wanted["disk"]["fit"], 0.01);
+        near(
+            &format!("{what}: slope"),
+            &disk["slopePerDay"],
+            &wanted["disk"]["slope"],
+            0.03,
+        );
+        near(
+            &format!("{what}: fit"),
+            &disk["fit"],
+            &wanted["disk"]["fit"],
+            0.01,
+        );
     };
     check("from the history");
-    let rolled = |nightbell: &Nightbell| nightbell.metric("nightbell_rollups_until_timestamp_seconds").unwrap_or(0.0);
+    let rolled = |nightbell: &Nightbell| {
+        nightbell
+            .metric("nightbell_rollups_until_timestamp_seconds")
+            .unwrap_or(0.0)
+    };
     let hour = |now: Timestamp| ((now.0 - 120_000) / HOUR * HOUR / 1000) as f64;
-    wait_until("everything is rolled up", Duration::from_secs(60), || rolled(&nightbell) >= hour(Timestamp::now()));
+    wait_until("everything is rolled up", Duration::from_secs(60), || {
+        rolled(&nightbell) >= hour(Timestamp::now())
+    });
     check("from the rollups");
     // A history that has forgotten everything.
     nightbell.kill();
     nightbell.configure(&config(&folder.path().join("empty")));
     nightbell.restart();
     check("from the rollups alone, after kill -9");
-    let (status, page) = said(&["report", "period", "--last", "10d", "--format", "html", "--language", "zh", "--url", &url]);
+    let (status, page) = said(&[
+        "report",
+        "period",
+        "--last",
+        "10d",
+        "--format",
+        "html",
+        "--language",
+        "zh",
+        "--url",
+        &url,
+    ]);
     assert_eq!(status, 0, "{page}");
-    assert!(page.contains("<svg") && page.contains("&gt; 1.00 s") && page.contains("性能分析报告") && !page.contains("<script"), "{page}");
+    assert!(
+        page.contains("<svg")
+            && page.contains("&gt; 1.00 s")
+            && page.contains("性能分析报告")
+            && !page.contains("<script"),
+        "{page}"
+    );
     let (status, text) = said(&["report", "period", "--last", "5m", "--url", &url]);
     assert_ne!(status, 0, "{text}");
     assert!(text.contains("an hour at least"), "{text}");
@@ -221,14 +352,25 @@ fn plain(quantity: &Quantity, span: Span) -> Result<Vec<Series>, String> {
     let series = |pairs: &[(&str, &str)], value: &dyn Fn(usize) -> f64| Series {
         labels: Labels::from_pairs(pairs.iter().copied()),
         // Twelve hours of every period are missing.
-        hours: (0..span.hours).map(|hour| if (30..42).contains(&hour) { f64::NAN } else { value(hour) }).collect(),
+        hours: (0..span.hours)
+            .map(|hour| {
+                if (30..42).contains(&hour) {
+                    f64::NAN
+                } else {
+                    value(hour)
+                }
+            })
+            .collect(),
     };
     let api = [("job", "shop"), ("instance", "api")];
     let earlier = span.to() < Timestamp::parse_rfc3339("2026-11-25T00:00:00Z").expect("a time");
     let requests = if earlier { 60.0 } else { 100.0 };
     let evil = "<img src=x onerror=alert(1)>|**b**";
     Ok(match quantity.name {
-        "watched" => vec![series(&[("job", "nightbell"), ("instance", "n")], &|_| 1.0), series(&api, &|_| 1.0)],
+        "watched" => vec![
+            series(&[("job", "nightbell"), ("instance", "n")], &|_| 1.0),
+            series(&api, &|_| 1.0),
+        ],
         "answered" => vec![series(&api, &|hour| if hour < 2 { 0.5 } else { 1.0 })],
         "requests" | "duration_count" => vec![series(&api, &|_| requests)],
         "requests_4xx" => vec![series(&api, &|_| 1.0)],
@@ -239,54 +381,128 @@ fn plain(quantity: &Quantity, span: Span) -> Result<Vec<Series>, String> {
             .map(|(le, share)| series(&[api[0], api[1], ("le", le)], &|_| requests * share))
             .collect(),
         "cpu_mean" | "cpu_peak" => {
-            vec![series(&[("job", "host"), ("instance", "db1")], &|hour| 0.3 + 0.4 * ((hour / 24 * 7919) % 11) as f64 / 11.0)]
-        }
-        "memory_mean" | "memory_peak" => vec![series(&[("job", "host"), ("instance", "db1")], &|_| 0.5)],
-        "disk_mean" | "disk_peak" => {
-            vec![series(&[("job", "host"), ("instance", "db1"), ("mountpoint", "/data")], &|hour| {
-                0.6 + 0.0008 * hour as f64 + 0.01 * (hour / 24 * 7 % 5) as f64
+            vec![series(&[("job", "host"), ("instance", "db1")], &|hour| {
+                0.3 + 0.4 * ((hour / 24 * 7919) % 11) as f64 / 11.0
             })]
         }
-        "connections_mean" | "connections_peak" => vec![series(&[("job", "postgres"), ("instance", "pg")], &|_| 85.0)],
-        "pool_mean" | "pool_peak" => vec![series(&[("job", "postgres"), ("instance", "pg")], &|_| 0.85)],
-        "balance" => vec![series(&[("job", "llm"), ("instance", "deepseek"), ("currency", "CNY")], &|hour| {
-            200.0 - hour as f64 * 0.5 + (hour / 24 % 3) as f64
+        "memory_mean" | "memory_peak" => {
+            vec![series(&[("job", "host"), ("instance", "db1")], &|_| 0.5)]
+        }
+        "disk_mean" | "disk_peak" => {
+            vec![series(
+                &[
+                    ("job", "host"),
+                    ("instance", "db1"),
+                    ("mountpoint", "/data"),
+                ],
+                &|hour| 0.6 + 0.0008 * hour as f64 + 0.01 * (hour / 24 * 7 % 5) as f64,
+            )]
+        }
+        "connections_mean" | "connections_peak" => {
+            vec![series(&[("job", "postgres"), ("instance", "pg")], &|_| {
+                85.0
+            })]
+        }
+        "pool_mean" | "pool_peak" => {
+            vec![series(&[("job", "postgres"), ("instance", "pg")], &|_| {
+                0.85
+            })]
+        }
+        "balance" => vec![series(
+            &[
+                ("job", "llm"),
+                ("instance", "deepseek"),
+                ("currency", "CNY"),
+            ],
+            &|hour| 200.0 - hour as f64 * 0.5 + (hour / 24 % 3) as f64,
+        )],
+        "statement_seconds" => vec![series(&[("job", "postgres"), ("instance", "pg")], &|_| {
+            50.0
         })],
-        "statement_seconds" => vec![series(&[("job", "postgres"), ("instance", "pg")], &|_| 50.0)],
-        "statement_calls" => vec![series(&[("job", "postgres"), ("instance", "pg")], &|_| 1000.0)],
+        "statement_calls" => vec![series(&[("job", "postgres"), ("instance", "pg")], &|_| {
+            1000.0
+        })],
         "statement_top_seconds" | "statement_top_calls" => {
-            let value = if quantity.name.ends_with("seconds") { 30.0 } else { 10.0 };
-            vec![series(&[("job", "postgres"), ("instance", "pg"), ("datname", "shop"), ("queryid", "-42")], &|_| value)]
+            let value = if quantity.name.ends_with("seconds") {
+                30.0
+            } else {
+                10.0
+            };
+            vec![series(
+                &[
+                    ("job", "postgres"),
+                    ("instance", "pg"),
+                    ("datname", "shop"),
+                    ("queryid", "-42"),
+                ],
+                &|_| value,
+            )]
         }
         "alert_seconds" => vec![
-            series(&[("alertname", "AppSlow"), ("severity", "warning")], &|hour| if hour < 12 { 120.0 } else { f64::NAN }),
-            series(&[("alertname", evil), ("severity", "critical")], &|hour| if hour == 3 { 1800.0 } else { f64::NAN }),
+            series(
+                &[("alertname", "AppSlow"), ("severity", "warning")],
+                &|hour| if hour < 12 { 120.0 } else { f64::NAN },
+            ),
+            series(&[("alertname", evil), ("severity", "critical")], &|hour| {
+                if hour == 3 { 1800.0 } else { f64::NAN }
+            }),
         ],
         "alert_begins" => vec![
-            series(&[("alertname", "AppSlow"), ("severity", "warning")], &|hour| if hour < 12 { 1.0 } else { f64::NAN }),
-            series(&[("alertname", evil), ("severity", "critical")], &|hour| if hour == 3 { 1.0 } else { f64::NAN }),
+            series(
+                &[("alertname", "AppSlow"), ("severity", "warning")],
+                &|hour| if hour < 12 { 1.0 } else { f64::NAN },
+            ),
+            series(&[("alertname", evil), ("severity", "critical")], &|hour| {
+                if hour == 3 { 1.0 } else { f64::NAN }
+            }),
         ],
         "log_lines" => vec![
-            series(&[("job", "log_file"), ("instance", "app"), ("level", "error")], &|hour| if hour % 24 == 9 { 12.0 } else { 1.0 }),
-            series(&[("job", "log_file"), ("instance", "app"), ("level", "info")], &|_| 500.0),
+            series(
+                &[("job", "log_file"), ("instance", "app"), ("level", "error")],
+                &|hour| if hour % 24 == 9 { 12.0 } else { 1.0 },
+            ),
+            series(
+                &[("job", "log_file"), ("instance", "app"), ("level", "info")],
+                &|_| 500.0,
+            ),
         ],
         "log_errors" => vec![
-            series(&[("job", "log_file"), ("instance", "app"), ("type", "Model API error")], &|_| 1.0),
-            series(&[("job", "log_file"), ("instance", "app"), ("type", evil)], &|hour| if hour % 24 == 9 { 11.0 } else { f64::NAN }),
+            series(
+                &[
+                    ("job", "log_file"),
+                    ("instance", "app"),
+                    ("type", "Model API error"),
+                ],
+                &|_| 1.0,
+            ),
+            series(
+                &[("job", "log_file"), ("instance", "app"), ("type", evil)],
+                &|hour| if hour % 24 == 9 { 11.0 } else { f64::NAN },
+            ),
         ],
-        "log_requests" => vec![series(&[("job", "log_file"), ("instance", "app")], &|_| 20.0)],
-        "log_slow" => vec![series(&[("job", "log_file"), ("instance", "app")], &|hour| f64::from(u8::from(hour == 5)))],
+        "log_requests" => vec![series(&[("job", "log_file"), ("instance", "app")], &|_| {
+            20.0
+        })],
+        "log_slow" => vec![series(
+            &[("job", "log_file"), ("instance", "app")],
+            &|hour| f64::from(u8::from(hour == 5)),
+        )],
         _ => Vec::new(),
     })
 }
 
 fn golden(name: &str, text: &str) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/reports").join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/reports")
+        .join(name);
     if std::env::var_os("NIGHTBELL_UPDATE").is_some() {
         std::fs::write(&path, text).expect("written");
     }
     let wanted = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(text, wanted, "{name}: NIGHTBELL_UPDATE=1 rewrites it; review the difference");
+    assert_eq!(
+        text, wanted,
+        "{name}: NIGHTBELL_UPDATE=1 rewrites it; review the difference"
+    );
 }
 
 #[test]
@@ -295,30 +511,69 @@ fn reports_are_as_they_were_agreed_on_in_both_languages() {
     let tags = regex::Regex::new("<([a-zA-Z!/][a-zA-Z0-9]*)").expect("a pattern");
     for kind in [Kind::Period, Kind::Capacity, Kind::Errors] {
         for language in [Language::En, Language::Zh] {
-            let zone = jiff::tz::TimeZone::get(language.pick("UTC", "Asia/Shanghai")).expect("a zone");
-            let mut request = Request::new(kind, Last::parse("10d").expect("a time"), zone, language, now);
-            let (from, to) = (now - Duration::from_secs(90_000), now - Duration::from_secs(86_400));
-            request.windows = vec![Planned { from, to, comment: "upgrade <b>".into(), author: "li".into() }];
-            request.statements = BTreeMap::from([("-42".to_owned(), "SELECT * FROM chat WHERE id = $1 | 2".to_owned())]);
-            request.slowest = vec![("app".into(), "2026-11-30 09:00:01 GET /chat?q=<script>alert(1)</script> 7.2 s".into())];
+            let zone =
+                jiff::tz::TimeZone::get(language.pick("UTC", "Asia/Shanghai")).expect("a zone");
+            let mut request = Request::new(
+                kind,
+                Last::parse("10d").expect("a time"),
+                zone,
+                language,
+                now,
+            );
+            let (from, to) = (
+                now - Duration::from_secs(90_000),
+                now - Duration::from_secs(86_400),
+            );
+            request.windows = vec![Planned {
+                from,
+                to,
+                comment: "upgrade <b>".into(),
+                author: "li".into(),
+            }];
+            request.statements = BTreeMap::from([(
+                "-42".to_owned(),
+                "SELECT * FROM chat WHERE id = $1 | 2".to_owned(),
+            )]);
+            request.slowest = vec![(
+                "app".into(),
+                "2026-11-30 09:00:01 GET /chat?q=<script>alert(1)</script> 7.2 s".into(),
+            )];
             let document = make(&request, &plain).expect("a report");
             let name = format!("{}.{}", kind.as_str(), language.as_str());
             golden(&format!("{name}.md"), &document.markdown());
-            golden(&format!("{name}.json"), &format!("{:#}\n", document.json()["figures"]));
+            golden(
+                &format!("{name}.json"),
+                &format!("{:#}\n", document.json()["figures"]),
+            );
             let page = document.html(true);
             let known = "!DOCTYPE html head meta title style body h1 h2 p br ul li table tr th td figure svg text line path rect";
             for tag in tags.captures_iter(&page) {
-                assert!(known.split(' ').any(|known| tag[1].trim_start_matches('/') == known), "{name}: {}", &tag[0]);
+                assert!(
+                    known
+                        .split(' ')
+                        .any(|known| tag[1].trim_start_matches('/') == known),
+                    "{name}: {}",
+                    &tag[0]
+                );
             }
-            assert!(!page.contains("@import") && !page.contains("url("), "{name}: it loads nothing");
-            assert!(page.matches("<svg").count() > 0 && !document.html(false).contains("<svg"), "{name}");
+            assert!(
+                !page.contains("@import") && !page.contains("url("),
+                "{name}: it loads nothing"
+            );
+            assert!(
+                page.matches("<svg").count() > 0 && !document.html(false).contains("<svg"),
+                "{name}"
+            );
         }
     }
 }
 
 #[test]
 fn a_report_on_a_schedule_reaches_webhook_and_mail_although_the_process_is_killed() {
-    let (hook, mail) = (HttpSink::start([Reply::Answer(503, "", "not now")]), Smtp::start(&json!({})));
+    let (hook, mail) = (
+        HttpSink::start([Reply::Answer(503, "", "not now")]),
+        Smtp::start(&json!({})),
+    );
     let mut nightbell = Nightbell::start(&format!(
         "global: {{scrape_interval: 1s, evaluation_interval: 1s, smtp_smarthost: '127.0.0.1:{}', smtp_from: bell@example.org, smtp_require_tls: false}}\n\
          route: {{receiver: nobody}}\nreceivers:\n- name: nobody\n- name: ops\n  webhook_configs: [{{url: '{}/hook'}}]\n  email_configs: [{{to: ops@example.org}}]\n\
@@ -329,24 +584,52 @@ fn a_report_on_a_schedule_reaches_webhook_and_mail_although_the_process_is_kille
     let text = first.to_string();
     assert!(text.contains(r#"["Subject","性能分析报告"]"#), "{text}");
     assert!(text.contains("数据完整性"), "{text}");
-    assert_eq!(text.matches(r#""type":"text/html""#).count(), 2, "the same as HTML, and the page with charts: {text}");
-    wait_until("the webhook is asked", Duration::from_secs(60), || !hook.requests().is_empty());
+    assert_eq!(
+        text.matches(r#""type":"text/html""#).count(),
+        2,
+        "the same as HTML, and the page with charts: {text}"
+    );
+    wait_until("the webhook is asked", Duration::from_secs(60), || {
+        !hook.requests().is_empty()
+    });
     let refused: Value = serde_json::from_str(&hook.requests()[0].body).expect("JSON");
     nightbell.kill();
     hook.answer(Reply::Answer(200, "", "{}"));
     nightbell.restart();
     let accepted = || {
         let requests = hook.requests();
-        let bodies = requests.iter().filter(|request| request.answered == Some(200));
-        bodies.filter_map(|request| serde_json::from_str::<Value>(&request.body).ok()).collect::<Vec<_>>()
+        let bodies = requests
+            .iter()
+            .filter(|request| request.answered == Some(200));
+        bodies
+            .filter_map(|request| serde_json::from_str::<Value>(&request.body).ok())
+            .collect::<Vec<_>>()
     };
-    wait_until("the report that was refused comes after the restart", Duration::from_secs(90), || {
-        accepted().iter().any(|body| body["groupKey"] == refused["groupKey"])
-    });
+    wait_until(
+        "the report that was refused comes after the restart",
+        Duration::from_secs(90),
+        || {
+            accepted()
+                .iter()
+                .any(|body| body["groupKey"] == refused["groupKey"])
+        },
+    );
     let report = &accepted()[0]["report"];
     assert_eq!(report["title"], "性能分析报告");
-    assert!(report["markdown"].as_str().expect("Markdown").starts_with("# 性能分析报告"), "{report:#}");
-    assert!(report["html"].as_str().expect("HTML").starts_with("<!DOCTYPE html>"), "{report:#}");
+    assert!(
+        report["markdown"]
+            .as_str()
+            .expect("Markdown")
+            .starts_with("# 性能分析报告"),
+        "{report:#}"
+    );
+    assert!(
+        report["html"]
+            .as_str()
+            .expect("HTML")
+            .starts_with("<!DOCTYPE html>"),
+        "{report:#}"
+    );
 }
 
 #[test]

@@ -1,11 +1,14 @@
-//! Rules as one program: what rules share is computed once, and every result is what each would have got alone; urgent rules do not wait.
+//! Rules as one program: what rules share is computed once, and every result is what each would
+//! have got alone; urgent rules do not wait.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use nightbell::model::{Alert, HistogramSample, Labels, METRIC_NAME, NativeHistogram, Sample, Timestamp, stale_nan};
+use nightbell::model::{
+    Alert, HistogramSample, Labels, METRIC_NAME, NativeHistogram, Sample, Timestamp, stale_nan,
+};
 use nightbell::promql::{Engine, Expr, Plan, Results, Sharing, parse};
 use nightbell::rules::backend::{Backend, Hits, hits};
 use nightbell::rules::evaluate::group::{Group, Settings};
@@ -29,27 +32,56 @@ struct Local {
 
 impl Local {
     fn new() -> Arc<Self> {
-        Arc::new(Local { store: Store::new(Limits::default()), engine: Engine::default(), shared: AtomicUsize::new(0) })
+        Arc::new(Local {
+            store: Store::new(Limits::default()),
+            engine: Engine::default(),
+            shared: AtomicUsize::new(0),
+        })
     }
 
     fn value(&self, engine: &Engine, expr: &Expr, at: Timestamp) -> Hits {
-        hits(engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value)
+        hits(
+            engine
+                .instant(&self.store, expr, at)
+                .map_err(|e| e.to_string())?
+                .value,
+        )
     }
 
     fn sample(&self, at: i64, pairs: &[(&str, &str)], value: f64) {
-        self.store.append(Timestamp(at), &[Sample { labels: Labels::from_pairs(pairs.iter().copied()), value, timestamp: None }]);
+        self.store.append(
+            Timestamp(at),
+            &[Sample {
+                labels: Labels::from_pairs(pairs.iter().copied()),
+                value,
+                timestamp: None,
+            }],
+        );
     }
 
     /// Everything that is stored, values by their bits.
     fn everything(&self) -> Stored {
         let mut all = Stored::new();
-        let read = self.store.select(&[], Timestamp::MIN, Timestamp::MAX, |labels, window| {
-            all.insert(labels.to_string(), window.times.iter().copied().zip(window.values.iter().map(|v| v.to_bits())).collect());
-            for (time, histogram) in window.histograms {
-                all.insert(format!("{labels} {time} {}", histogram.notation()), Vec::new());
-            }
-            ControlFlow::Continue(())
-        });
+        let read = self
+            .store
+            .select(&[], Timestamp::MIN, Timestamp::MAX, |labels, window| {
+                all.insert(
+                    labels.to_string(),
+                    window
+                        .times
+                        .iter()
+                        .copied()
+                        .zip(window.values.iter().map(|v| v.to_bits()))
+                        .collect(),
+                );
+                for (time, histogram) in window.histograms {
+                    all.insert(
+                        format!("{labels} {time} {}", histogram.notation()),
+                        Vec::new(),
+                    );
+                }
+                ControlFlow::Continue(())
+            });
         read.expect("sound chunks");
         all
     }
@@ -62,7 +94,14 @@ impl Backend for Local {
 
     fn query_sharing(&self, expr: &Expr, at: Timestamp, sharing: Sharing) -> Hits {
         self.shared.fetch_add(1, Ordering::Relaxed);
-        self.value(&Engine { sharing: Some(sharing), ..self.engine.clone() }, expr, at)
+        self.value(
+            &Engine {
+                sharing: Some(sharing),
+                ..self.engine.clone()
+            },
+            expr,
+            at,
+        )
     }
 
     fn query_text(&self, text: &str, at: Timestamp) -> Hits {
@@ -78,7 +117,8 @@ impl Backend for Local {
     }
 }
 
-/// Expressions that have much in common; `r0` and `r1` are recorded, `ALERTS` is written by every alert.
+/// Expressions that have much in common; `r0` and `r1` are recorded, `ALERTS` is written by every
+/// alert.
 const EXPRESSIONS: [&str; 20] = [
     "sum by (job) (rate(h[1m]))",
     "histogram_quantile(0.9, sum by (job) (rate(h[1m])))",
@@ -110,8 +150,16 @@ fn file(choices: &[usize]) -> String {
             text.push_str(&format!("- name: g{index}\n  interval: 15s\n  rules:\n"));
         }
         let expr = EXPRESSIONS[choice % EXPRESSIONS.len()].replace('"', "\\\"");
-        let head = if choice % 3 == 0 { format!("record: r{}", choice % 2) } else { format!("alert: A{choice}") };
-        let labels = if choice % 3 == 0 { format!("\n    labels: {{n: '{index}'}}") } else { String::new() };
+        let head = if choice % 3 == 0 {
+            format!("record: r{}", choice % 2)
+        } else {
+            format!("alert: A{choice}")
+        };
+        let labels = if choice % 3 == 0 {
+            format!("\n    labels: {{n: '{index}'}}")
+        } else {
+            String::new()
+        };
         text.push_str(&format!("  - {head}\n    expr: \"{expr}\"{labels}\n"));
     }
     text
@@ -119,7 +167,10 @@ fn file(choices: &[usize]) -> String {
 
 fn groups(text: &str, settings: &Settings) -> Vec<Group> {
     let file = parse_text("f.yml", text).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
-    file.groups.into_iter().map(|group| Group::new(group, settings)).collect()
+    file.groups
+        .into_iter()
+        .map(|group| Group::new(group, settings))
+        .collect()
 }
 
 /// What the rules write, tell and fail with over some instants.
@@ -139,13 +190,33 @@ fn run(choices: &[usize], values: &[u32], together: bool) -> (Stored, Vec<String
             let step = f64::from(value.rotate_left(series as u32 * 5) % 97) / 3.0;
             *total = if step < 2.0 { step } else { *total + step };
             let (job, i) = (["a", "b"][series % 2], series.to_string());
-            local.sample(now.0, &[(METRIC_NAME, "c_total"), ("job", job), ("i", &i)], *total);
-            let gauge = if value % 7 == series as u32 { stale_nan() } else { step };
+            local.sample(
+                now.0,
+                &[(METRIC_NAME, "c_total"), ("job", job), ("i", &i)],
+                *total,
+            );
+            let gauge = if value % 7 == series as u32 {
+                stale_nan()
+            } else {
+                step
+            };
             local.sample(now.0, &[(METRIC_NAME, "g"), ("job", job), ("i", &i)], gauge);
             let positive = [(1, *total), (2, 1.0)].into_iter().collect();
-            let histogram = Arc::new(NativeHistogram { count: *total + 1.0, sum: *total, positive, ..NativeHistogram::default() });
+            let histogram = Arc::new(NativeHistogram {
+                count: *total + 1.0,
+                sum: *total,
+                positive,
+                ..NativeHistogram::default()
+            });
             let labels = Labels::from_pairs([(METRIC_NAME, "h"), ("job", job), ("i", i.as_str())]);
-            local.append_histograms(now, &[HistogramSample { labels, histogram, timestamp: None }]);
+            local.append_histograms(
+                now,
+                &[HistogramSample {
+                    labels,
+                    histogram,
+                    timestamp: None,
+                }],
+            );
         }
         let results = Arc::new(Results::new(plan.clone(), now));
         for group in &mut groups {
@@ -153,21 +224,35 @@ fn run(choices: &[usize], values: &[u32], together: bool) -> (Stored, Vec<String
                 true => group.eval_sharing(&backend, now, &settings, &results),
                 false => group.eval(&backend, now, &settings),
             };
-            notified.extend(outcome.alerts.iter().map(|alert| format!("{now:?} {alert:?}")));
-            notified.extend(group.rules.iter().map(|rule| format!("{:?} {:?}", rule.health.ok, rule.health.last_error)));
+            notified.extend(
+                outcome
+                    .alerts
+                    .iter()
+                    .map(|alert| format!("{now:?} {alert:?}")),
+            );
+            notified.extend(
+                group
+                    .rules
+                    .iter()
+                    .map(|rule| format!("{:?} {:?}", rule.health.ok, rule.health.last_error)),
+            );
         }
         if together {
             assert!(results.kept() < plan.len(), "results are given away");
         }
     }
-    assert_eq!(local.shared.load(Ordering::Relaxed) > 0, together && !choices.is_empty());
+    assert_eq!(
+        local.shared.load(Ordering::Relaxed) > 0,
+        together && !choices.is_empty()
+    );
     (local.everything(), notified)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Results are bit-equal to evaluating each rule alone, and rules see what those before them wrote.
+    /// Results are bit-equal to evaluating each rule alone, and rules see what those before them
+    /// wrote.
     #[test]
     fn rules_that_share_get_what_each_gets_alone(
         choices in proptest::collection::vec(0usize..96, 1..20),
@@ -211,24 +296,65 @@ async fn critical_rules_without_for_do_not_wait_for_their_slot() {
     let state = State::in_memory().await.expect("a database");
     let scheduler = Scheduler::new(local.clone(), state, sender, &Telemetry::new());
     let rule = |name: &str, severity: &str, hold: &str| {
-        format!("  - alert: {name}\n    expr: x > 0\n    for: {hold}\n    labels: {{severity: {severity}}}\n")
+        format!(
+            "  - alert: {name}\n    expr: x > 0\n    for: {hold}\n    labels: {{severity: {severity}}}\n"
+        )
     };
-    let rules = [rule("Urgent", "critical", "0s"), rule("Patient", "critical", "1m"), rule("Calm", "warning", "0s")].concat();
-    let file = parse_text("f.yml", &format!("groups:\n- name: g\n  interval: 1m\n  rules:\n{rules}")).expect("sound rules");
-    scheduler.reload(file.groups, Settings::default(), Timestamp(1)).await.expect("reload");
-    let names = |alerts: Vec<Alert>| alerts.iter().map(|alert| alert.name().to_owned()).collect::<Vec<_>>();
+    let rules = [
+        rule("Urgent", "critical", "0s"),
+        rule("Patient", "critical", "1m"),
+        rule("Calm", "warning", "0s"),
+    ]
+    .concat();
+    let file = parse_text(
+        "f.yml",
+        &format!("groups:\n- name: g\n  interval: 1m\n  rules:\n{rules}"),
+    )
+    .expect("sound rules");
+    scheduler
+        .reload(file.groups, Settings::default(), Timestamp(1))
+        .await
+        .expect("reload");
+    let names = |alerts: Vec<Alert>| {
+        alerts
+            .iter()
+            .map(|alert| alert.name().to_owned())
+            .collect::<Vec<_>>()
+    };
 
     local.sample(5_000, &[(METRIC_NAME, "x")], 1.0);
-    scheduler.arrived(Timestamp(5_001)).await.expect("evaluated");
-    assert_eq!(names(notified.try_recv().expect("notified before the slot")), ["Urgent"]);
-    assert!(!local.everything().keys().any(|series| series.starts_with("ALERTS")), "series of alerts are written at slots");
+    scheduler
+        .arrived(Timestamp(5_001))
+        .await
+        .expect("evaluated");
+    assert_eq!(
+        names(notified.try_recv().expect("notified before the slot")),
+        ["Urgent"]
+    );
+    assert!(
+        !local
+            .everything()
+            .keys()
+            .any(|series| series.starts_with("ALERTS")),
+        "series of alerts are written at slots"
+    );
 
     local.sample(60_000, &[(METRIC_NAME, "x")], 1.0);
     scheduler.tick(Timestamp(60_000)).await.expect("tick");
-    assert_eq!(names(notified.try_recv().expect("notified at the slot")), ["Calm"], "the urgent one was notified already");
+    assert_eq!(
+        names(notified.try_recv().expect("notified at the slot")),
+        ["Calm"],
+        "the urgent one was notified already"
+    );
 
     local.sample(65_000, &[(METRIC_NAME, "x")], 0.0);
-    scheduler.arrived(Timestamp(65_001)).await.expect("evaluated");
+    scheduler
+        .arrived(Timestamp(65_001))
+        .await
+        .expect("evaluated");
     let ended = notified.try_recv().expect("the end");
-    assert_eq!((names(ended.clone()), ended[0].ends_at), (vec!["Urgent".to_owned()], Some(Timestamp(65_001))));
+    assert_eq!(
+        (names(ended.clone()), ended[0].ends_at),
+        (vec!["Urgent".to_owned()], Some(Timestamp(65_001)))
+    );
 }

@@ -1,4 +1,5 @@
-//! Reading single values of an `alertmanager.yml`, where both the check and its simplification look.
+//! Reading single values of an `alertmanager.yml`, where both the check and its simplification
+//! look.
 
 use crate::config::{Node, Value};
 use crate::notify::NOTIFIERS;

@@ -1,8 +1,18 @@
-//! The keys that Alertmanager takes in an `alertmanager.yml` (<https://prometheus.io/docs/alerting/latest/configuration/>), version 0.33.
+//! The keys that Alertmanager takes in an `alertmanager.yml`
+//! (<https://prometheus.io/docs/alerting/latest/configuration/>), version 0.33.
 
 /// Keys of the file.
-pub(in crate::alerting) const ROOT_KEYS: &[&str] =
-    &["global", "route", "inhibit_rules", "receivers", "templates", "mute_time_intervals", "time_intervals", "tracing", "event_recorder"];
+pub(in crate::alerting) const ROOT_KEYS: &[&str] = &[
+    "global",
+    "route",
+    "inhibit_rules",
+    "receivers",
+    "templates",
+    "mute_time_intervals",
+    "time_intervals",
+    "tracing",
+    "event_recorder",
+];
 /// Keys of `global` that are nightbell's own.
 pub(in crate::alerting) const OWN_GLOBAL_KEYS: &[&str] = &["language", "timezone"];
 /// Keys of a route.
@@ -26,7 +36,8 @@ pub(in crate::alerting) struct Kind {
     pub(in crate::alerting) key: &'static str,
     /// What its block may hold, besides `send_resolved` and `http_config`.
     pub(in crate::alerting) keys: &'static [&'static str],
-    /// For a kind that nightbell cannot deliver to: of each group, one must be there; `global.` looks there. Pairs that exclude each other.
+    /// For a kind that nightbell cannot deliver to: of each group, one must be there; `global.`
+    /// looks there. Pairs that exclude each other.
     pub(in crate::alerting) required: &'static [&'static [&'static str]],
     pub(in crate::alerting) exclusive: &'static [(&'static str, &'static str)],
 }
@@ -35,7 +46,15 @@ pub(in crate::alerting) struct Kind {
 pub(in crate::alerting) const KINDS: &[Kind] = &[
     Kind {
         key: "discord_configs",
-        keys: &["webhook_url", "webhook_url_file", "content", "title", "message", "username", "avatar_url"],
+        keys: &[
+            "webhook_url",
+            "webhook_url_file",
+            "content",
+            "title",
+            "message",
+            "username",
+            "avatar_url",
+        ],
         required: &[],
         exclusive: &[],
     },
@@ -65,9 +84,20 @@ pub(in crate::alerting) const KINDS: &[Kind] = &[
     },
     Kind {
         key: "incidentio_configs",
-        keys: &["url", "url_file", "alert_source_token", "alert_source_token_file", "max_alerts", "timeout", "metadata"],
+        keys: &[
+            "url",
+            "url_file",
+            "alert_source_token",
+            "alert_source_token_file",
+            "max_alerts",
+            "timeout",
+            "metadata",
+        ],
         required: &[&["url", "url_file"]],
-        exclusive: &[("url", "url_file"), ("alert_source_token", "alert_source_token_file")],
+        exclusive: &[
+            ("url", "url_file"),
+            ("alert_source_token", "alert_source_token_file"),
+        ],
     },
     Kind {
         key: "jira_configs",
@@ -86,7 +116,11 @@ pub(in crate::alerting) const KINDS: &[Kind] = &[
             "reopen_duration",
             "fields",
         ],
-        required: &[&["project"], &["issue_type"], &["api_url", "global.jira_api_url"]],
+        required: &[
+            &["project"],
+            &["issue_type"],
+            &["api_url", "global.jira_api_url"],
+        ],
         exclusive: &[],
     },
     Kind {
@@ -117,11 +151,32 @@ pub(in crate::alerting) const KINDS: &[Kind] = &[
             "props",
             "priority",
         ],
-        required: &[&["webhook_url", "webhook_url_file", "global.mattermost_webhook_url", "global.mattermost_webhook_url_file"]],
+        required: &[&[
+            "webhook_url",
+            "webhook_url_file",
+            "global.mattermost_webhook_url",
+            "global.mattermost_webhook_url_file",
+        ]],
         exclusive: &[("webhook_url", "webhook_url_file")],
     },
-    Kind { key: "msteams_configs", keys: &["webhook_url", "webhook_url_file", "title", "summary", "text"], required: &[], exclusive: &[] },
-    Kind { key: "msteamsv2_configs", keys: &["webhook_url", "webhook_url_file", "title", "text"], required: &[], exclusive: &[] },
+    Kind {
+        key: "msteams_configs",
+        keys: &[
+            "webhook_url",
+            "webhook_url_file",
+            "title",
+            "summary",
+            "text",
+        ],
+        required: &[],
+        exclusive: &[],
+    },
+    Kind {
+        key: "msteamsv2_configs",
+        keys: &["webhook_url", "webhook_url_file", "title", "text"],
+        required: &[],
+        exclusive: &[],
+    },
     Kind {
         key: "opsgenie_configs",
         keys: &[
@@ -188,7 +243,11 @@ pub(in crate::alerting) const KINDS: &[Kind] = &[
             "monospace",
         ],
         required: &[&["user_key", "user_key_file"], &["token", "token_file"]],
-        exclusive: &[("user_key", "user_key_file"), ("token", "token_file"), ("html", "monospace")],
+        exclusive: &[
+            ("user_key", "user_key_file"),
+            ("token", "token_file"),
+            ("html", "monospace"),
+        ],
     },
     Kind {
         key: "rocketchat_configs",
@@ -213,8 +272,18 @@ pub(in crate::alerting) const KINDS: &[Kind] = &[
             "emoji",
         ],
         required: &[
-            &["token", "token_file", "global.rocketchat_token", "global.rocketchat_token_file"],
-            &["token_id", "token_id_file", "global.rocketchat_token_id", "global.rocketchat_token_id_file"],
+            &[
+                "token",
+                "token_file",
+                "global.rocketchat_token",
+                "global.rocketchat_token_file",
+            ],
+            &[
+                "token_id",
+                "token_id_file",
+                "global.rocketchat_token_id",
+                "global.rocketchat_token_id_file",
+            ],
         ],
         exclusive: &[("token", "token_file"), ("token_id", "token_id_file")],
     },
@@ -254,9 +323,22 @@ pub(in crate::alerting) const KINDS: &[Kind] = &[
     },
     Kind {
         key: "sns_configs",
-        keys: &["api_url", "sigv4", "topic_arn", "phone_number", "target_arn", "subject", "message", "attributes"],
+        keys: &[
+            "api_url",
+            "sigv4",
+            "topic_arn",
+            "phone_number",
+            "target_arn",
+            "subject",
+            "message",
+            "attributes",
+        ],
         required: &[&["topic_arn", "phone_number", "target_arn"]],
-        exclusive: &[("topic_arn", "phone_number"), ("topic_arn", "target_arn"), ("phone_number", "target_arn")],
+        exclusive: &[
+            ("topic_arn", "phone_number"),
+            ("topic_arn", "target_arn"),
+            ("phone_number", "target_arn"),
+        ],
     },
     Kind {
         key: "telegram_configs",
@@ -287,7 +369,15 @@ pub(in crate::alerting) const KINDS: &[Kind] = &[
             "monitoring_tool",
             "custom_fields",
         ],
-        required: &[&["routing_key"], &["api_key", "api_key_file", "global.victorops_api_key", "global.victorops_api_key_file"]],
+        required: &[
+            &["routing_key"],
+            &[
+                "api_key",
+                "api_key_file",
+                "global.victorops_api_key",
+                "global.victorops_api_key_file",
+            ],
+        ],
         exclusive: &[("api_key", "api_key_file")],
     },
     Kind {
@@ -296,7 +386,12 @@ pub(in crate::alerting) const KINDS: &[Kind] = &[
         required: &[&["room_id"], &["http_config.authorization"]],
         exclusive: &[],
     },
-    Kind { key: "webhook_configs", keys: &["url", "url_file", "max_alerts", "timeout", "payload"], required: &[], exclusive: &[] },
+    Kind {
+        key: "webhook_configs",
+        keys: &["url", "url_file", "max_alerts", "timeout", "payload"],
+        required: &[],
+        exclusive: &[],
+    },
     Kind {
         key: "wechat_configs",
         keys: &[
@@ -312,7 +407,12 @@ pub(in crate::alerting) const KINDS: &[Kind] = &[
             "message_type",
         ],
         required: &[
-            &["api_secret", "api_secret_file", "global.wechat_api_secret", "global.wechat_api_secret_file"],
+            &[
+                "api_secret",
+                "api_secret_file",
+                "global.wechat_api_secret",
+                "global.wechat_api_secret_file",
+            ],
             &["corp_id", "global.wechat_api_corp_id"],
         ],
         exclusive: &[("api_secret", "api_secret_file")],
@@ -320,8 +420,15 @@ pub(in crate::alerting) const KINDS: &[Kind] = &[
 ];
 
 /// Fields of VictorOps's own that `custom_fields` may not set.
-pub(in crate::alerting) const VICTOROPS_FIELDS: &[&str] =
-    &["routing_key", "message_type", "state_message", "entity_display_name", "monitoring_tool", "entity_id", "entity_state"];
+pub(in crate::alerting) const VICTOROPS_FIELDS: &[&str] = &[
+    "routing_key",
+    "message_type",
+    "state_message",
+    "entity_display_name",
+    "monitoring_tool",
+    "entity_id",
+    "entity_state",
+];
 
 /// Pairs of `global` that exclude each other.
 pub(in crate::alerting) const GLOBAL_EXCLUSIVE: &[(&str, &str)] = &[
@@ -342,12 +449,30 @@ pub(in crate::alerting) const GLOBAL_EXCLUSIVE: &[(&str, &str)] = &[
     ("mattermost_webhook_url", "mattermost_webhook_url_file"),
 ];
 /// Keys of `tracing`, of `event_recorder`, and of the `sigv4` of SNS.
-pub(in crate::alerting) const TRACING_KEYS: &[&str] =
-    &["client_type", "sampling_fraction", "endpoint", "tls_config", "insecure", "compression", "timeout", "headers"];
-pub(in crate::alerting) const RECORDER_KEYS: &[&str] = &["file_outputs", "webhook_outputs", "kafka_outputs"];
-pub(in crate::alerting) const SIGV4_KEYS: &[&str] =
-    &["region", "access_key", "secret_key", "profile", "role_arn", "external_id", "use_fips_sts_endpoint", "service_name"];
-/// Keys whose values are true or false, and whole numbers, wherever they stand: in quotes they are texts, which Go's reader refuses.
+pub(in crate::alerting) const TRACING_KEYS: &[&str] = &[
+    "client_type",
+    "sampling_fraction",
+    "endpoint",
+    "tls_config",
+    "insecure",
+    "compression",
+    "timeout",
+    "headers",
+];
+pub(in crate::alerting) const RECORDER_KEYS: &[&str] =
+    &["file_outputs", "webhook_outputs", "kafka_outputs"];
+pub(in crate::alerting) const SIGV4_KEYS: &[&str] = &[
+    "region",
+    "access_key",
+    "secret_key",
+    "profile",
+    "role_arn",
+    "external_id",
+    "use_fips_sts_endpoint",
+    "service_name",
+];
+/// Keys whose values are true or false, and whole numbers, wherever they stand: in quotes they are
+/// texts, which Go's reader refuses.
 pub(in crate::alerting) const FLAGS: &[&str] = &[
     "continue",
     "disable_notifications",
@@ -383,7 +508,8 @@ pub(in crate::alerting) const URLS: &[(&str, &str)] = &[
     ("pagerduty_configs", "url"),
     ("webhook_configs", "url"),
 ];
-/// What is a list, and what a mapping, in kinds that nightbell cannot deliver to; all else is a single value. The last ones are either.
+/// What is a list, and what a mapping, in kinds that nightbell cannot deliver to; all else is a
+/// single value. The last ones are either.
 pub(in crate::alerting) const LISTS: &[(&str, &str)] = &[
     ("jira_configs", "labels"),
     ("mattermost_configs", "attachments"),
@@ -402,12 +528,21 @@ pub(in crate::alerting) const MAPS: &[(&str, &str)] = &[
     ("sns_configs", "sigv4"),
     ("victorops_configs", "custom_fields"),
 ];
-pub(in crate::alerting) const TEXTS_OR_MAPS: &[(&str, &str)] = &[("jira_configs", "description"), ("jira_configs", "summary")];
+pub(in crate::alerting) const TEXTS_OR_MAPS: &[(&str, &str)] =
+    &[("jira_configs", "description"), ("jira_configs", "summary")];
 /// Keys of the elements of lists, and of mappings, in those kinds.
 pub(in crate::alerting) const INNER: &[(&str, &str, &[&str])] = &[
-    ("mattermost_configs", "priority", &["priority", "requested_ack", "persistent_notifications"]),
+    (
+        "mattermost_configs",
+        "priority",
+        &["priority", "requested_ack", "persistent_notifications"],
+    ),
     ("mattermost_configs", "props", &["card"]),
-    ("rocketchat_configs", "actions", &["type", "text", "url", "msg"]),
+    (
+        "rocketchat_configs",
+        "actions",
+        &["type", "text", "url", "msg"],
+    ),
     ("rocketchat_configs", "fields", &["title", "value", "short"]),
     ("sns_configs", "sigv4", SIGV4_KEYS),
 ];
@@ -435,4 +570,5 @@ pub(in crate::alerting) const FREE: &[&str] = &[
     "props",
 ];
 /// Who may respond, in Opsgenie's words.
-pub(in crate::alerting) const RESPONDERS: &[&str] = &["team", "teams", "user", "escalation", "schedule"];
+pub(in crate::alerting) const RESPONDERS: &[&str] =
+    &["team", "teams", "user", "escalation", "schedule"];

@@ -1,6 +1,8 @@
-//! The configuration in force as an `alertmanager.yml`: what amtool and Grafana read from the API to show and to test routes.
+//! The configuration in force as an `alertmanager.yml`: what amtool and Grafana read from the API
+//! to show and to test routes.
 //!
-//! Receivers are named and no more: their settings hold secrets, and some are kinds that Alertmanager does not know.
+//! Receivers are named and no more: their settings hold secrets, and some are kinds that
+//! Alertmanager does not know.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -10,7 +12,8 @@ use crate::config::to_yaml;
 use crate::model::{Matcher, format_duration};
 
 impl Alerting {
-    /// The routing tree, the names of receivers, inhibition rules and time intervals as YAML that Alertmanager accepts.
+    /// The routing tree, the names of receivers, inhibition rules and time intervals as YAML that
+    /// Alertmanager accepts.
     pub fn as_alertmanager_yml(&self) -> String {
         let mut document = json!({
             "global": { "resolve_timeout": format_duration(self.resolve_timeout) },
@@ -22,7 +25,10 @@ impl Alerting {
             document["inhibit_rules"] = self.inhibit_rules.iter().map(rule).collect();
         }
         if !self.time_intervals.is_empty() {
-            let interval = |(name, elements): (&String, &Vec<super::time_interval::TimeInterval>)| json!({ "name": name, "time_intervals": elements.iter().map(|element| element.to_json()).collect::<Vec<_>>() });
+            let interval = |(name, elements): (
+                &String,
+                &Vec<super::time_interval::TimeInterval>,
+            )| json!({ "name": name, "time_intervals": elements.iter().map(|element| element.to_json()).collect::<Vec<_>>() });
             document["time_intervals"] = self.time_intervals.iter().map(interval).collect();
         }
         to_yaml(&document)
@@ -41,25 +47,57 @@ fn route_json(routes: &Routes, route: &Route, parent: Option<&Route>) -> Json {
             node.insert(key.to_owned(), value);
         }
     };
-    put("receiver", json!(route.receiver), parent.is_some_and(|p| p.receiver == route.receiver));
+    put(
+        "receiver",
+        json!(route.receiver),
+        parent.is_some_and(|p| p.receiver == route.receiver),
+    );
     let group_by = match &route.group_by {
         GroupBy::All => json!(["..."]),
         GroupBy::Labels(names) => json!(names),
     };
-    put("group_by", group_by, parent.is_some_and(|p| p.group_by == route.group_by));
-    put("matchers", json!(texts(&route.matchers)), route.matchers.is_empty());
+    put(
+        "group_by",
+        group_by,
+        parent.is_some_and(|p| p.group_by == route.group_by),
+    );
+    put(
+        "matchers",
+        json!(texts(&route.matchers)),
+        route.matchers.is_empty(),
+    );
     put("continue", json!(true), !route.continues);
-    put("mute_time_intervals", json!(route.mute_time_intervals), route.mute_time_intervals.is_empty());
-    put("active_time_intervals", json!(route.active_time_intervals), route.active_time_intervals.is_empty());
+    put(
+        "mute_time_intervals",
+        json!(route.mute_time_intervals),
+        route.mute_time_intervals.is_empty(),
+    );
+    put(
+        "active_time_intervals",
+        json!(route.active_time_intervals),
+        route.active_time_intervals.is_empty(),
+    );
     for (key, wait, inherited) in [
         ("group_wait", route.group_wait, parent.map(|p| p.group_wait)),
-        ("group_interval", route.group_interval, parent.map(|p| p.group_interval)),
-        ("repeat_interval", route.repeat_interval, parent.map(|p| p.repeat_interval)),
+        (
+            "group_interval",
+            route.group_interval,
+            parent.map(|p| p.group_interval),
+        ),
+        (
+            "repeat_interval",
+            route.repeat_interval,
+            parent.map(|p| p.repeat_interval),
+        ),
     ] {
         put(key, json!(format_duration(wait)), inherited == Some(wait));
     }
-    let children: Vec<Json> =
-        route.children.iter().filter_map(|child| routes.get(*child)).map(|child| route_json(routes, child, Some(route))).collect();
+    let children: Vec<Json> = route
+        .children
+        .iter()
+        .filter_map(|child| routes.get(*child))
+        .map(|child| route_json(routes, child, Some(route)))
+        .collect();
     put("routes", json!(children), children.is_empty());
     Json::Object(node)
 }
@@ -104,9 +142,18 @@ mod tests {
         assert!(!shown.contains("s3cret"), "{shown}");
         let again = read(&shown);
         assert_eq!(again.as_alertmanager_yml(), shown);
-        assert_eq!(format!("{:?}", again.routes), format!("{:?}", alerting.routes));
-        assert_eq!(format!("{:?}", again.time_intervals), format!("{:?}", alerting.time_intervals));
-        assert_eq!(format!("{:?}", again.inhibit_rules), format!("{:?}", alerting.inhibit_rules));
+        assert_eq!(
+            format!("{:?}", again.routes),
+            format!("{:?}", alerting.routes)
+        );
+        assert_eq!(
+            format!("{:?}", again.time_intervals),
+            format!("{:?}", alerting.time_intervals)
+        );
+        assert_eq!(
+            format!("{:?}", again.inhibit_rules),
+            format!("{:?}", alerting.inhibit_rules)
+        );
         assert_eq!(again.resolve_timeout, alerting.resolve_timeout);
     }
 }

@@ -1,24 +1,35 @@
-//! Alertmanager's text form of matchers, in both syntaxes (<https://prometheus.io/docs/alerting/latest/configuration/#matcher>).
+//! Alertmanager's text form of matchers, in both syntaxes
+//! (<https://prometheus.io/docs/alerting/latest/configuration/#matcher>).
 //!
-//! The classic syntax restricts names and lets a value hold almost anything; the UTF-8 syntax allows any name and quotes as Go does.
-//! As Alertmanager's default mode does, both are tried: the UTF-8 reading counts when the classic one fails or both agree, the classic
-//! one otherwise. Where they disagree, a warning says so.
+//! The classic syntax restricts names and lets a value hold almost anything; the UTF-8 syntax
+//! allows any name and quotes as Go does. As Alertmanager's default mode does, both are tried: the
+//! UTF-8 reading counts when the classic one fails or both agree, the classic one otherwise. Where
+//! they disagree, a warning says so.
 
 use crate::model::text::{is_legacy_metric_name, quote};
 use crate::model::{MatchOp, Matcher};
 
 /// The operators, longest first.
-const OPERATORS: [(&str, MatchOp); 4] =
-    [("=~", MatchOp::Regex), ("!~", MatchOp::NotRegex), ("!=", MatchOp::NotEqual), ("=", MatchOp::Equal)];
+const OPERATORS: [(&str, MatchOp); 4] = [
+    ("=~", MatchOp::Regex),
+    ("!~", MatchOp::NotRegex),
+    ("!=", MatchOp::NotEqual),
+    ("=", MatchOp::Equal),
+];
 
 /// Reads one matcher, `name="value"`, without braces. Errs with a reason in words.
 pub fn parse_matcher(text: &str) -> Result<Matcher, String> {
     if text.trim_start().starts_with('{') || text.trim_end().ends_with('}') {
-        return Err(format!("{text:?} has braces, which only a list of matchers may have"));
+        return Err(format!(
+            "{text:?} has braces, which only a list of matchers may have"
+        ));
     }
     match parse_matchers(text)?.as_slice() {
         [one] => Ok(one.clone()),
-        found => Err(format!("{text:?} holds {} matchers instead of one", found.len())),
+        found => Err(format!(
+            "{text:?} holds {} matchers instead of one",
+            found.len()
+        )),
     }
 }
 
@@ -27,7 +38,10 @@ pub fn parse_matchers(text: &str) -> Result<Vec<Matcher>, String> {
     match (classic(text), Utf8 { rest: text }.list()) {
         (Ok(classic), Ok(utf8)) if classic == utf8 => Ok(utf8),
         (Ok(classic), _) if !classic.is_empty() || text.trim().is_empty() => {
-            tracing::warn!(matchers = text, "Matchers are read in the classic syntax; quote the value to make them unambiguous.");
+            tracing::warn!(
+                matchers = text,
+                "Matchers are read in the classic syntax; quote the value to make them unambiguous."
+            );
             Ok(classic)
         }
         (_, Ok(utf8)) => Ok(utf8),
@@ -66,16 +80,23 @@ fn classic(text: &str) -> Result<Vec<Matcher>, String> {
 fn classic_one(text: &str) -> Result<Matcher, String> {
     let bad = || format!("bad matcher format: {text}");
     let trimmed = text.trim();
-    let end = trimmed.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':')).ok_or_else(bad)?;
+    let end = trimmed
+        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
+        .ok_or_else(bad)?;
     let (name, rest) = trimmed.split_at(end);
     if !is_legacy_metric_name(name) {
         return Err(bad());
     }
     let rest = rest.trim_start();
     // `=~` is an operator and `!` alone is none.
-    let (op, raw) = OPERATORS.iter().find_map(|(op, kind)| Some((*kind, rest.strip_prefix(op)?))).ok_or_else(bad)?;
+    let (op, raw) = OPERATORS
+        .iter()
+        .find_map(|(op, kind)| Some((*kind, rest.strip_prefix(op)?)))
+        .ok_or_else(bad)?;
     let raw = raw.trim();
-    let (body, expects_quote) = raw.strip_prefix('"').map_or((raw, false), |body| (body, true));
+    let (body, expects_quote) = raw
+        .strip_prefix('"')
+        .map_or((raw, false), |body| (body, true));
     let mut value = String::new();
     let mut characters = body.chars().peekable();
     let mut closed = false;
@@ -88,7 +109,11 @@ fn classic_one(text: &str) -> Result<Matcher, String> {
                 None => value.push('\\'),
             },
             '"' if expects_quote && characters.peek().is_none() => closed = true,
-            '"' => return Err(format!("matcher value contains unescaped double quote: {raw}")),
+            '"' => {
+                return Err(format!(
+                    "matcher value contains unescaped double quote: {raw}"
+                ));
+            }
             c => value.push(c),
         }
     }
@@ -120,14 +145,19 @@ impl Utf8<'_> {
             return Err("an opening and a closing brace must both be there, or neither".into());
         }
         self.skip_space();
-        if self.rest.is_empty() { Ok(matchers) } else { Err(format!("{:?}: expected a comma or the end", self.rest)) }
+        if self.rest.is_empty() {
+            Ok(matchers)
+        } else {
+            Err(format!("{:?}: expected a comma or the end", self.rest))
+        }
     }
 
     fn matcher(&mut self) -> Result<Matcher, String> {
         let name = self.token("a label name")?;
         self.skip_space();
         let found = OPERATORS.iter().find(|(op, _)| self.rest.starts_with(op));
-        let (text, op) = *found.ok_or_else(|| format!("{:?}: expected an operator such as = != =~ !~", self.rest))?;
+        let (text, op) = *found
+            .ok_or_else(|| format!("{:?}: expected an operator such as = != =~ !~", self.rest))?;
         self.rest = &self.rest[text.len()..];
         let value = self.token("a label value")?;
         if name.is_empty() {
@@ -181,7 +211,8 @@ impl Utf8<'_> {
                         'v' => '\u{b}',
                         '\\' | '"' => escape,
                         _ if digits > 0 => {
-                            let code: String = characters.by_ref().take(digits).map(|(_, c)| c).collect();
+                            let code: String =
+                                characters.by_ref().take(digits).map(|(_, c)| c).collect();
                             let code = u32::from_str_radix(&code, 16).ok().and_then(char::from_u32);
                             code.ok_or_else(|| format!("{whole}: invalid escape \\{escape}"))?
                         }
@@ -211,7 +242,8 @@ impl Utf8<'_> {
     }
 }
 
-/// Matchers in canonical order (name, value, operator) and text: `{a="b",c=~"d"}`, the form of a route key.
+/// Matchers in canonical order (name, value, operator) and text: `{a="b",c=~"d"}`, the form of a
+/// route key.
 pub fn canonical(matchers: &[Matcher]) -> String {
     let mut sorted: Vec<&Matcher> = matchers.iter().collect();
     sorted.sort_by(|a, b| (&a.name, &a.value, rank(a.op)).cmp(&(&b.name, &b.value, rank(b.op))));
@@ -228,13 +260,23 @@ fn rank(op: MatchOp) -> u8 {
     }
 }
 
-/// A matcher as Alertmanager's group keys show it: a name in quotes only where it would be read as something else.
+/// A matcher as Alertmanager's group keys show it: a name in quotes only where it would be read as
+/// something else.
 fn shown(matcher: &Matcher) -> String {
     let is_reserved = |c: char| c.is_whitespace() || "{}!=~,\\\"'`".contains(c);
     if matcher.name.contains(is_reserved) {
-        return format!("{}{}{}", quote(&matcher.name), matcher.op.as_str(), quote(&matcher.value));
+        return format!(
+            "{}{}{}",
+            quote(&matcher.name),
+            matcher.op.as_str(),
+            quote(&matcher.value)
+        );
     }
-    let value = matcher.value.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\"");
+    let value = matcher
+        .value
+        .replace('\\', "\\\\")
+        .replace('\n', "\\n")
+        .replace('"', "\\\"");
     format!("{}{}\"{value}\"", matcher.name, matcher.op.as_str())
 }
 
@@ -271,7 +313,15 @@ mod tests {
 
     #[test]
     fn malformed_matchers_are_refused() {
-        for text in ["foo", "=x", r#"foo="x"#, r#"foo="x"y""#, "a=~(", "!foo=bar", "{foo=\"bar\"}}x"] {
+        for text in [
+            "foo",
+            "=x",
+            r#"foo="x"#,
+            r#"foo="x"y""#,
+            "a=~(",
+            "!foo=bar",
+            "{foo=\"bar\"}}x",
+        ] {
             let got = read(text);
             assert!(got.starts_with("error: "), "{text}: {got}");
         }

@@ -1,7 +1,9 @@
 //! `route`, `receivers`, `inhibit_rules` and `time_intervals` as in `alertmanager.yml`
-//! (<https://prometheus.io/docs/alerting/latest/configuration/>), inline in `nightbell.yml` or in a file of their own.
+//! (<https://prometheus.io/docs/alerting/latest/configuration/>), inline in `nightbell.yml` or in a
+//! file of their own.
 //!
-//! A receiver's `*_configs` keys are the rows of [`NOTIFIERS`]; another of Alertmanager's keys is an error that says so.
+//! A receiver's `*_configs` keys are the rows of [`NOTIFIERS`]; another of Alertmanager's keys is
+//! an error that says so.
 
 pub mod document;
 pub mod matchers;
@@ -25,7 +27,8 @@ use policy::Policy;
 use route::{Route, Routes};
 use time_interval::TimeInterval;
 
-/// Keys of Alertmanager's `global` block. Notifiers read theirs; one that no configured notifier reads is no mistake.
+/// Keys of Alertmanager's `global` block. Notifiers read theirs; one that no configured notifier
+/// reads is no mistake.
 pub(super) const GLOBAL_KEYS: &[&str] = &[
     "http_config",
     "jira_api_url",
@@ -115,7 +118,9 @@ pub struct Integration {
 impl Integration {
     /// Whether it opens incidents at a service that keeps them open until it hears of the end.
     pub fn is_pager(&self) -> bool {
-        self.send_resolved && self.notifier.action().is_none() && self.notifier.digest() == Digest::Never
+        self.send_resolved
+            && self.notifier.action().is_none()
+            && self.notifier.digest() == Digest::Never
     }
 }
 
@@ -132,12 +137,18 @@ pub struct Receiver {
 
 impl Receiver {
     fn new(name: &str, labels: &Labels, integrations: Vec<Integration>) -> Self {
-        Receiver { name: name.to_owned(), labels: labels.with("name", name), integrations }
+        Receiver {
+            name: name.to_owned(),
+            labels: labels.with("name", name),
+            integrations,
+        }
     }
 
     /// Who is notified next of a critical alert that nobody acknowledges.
     pub fn escalation(&self) -> &[super::follow_up::escalation::Step] {
-        self.integrations.first().map_or(&[], |i| &i.policy.escalation)
+        self.integrations
+            .first()
+            .map_or(&[], |i| &i.policy.escalation)
     }
 }
 
@@ -167,12 +178,17 @@ pub struct Alerting {
 }
 
 impl Alerting {
-    /// Reads the blocks from `section`, which must have a `route`; `global` is Alertmanager's block of that name. Finishes neither.
+    /// Reads the blocks from `section`, which must have a `route`; `global` is Alertmanager's block
+    /// of that name. Finishes neither.
     pub fn read(section: &Section<'_>, global: Option<&Section<'_>>) -> Self {
         let routes = match section.section("route") {
             Some(route) => Routes::read(&route),
             None => {
-                section.error("", "key \"route\" is missing", "add route: with at least a receiver");
+                section.error(
+                    "",
+                    "key \"route\" is missing",
+                    "add route: with at least a receiver",
+                );
                 Routes::of(Route::root(String::new()), Vec::new())
             }
         };
@@ -181,7 +197,11 @@ impl Alerting {
         let alerting = Alerting {
             notes: Vec::new(),
             receivers: read_receivers(section, global, &time_intervals),
-            inhibit_rules: section.sections("inhibit_rules").iter().map(InhibitRule::read).collect(),
+            inhibit_rules: section
+                .sections("inhibit_rules")
+                .iter()
+                .map(InhibitRule::read)
+                .collect(),
             time_intervals,
             resolve_timeout: resolve_timeout(global),
             flapping: FlappingKeys::read(section, FlappingKeys::default()),
@@ -196,17 +216,36 @@ impl Alerting {
 
     /// Reads an `alertmanager.yml`.
     /// It may be used when all mistakes beside it can be borne.
-    pub fn read_file(path: &Path, environment: &Environment) -> Result<(Self, ConfigErrors), ConfigErrors> {
-        Ok(Self::read_with_mistakes(&Document::read(path)?, path.parent().unwrap_or(Path::new(".")), environment))
+    pub fn read_file(
+        path: &Path,
+        environment: &Environment,
+    ) -> Result<(Self, ConfigErrors), ConfigErrors> {
+        Ok(Self::read_with_mistakes(
+            &Document::read(path)?,
+            path.parent().unwrap_or(Path::new(".")),
+            environment,
+        ))
     }
 
     /// Reads the document of an `alertmanager.yml` that lies in `folder`.
-    pub(super) fn read_document(document: &Document, folder: &Path, environment: &Environment) -> Result<Self, ConfigErrors> {
+    pub(super) fn read_document(
+        document: &Document,
+        folder: &Path,
+        environment: &Environment,
+    ) -> Result<Self, ConfigErrors> {
         let (alerting, mistakes) = Self::read_with_mistakes(document, folder, environment);
-        if mistakes.0.is_empty() { Ok(alerting) } else { Err(mistakes) }
+        if mistakes.0.is_empty() {
+            Ok(alerting)
+        } else {
+            Err(mistakes)
+        }
     }
 
-    pub(super) fn read_with_mistakes(document: &Document, folder: &Path, environment: &Environment) -> (Self, ConfigErrors) {
+    pub(super) fn read_with_mistakes(
+        document: &Document,
+        folder: &Path,
+        environment: &Environment,
+    ) -> (Self, ConfigErrors) {
         // Its texts mean what they mean to Alertmanager.
         let environment = &environment.verbatim();
         let loader = Loader::new(document, environment, folder);
@@ -227,10 +266,12 @@ impl Alerting {
         (alerting, loader.into_errors())
     }
 
-    /// The routing when no `route` is written: `section` maps a notifier's name to its settings, one or a list of them. Critical
-    /// goes everywhere, warning to all but e-mail, info to the webhook alone. The broadest one that is configured also takes what no
-    /// other takes, and an alert without a known severity counts as critical: in doubt, notify. Unlike in `alertmanager.yml`, every kind is
-    /// notified of the end unless `send_resolved` says no. Finishes the section.
+    /// The routing when no `route` is written: `section` maps a notifier's name to its settings,
+    /// one or a list of them. Critical goes everywhere, warning to all but e-mail, info to the
+    /// webhook alone. The broadest one that is configured also takes what no other takes, and an
+    /// alert without a known severity counts as critical: in doubt, notify. Unlike in
+    /// `alertmanager.yml`, every kind is notified of the end unless `send_resolved` says no.
+    /// Finishes the section.
     pub fn read_default(section: &Section<'_>, global: Option<&Section<'_>>) -> Self {
         let mut receivers: Vec<(u8, Receiver)> = Vec::new();
         for kind in NOTIFIERS {
@@ -241,18 +282,27 @@ impl Alerting {
                     read_integration((kind, i, true), (kind.name, policy), s, global)
                 });
                 let integrations = integrations.collect();
-                receivers.push((breadth(kind.name), Receiver::new(kind.name, &Labels::empty(), integrations)));
+                receivers.push((
+                    breadth(kind.name),
+                    Receiver::new(kind.name, &Labels::empty(), integrations),
+                ));
             }
         }
         receivers.sort_by_key(|(breadth, _)| *breadth);
         check_policies(section, "", receivers.iter().map(|(_, receiver)| receiver));
-        for (_, receiver) in receivers.iter().filter(|(_, r)| r.integrations.iter().any(|i| i.notifier.action().is_some())) {
+        for (_, receiver) in receivers
+            .iter()
+            .filter(|(_, r)| r.integrations.iter().any(|i| i.notifier.action().is_some()))
+        {
             let remedy = "write receivers with command_configs, and a route with the matchers of its alerts that leads there";
             section.error(&receiver.name, "would act on every alert", remedy);
         }
         section.finish();
         let routes = default_routes(&receivers);
-        let mut receivers: Vec<Receiver> = receivers.into_iter().map(|(_, receiver)| receiver).collect();
+        let mut receivers: Vec<Receiver> = receivers
+            .into_iter()
+            .map(|(_, receiver)| receiver)
+            .collect();
         if receivers.is_empty() {
             receivers.push(Receiver::new(NOBODY, &Labels::empty(), Vec::new()));
         }
@@ -270,7 +320,8 @@ impl Alerting {
         }
     }
 
-    /// The routing of a nightbell that was notified of no receiver: alerts are kept and shown, nobody is notified.
+    /// The routing of a nightbell that was notified of no receiver: alerts are kept and shown,
+    /// nobody is notified.
     pub fn nobody() -> Self {
         Alerting {
             notes: Vec::new(),
@@ -286,36 +337,60 @@ impl Alerting {
         }
     }
 
-    /// Reads `recovery`, a list of actions with the matchers of the alerts that they are for. Each becomes a receiver and a route beside the
-    /// tree, so that an `alertmanager.yml` stays as it is; what still fires when the cool-down is over is tried again, up to the limit.
+    /// Reads `recovery`, a list of actions with the matchers of the alerts that they are for. Each
+    /// becomes a receiver and a route beside the tree, so that an `alertmanager.yml` stays as it
+    /// is; what still fires when the cool-down is over is tried again, up to the limit.
     pub fn read_recovery(&mut self, root: &Section<'_>, global: Option<&Section<'_>>) {
-        let Some(kind) = NOTIFIERS.iter().find(|kind| kind.key == "command_configs") else { return };
+        let Some(kind) = NOTIFIERS.iter().find(|kind| kind.key == "command_configs") else {
+            return;
+        };
         for section in root.sections("recovery") {
             let name: String = section.require("name");
             let matchers = self::route::read_matchers(&section, "match", "match_re", "matchers");
             if matchers.is_empty() {
-                section.error("", "would act on every alert", "add matchers: [alertname=\"…\"]");
+                section.error(
+                    "",
+                    "would act on every alert",
+                    "add matchers: [alertname=\"…\"]",
+                );
             }
             if self.receiver(&name).is_some() {
-                section.error("name", format!("{name:?} is a receiver already"), "give the action a name of its own");
+                section.error(
+                    "name",
+                    format!("{name:?} is a receiver already"),
+                    "give the action a name of its own",
+                );
             }
             let repeat_interval: Option<Duration> = section.get("repeat_interval");
-            let integration = read_integration((kind, 0, false), (&name, Arc::default()), &section, global);
-            let cool_down = integration.notifier.action().map_or(RESOLVE_TIMEOUT, |action| action.limits().cool_down);
+            let integration =
+                read_integration((kind, 0, false), (&name, Arc::default()), &section, global);
+            let cool_down = integration
+                .notifier
+                .action()
+                .map_or(RESOLVE_TIMEOUT, |action| action.limits().cool_down);
             let mut route = Route::root(name.clone()).child(matchers);
             route.group_by = self::route::GroupBy::All;
             route.group_wait = Duration::ZERO;
-            route.repeat_interval = repeat_interval.filter(|r| !r.is_zero()).unwrap_or(cool_down);
+            route.repeat_interval = repeat_interval
+                .filter(|r| !r.is_zero())
+                .unwrap_or(cool_down);
             route.group_interval = route.repeat_interval.min(Duration::from_secs(30));
             self.routes.add_beside(&name, route);
-            self.receivers.push(Receiver::new(&name, &Labels::empty(), vec![integration]));
+            self.receivers
+                .push(Receiver::new(&name, &Labels::empty(), vec![integration]));
         }
     }
 
     /// When an alert with these labels flaps: the first route that takes it decides.
     pub fn flapping(&self, labels: &Labels) -> Flapping {
-        let first = self.routes.matching(labels).into_iter().find_map(|index| self.routes.get(index));
-        first.map_or_else(FlappingKeys::default, |route| route.flapping).over(self.flapping)
+        let first = self
+            .routes
+            .matching(labels)
+            .into_iter()
+            .find_map(|index| self.routes.get(index));
+        first
+            .map_or_else(FlappingKeys::default, |route| route.flapping)
+            .over(self.flapping)
     }
 
     /// The receiver of this name.
@@ -326,19 +401,36 @@ impl Alerting {
     fn check_names(&self, section: &Section<'_>) {
         let receivers: BTreeSet<&str> = self.receivers.iter().map(|r| r.name.as_str()).collect();
         if receivers.len() < self.receivers.len() {
-            section.error("receivers", "two receivers have the same name", "give each its own");
+            section.error(
+                "receivers",
+                "two receivers have the same name",
+                "give each its own",
+            );
         }
         check_policies(section, "receivers", self.receivers.iter());
-        let named: BTreeSet<&str> =
-            self.routes.nodes().iter().map(|route| route.receiver.as_str()).filter(|name| !name.is_empty()).collect();
+        let named: BTreeSet<&str> = self
+            .routes
+            .nodes()
+            .iter()
+            .map(|route| route.receiver.as_str())
+            .filter(|name| !name.is_empty())
+            .collect();
         for name in named.difference(&receivers) {
             let known: Vec<&str> = receivers.iter().copied().collect();
             let remedy = format!("define it under receivers; there is {}", known.join(", "));
             section.error("route", format!("receiver {name:?} is not defined"), remedy);
         }
-        let intervals = self.routes.nodes().iter().flat_map(|r| r.mute_time_intervals.iter().chain(&r.active_time_intervals));
+        let intervals = self
+            .routes
+            .nodes()
+            .iter()
+            .flat_map(|r| r.mute_time_intervals.iter().chain(&r.active_time_intervals));
         for name in intervals.filter(|name| !self.time_intervals.contains_key(*name)) {
-            section.error("route", format!("time interval {name:?} is not defined"), "define it under time_intervals");
+            section.error(
+                "route",
+                format!("time interval {name:?} is not defined"),
+                "define it under time_intervals",
+            );
         }
     }
 }
@@ -347,7 +439,9 @@ const NOBODY: &str = "nobody";
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 fn resolve_timeout(global: Option<&Section<'_>>) -> Duration {
-    let Some(global) = global else { return RESOLVE_TIMEOUT };
+    let Some(global) = global else {
+        return RESOLVE_TIMEOUT;
+    };
     for key in GLOBAL_KEYS {
         global.node(key);
     }
@@ -364,17 +458,31 @@ fn breadth(notifier: &str) -> u8 {
 }
 
 fn default_routes(receivers: &[(u8, Receiver)]) -> Routes {
-    let broadest = receivers.last().map_or(NOBODY, |(_, receiver)| receiver.name.as_str());
+    let broadest = receivers
+        .last()
+        .map_or(NOBODY, |(_, receiver)| receiver.name.as_str());
     let mut root = Route::root(broadest.to_owned());
     root.group_by = self::route::GroupBy::Labels(BTreeSet::from(["alertname".to_owned()]));
     root.group_wait = Duration::from_secs(5);
     root.group_interval = Duration::from_secs(30);
-    let others = receivers.iter().filter(|(_, receiver)| receiver.name != broadest);
+    let others = receivers
+        .iter()
+        .filter(|(_, receiver)| receiver.name != broadest);
     let narrow = others.map(|(breadth, receiver)| {
-        let spared = if *breadth == 0 { "warning|info|none" } else { "info|none" };
+        let spared = if *breadth == 0 {
+            "warning|info|none"
+        } else {
+            "info|none"
+        };
         // A constant pattern compiles; without it the route would take more, never less.
-        let matchers = Matcher::new("severity", MatchOp::NotRegex, spared).into_iter().collect();
-        Route { receiver: receiver.name.clone(), continues: true, ..root.child(matchers) }
+        let matchers = Matcher::new("severity", MatchOp::NotRegex, spared)
+            .into_iter()
+            .collect();
+        Route {
+            receiver: receiver.name.clone(),
+            continues: true,
+            ..root.child(matchers)
+        }
     });
     let mut children: Vec<Route> = narrow.collect();
     if !children.is_empty() {
@@ -383,7 +491,8 @@ fn default_routes(receivers: &[(u8, Receiver)]) -> Routes {
     Routes::of(root, children)
 }
 
-/// Reads the files of `templates` and gives their named templates to the receivers. Patterns are relative to the file and may match nothing.
+/// Reads the files of `templates` and gives their named templates to the receivers. Patterns are
+/// relative to the file and may match nothing.
 fn read_templates(section: &Section<'_>) {
     let patterns = match section.node("templates").map(|node| &node.value) {
         Some(Value::List(items)) => items.as_slice(),
@@ -395,9 +504,16 @@ fn read_templates(section: &Section<'_>) {
     let mut library = Library::default();
     for (index, node) in patterns.iter().enumerate() {
         let key = format!("templates[{index}]");
-        let Some(pattern) = PathBuf::from_node(section, &key, node) else { continue };
+        let Some(pattern) = PathBuf::from_node(section, &key, node) else {
+            continue;
+        };
         let found = glob(&pattern).unwrap_or_else(|problem| {
-            section.error_at(node.position, &key, problem.to_string(), "write a path; *, ? and [a-z] stand for parts of names".into());
+            section.error_at(
+                node.position,
+                &key,
+                problem.to_string(),
+                "write a path; *, ? and [a-z] stand for parts of names".into(),
+            );
             Vec::new()
         });
         if found.is_empty() {
@@ -405,18 +521,35 @@ fn read_templates(section: &Section<'_>) {
         }
         for file in found {
             if let Err(problem) = library.add_file(&file) {
-                section.non_fatal_at(node.position, &key, problem, "write it as Alertmanager's templates are written".into());
+                section.non_fatal_at(
+                    node.position,
+                    &key,
+                    problem,
+                    "write it as Alertmanager's templates are written".into(),
+                );
             }
         }
     }
     section.give(library);
 }
 
-fn read_receivers(section: &Section<'_>, global: Option<&Section<'_>>, intervals: &Intervals) -> Vec<Receiver> {
-    section.sections("receivers").iter().map(|receiver| read_receiver(receiver, global, intervals)).collect()
+fn read_receivers(
+    section: &Section<'_>,
+    global: Option<&Section<'_>>,
+    intervals: &Intervals,
+) -> Vec<Receiver> {
+    section
+        .sections("receivers")
+        .iter()
+        .map(|receiver| read_receiver(receiver, global, intervals))
+        .collect()
 }
 
-fn read_receiver(section: &Section<'_>, global: Option<&Section<'_>>, intervals: &Intervals) -> Receiver {
+fn read_receiver(
+    section: &Section<'_>,
+    global: Option<&Section<'_>>,
+    intervals: &Intervals,
+) -> Receiver {
     let name: String = section.require("name");
     if name.is_empty() && section.node("name").is_some_and(|node| !node.is_null()) {
         section.error("name", "is empty", "give the receiver a name");
@@ -425,20 +558,40 @@ fn read_receiver(section: &Section<'_>, global: Option<&Section<'_>>, intervals:
     let (mut integrations, mut written): (Vec<Integration>, bool) = (Vec::new(), false);
     for kind in NOTIFIERS {
         let settings = section.sections(kind.key);
-        written |= settings.iter().any(|one| one.node("send_resolved").is_some());
+        written |= settings
+            .iter()
+            .any(|one| one.node("send_resolved").is_some());
         let settings = settings.iter().enumerate();
-        integrations.extend(settings.map(|(i, s)| read_integration((kind, i, kind.send_resolved), (&name, policy.clone()), s, global)));
+        integrations.extend(settings.map(|(i, s)| {
+            read_integration(
+                (kind, i, kind.send_resolved),
+                (&name, policy.clone()),
+                s,
+                global,
+            )
+        }));
     }
     for key in section.keys() {
         if ALERTMANAGER_KINDS.contains(&key) && !NOTIFIERS.iter().any(|kind| kind.key == key) {
             section.node(key);
             let known: Vec<&str> = NOTIFIERS.iter().map(|kind| kind.key).collect();
-            section.error(key, "nightbell has no such notifier yet", format!("known here: {}", known.join(", ")));
+            section.error(
+                key,
+                "nightbell has no such notifier yet",
+                format!("known here: {}", known.join(", ")),
+            );
         }
     }
     let labels = section.or("labels", Labels::empty());
-    let people = || integrations.iter().filter(|integration| integration.notifier.action().is_none());
-    if !written && people().next().is_some() && people().all(|integration| !integration.send_resolved) {
+    let people = || {
+        integrations
+            .iter()
+            .filter(|integration| integration.notifier.action().is_none())
+    };
+    if !written
+        && people().next().is_some()
+        && people().all(|integration| !integration.send_resolved)
+    {
         section.note(
             "",
             format!("receiver {name:?} never hears that an alert is over"),
@@ -459,7 +612,10 @@ fn read_integration(
     let before = section.files_read();
     let mut notifier: Arc<dyn Notifier> = Arc::from((kind.build)(section, global));
     section.finish();
-    if let Some(renewal) = section.renewal(global, before).filter(|_| notifier.action().is_none()) {
+    if let Some(renewal) = section
+        .renewal(global, before)
+        .filter(|_| notifier.action().is_none())
+    {
         notifier = Arc::new(Renewing::new(kind, renewal, notifier));
     }
     Integration {
@@ -475,16 +631,38 @@ fn read_integration(
 type Intervals = BTreeMap<String, Vec<TimeInterval>>;
 
 /// A fallback and the next contact must be other receivers.
-fn check_policies<'a>(section: &Section<'_>, key: &str, receivers: impl Iterator<Item = &'a Receiver> + Clone) {
+fn check_policies<'a>(
+    section: &Section<'_>,
+    key: &str,
+    receivers: impl Iterator<Item = &'a Receiver> + Clone,
+) {
     for receiver in receivers.clone() {
-        let fallbacks = receiver.integrations.iter().filter_map(|i| Some(("fallback", i.policy.fallback.as_deref()?)));
-        let contacts =
-            receiver.integrations.iter().flat_map(|i| i.policy.escalation.iter().map(|s| ("escalation to", s.receiver.as_str())));
+        let fallbacks = receiver
+            .integrations
+            .iter()
+            .filter_map(|i| Some(("fallback", i.policy.fallback.as_deref()?)));
+        let contacts = receiver.integrations.iter().flat_map(|i| {
+            i.policy
+                .escalation
+                .iter()
+                .map(|s| ("escalation to", s.receiver.as_str()))
+        });
         for (role, named) in fallbacks.chain(contacts).collect::<BTreeSet<_>>() {
-            let known: Vec<&str> = receivers.clone().map(|r| r.name.as_str()).filter(|name| *name != receiver.name).collect();
+            let known: Vec<&str> = receivers
+                .clone()
+                .map(|r| r.name.as_str())
+                .filter(|name| *name != receiver.name)
+                .collect();
             if !known.contains(&named) {
-                let problem = format!("{role} {named:?} of receiver {:?} is not another receiver", receiver.name);
-                let known = if known.is_empty() { "no other".to_owned() } else { known.join(", ") };
+                let problem = format!(
+                    "{role} {named:?} of receiver {:?} is not another receiver",
+                    receiver.name
+                );
+                let known = if known.is_empty() {
+                    "no other".to_owned()
+                } else {
+                    known.join(", ")
+                };
                 section.error(key, problem, format!("there is {known}"));
             }
         }
@@ -496,10 +674,18 @@ fn read_time_intervals(section: &Section<'_>) -> Intervals {
     for key in ["mute_time_intervals", "time_intervals"] {
         for named in section.sections(key) {
             let name: String = named.require("name");
-            let elements = named.sections("time_intervals").iter().map(TimeInterval::read).collect();
+            let elements = named
+                .sections("time_intervals")
+                .iter()
+                .map(TimeInterval::read)
+                .collect();
             named.finish();
             if intervals.insert(name.clone(), elements).is_some() {
-                named.error("name", format!("{name:?} is defined twice"), "give each time interval its own name");
+                named.error(
+                    "name",
+                    format!("{name:?} is defined twice"),
+                    "give each time interval its own name",
+                );
             }
         }
     }

@@ -78,27 +78,50 @@ impl Routes {
             nodes[0].children.push(index);
             nodes.push(child);
         }
-        Routes { nodes, beside: Vec::new() }
+        Routes {
+            nodes,
+            beside: Vec::new(),
+        }
     }
 
     /// Reads the `route` block and records its mistakes.
     pub fn read(section: &Section<'_>) -> Self {
         let mut nodes = vec![Route::root(section.require("receiver"))];
-        if nodes[0].receiver.is_empty() && section.node("receiver").is_some_and(|node| !node.is_null()) {
-            section.error("receiver", "names nobody", "name a receiver: the root route takes what no other route takes");
+        if nodes[0].receiver.is_empty()
+            && section.node("receiver").is_some_and(|node| !node.is_null())
+        {
+            section.error(
+                "receiver",
+                "names nobody",
+                "name a receiver: the root route takes what no other route takes",
+            );
         }
-        if ["match", "match_re", "matchers"].iter().any(|key| section.node(key).is_some_and(says_something)) {
-            section.error("", "the root route has matchers", "move them to a child under routes: the root takes every alert");
+        if ["match", "match_re", "matchers"]
+            .iter()
+            .any(|key| section.node(key).is_some_and(says_something))
+        {
+            section.error(
+                "",
+                "the root route has matchers",
+                "move them to a child under routes: the root takes every alert",
+            );
         }
         for key in ["continue", "mute_time_intervals", "active_time_intervals"] {
             if section.node(key).is_some_and(says_something) {
-                section.error(key, "is not allowed in the root route", "move it to a child under routes");
+                section.error(
+                    key,
+                    "is not allowed in the root route",
+                    "move it to a child under routes",
+                );
             }
         }
         nodes[0].read_settings(section);
         read_children(section, &mut nodes, 0);
         section.finish();
-        Routes { nodes, beside: Vec::new() }
+        Routes {
+            nodes,
+            beside: Vec::new(),
+        }
     }
 
     /// All nodes, the root first.
@@ -115,7 +138,11 @@ impl Routes {
     pub fn add_beside(&mut self, name: &str, route: Route) {
         self.beside.push(self.nodes.len());
         let key = format!("{name}/{}", canonical(&route.matchers));
-        self.nodes.push(Route { id: key.clone(), key, ..route });
+        self.nodes.push(Route {
+            id: key.clone(),
+            key,
+            ..route
+        });
     }
 
     /// The nodes that take an alert with these labels, in the order of the tree; never empty.
@@ -129,7 +156,9 @@ impl Routes {
     }
 
     fn visit(&self, index: usize, labels: &Labels, found: &mut Vec<usize>) -> bool {
-        let Some(route) = self.nodes.get(index) else { return false };
+        let Some(route) = self.nodes.get(index) else {
+            return false;
+        };
         if !route.matchers.iter().all(|m| m.matches_labels(labels)) {
             return false;
         }
@@ -186,7 +215,10 @@ impl Route {
         self.group_interval = section.or("group_interval", self.group_interval);
         self.repeat_interval = section.or("repeat_interval", self.repeat_interval);
         self.flapping = FlappingKeys::read(section, self.flapping);
-        for (key, value) in [("group_interval", self.group_interval), ("repeat_interval", self.repeat_interval)] {
+        for (key, value) in [
+            ("group_interval", self.group_interval),
+            ("repeat_interval", self.repeat_interval),
+        ] {
             if value.is_zero() && section.node(key).is_some() {
                 section.error(key, "is zero", "give a duration such as 5m");
             }
@@ -207,8 +239,15 @@ fn read_children(section: &Section<'_>, nodes: &mut Vec<Route>, parent: usize) {
     for (index, child) in section.sections("routes").iter().enumerate() {
         let mut route = nodes[parent].child(read_matchers(child, "match", "match_re", "matchers"));
         route.key = format!("{}/{}", nodes[parent].key, canonical(&route.matchers));
-        route.id = format!("{}/{}/{index}", nodes[parent].id, canonical(&route.matchers));
-        route.receiver = child.get::<String>("receiver").filter(|r| !r.is_empty()).unwrap_or(route.receiver);
+        route.id = format!(
+            "{}/{}/{index}",
+            nodes[parent].id,
+            canonical(&route.matchers)
+        );
+        route.receiver = child
+            .get::<String>("receiver")
+            .filter(|r| !r.is_empty())
+            .unwrap_or(route.receiver);
         route.continues = child.or("continue", false);
         route.mute_time_intervals = child.or("mute_time_intervals", Vec::new());
         route.active_time_intervals = child.or("active_time_intervals", Vec::new());
@@ -231,38 +270,68 @@ fn read_group_by(section: &Section<'_>) -> Option<GroupBy> {
         return Some(GroupBy::Labels(unique));
     }
     if unique.len() > 1 {
-        section.error("group_by", "mixes '...' with other labels", "'...' already means every label: let it stand alone");
+        section.error(
+            "group_by",
+            "mixes '...' with other labels",
+            "'...' already means every label: let it stand alone",
+        );
     }
     Some(GroupBy::All)
 }
 
-/// Reads matchers in the three ways a route or an inhibition writes them: equality pairs, patterns, and a list of texts. All are ANDed.
+/// Reads matchers in the three ways a route or an inhibition writes them: equality pairs, patterns,
+/// and a list of texts. All are ANDed.
 pub fn read_matchers(section: &Section<'_>, equal: &str, regex: &str, list: &str) -> Vec<Matcher> {
     let mut matchers = Vec::new();
     for (key, op) in [(equal, MatchOp::Equal), (regex, MatchOp::Regex)] {
-        let Some(Node { value: Value::Map(entries), .. }) = section.node(key) else {
+        let Some(Node {
+            value: Value::Map(entries),
+            ..
+        }) = section.node(key)
+        else {
             section.get::<std::collections::BTreeMap<String, String>>(key);
             continue;
         };
         for (name, position, node) in entries {
             if op == MatchOp::Regex && node.is_null() {
-                let remedy = "give a regular expression; ^$ is one that only a missing label matches".into();
-                section.error_at(*position, &format!("{key}.{name}"), "has no pattern".into(), remedy);
+                let remedy =
+                    "give a regular expression; ^$ is one that only a missing label matches".into();
+                section.error_at(
+                    *position,
+                    &format!("{key}.{name}"),
+                    "has no pattern".into(),
+                    remedy,
+                );
                 continue;
             }
-            let Some(value) = String::from_node(section, &format!("{key}.{name}"), node) else { continue };
+            let Some(value) = String::from_node(section, &format!("{key}.{name}"), node) else {
+                continue;
+            };
             // Alertmanager's group keys show the anchors of such a pattern.
-            let value = if op == MatchOp::Regex { format!("^(?:{value})$") } else { value };
+            let value = if op == MatchOp::Regex {
+                format!("^(?:{value})$")
+            } else {
+                value
+            };
             match Matcher::new(name, op, &value) {
                 Ok(matcher) => matchers.push(matcher),
-                Err(error) => section.error_at(*position, key, error.to_string(), "correct the pattern".into()),
+                Err(error) => section.error_at(
+                    *position,
+                    key,
+                    error.to_string(),
+                    "correct the pattern".into(),
+                ),
             }
         }
     }
     for text in section.or::<Vec<String>>(list, Vec::new()) {
         match parse_matchers(&text) {
             Ok(found) => matchers.extend(found),
-            Err(reason) => section.error(list, reason, "write matchers as name=\"value\", with = != =~ or !~"),
+            Err(reason) => section.error(
+                list,
+                reason,
+                "write matchers as name=\"value\", with = != =~ or !~",
+            ),
         }
     }
     matchers

@@ -1,4 +1,5 @@
-//! One integration's deliverer: what it works with, what it remembers, and what its service has shown of its own limit.
+//! One integration's deliverer: what it works with, what it remembers, and what its service has
+//! shown of its own limit.
 
 use std::collections::VecDeque;
 use std::hash::RandomState;
@@ -36,7 +37,8 @@ pub struct DeliveryContext {
 pub struct Fallbacks {
     /// The integrations of its `fallback`.
     pub fallback: Vec<(Integration, Arc<Mailbox>)>,
-    /// Those of the default receiver, where a template of ours left nowhere to send to and there is no fallback.
+    /// Those of the default receiver, where a template of ours left nowhere to send to and there is
+    /// no fallback.
     pub last_resort: Vec<(Integration, Arc<Mailbox>)>,
 }
 
@@ -81,7 +83,11 @@ impl Pace {
     }
 
     pub(super) fn forget(&mut self, now: Timestamp) {
-        while self.accepted.front().is_some_and(|at| now.since(*at) >= MINUTE || *at > now) {
+        while self
+            .accepted
+            .front()
+            .is_some_and(|at| now.since(*at) >= MINUTE || *at > now)
+        {
             self.accepted.pop_front();
         }
     }
@@ -96,8 +102,13 @@ impl Pace {
     /// How many messages it takes now; if none, how long that lasts.
     pub(super) fn ready(&mut self, now: Timestamp) -> Result<usize, Duration> {
         self.forget(now);
-        let Some((most, _)) = self.learned.filter(|(_, until)| *until > now) else { return Ok(usize::MAX) };
-        match (most.saturating_sub(self.accepted.len()), self.accepted.front()) {
+        let Some((most, _)) = self.learned.filter(|(_, until)| *until > now) else {
+            return Ok(usize::MAX);
+        };
+        match (
+            most.saturating_sub(self.accepted.len()),
+            self.accepted.front(),
+        ) {
             (0, Some(first)) if !self.may_try => Err(MINUTE.saturating_sub(now.since(*first))),
             (ready, _) => Ok(ready.max(1)),
         }
@@ -106,20 +117,37 @@ impl Pace {
 
 impl Deliverer {
     /// The task of `integration`.
-    pub fn new(integration: Integration, mailbox: Arc<Mailbox>, context: DeliveryContext, fallbacks: Fallbacks) -> Self {
-        let DeliveryContext { state, metrics, memory } = context;
+    pub fn new(
+        integration: Integration,
+        mailbox: Arc<Mailbox>,
+        context: DeliveryContext,
+        fallbacks: Fallbacks,
+    ) -> Self {
+        let DeliveryContext {
+            state,
+            metrics,
+            memory,
+        } = context;
         let labels = IntegrationLabels::of(&integration);
         // Series that exist from the start show their first increase.
         drop(metrics.notifications.get_or_create(&labels));
         drop(metrics.template_failures.get_or_create(&labels));
         drop(metrics.misled.get_or_create(&labels));
         for reason in Reason::ALL {
-            drop(metrics.failed.get_or_create(&labels.because(reason.as_str())));
+            drop(
+                metrics
+                    .failed
+                    .get_or_create(&labels.because(reason.as_str())),
+            );
             drop(metrics.dead.get_or_create(&labels.because(reason.as_str())));
         }
         if integration.notifier.action().is_some() {
             for outcome in ActionOutcome::ALL {
-                drop(metrics.actions.get_or_create(&labels.ended(outcome.as_str())));
+                drop(
+                    metrics
+                        .actions
+                        .get_or_create(&labels.ended(outcome.as_str())),
+                );
             }
             for outcome in ["helped", "not_helped"] {
                 drop(metrics.judged.get_or_create(&labels.ended(outcome)));

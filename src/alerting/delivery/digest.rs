@@ -1,5 +1,6 @@
-//! Overflow: messages of several groups become one that names every alert, where there are more than the service takes. A message with more
-//! alerts than one message can name becomes several. Pure: rows in, rows out.
+//! Overflow: messages of several groups become one that names every alert, where there are more
+//! than the service takes. A message with more alerts than one message can name becomes several.
+//! Pure: rows in, rows out.
 
 use std::collections::HashMap;
 
@@ -22,7 +23,8 @@ pub struct Folded {
     pub notification: Notification,
     /// Ids of the messages that it replaces, oldest first.
     pub superseded: Vec<String>,
-    /// What it has no room for: the alerts behind those it names, where the first message alone is too large.
+    /// What it has no room for: the alerts behind those it names, where the first message alone is
+    /// too large.
     pub rest: Option<OutboxRow>,
 }
 
@@ -42,18 +44,36 @@ pub struct Fold {
 impl Fold {
     /// An empty one.
     pub fn new(form: Digest) -> Self {
-        Fold { form, alerts: Vec::new(), positions: HashMap::new(), size: 0, taken: Vec::new(), newest: None, rest: Vec::new() }
+        Fold {
+            form,
+            alerts: Vec::new(),
+            positions: HashMap::new(),
+            size: 0,
+            taken: Vec::new(),
+            newest: None,
+            rest: Vec::new(),
+        }
     }
 
-    /// Takes a message in; false when there is no room for it. The first one always finds room, if need be for a part of its alerts. A
-    /// digest stays what it is, unless it is the first and too large.
+    /// Takes a message in; false when there is no room for it. The first one always finds room, if
+    /// need be for a part of its alerts. A digest stays what it is, unless it is the first and too
+    /// large.
     pub fn add(&mut self, row: OutboxRow, mut message: Notification) -> bool {
         let first = self.taken.is_empty();
-        if self.taken.len() >= MAX_MESSAGES || !self.rest.is_empty() || (message.digest > 0 && !first) {
+        if self.taken.len() >= MAX_MESSAGES
+            || !self.rest.is_empty()
+            || (message.digest > 0 && !first)
+        {
             return false;
         }
         // A report goes alone: in a digest only its name would be left.
-        if !first && (message.report.is_some() || self.newest.as_ref().is_some_and(|newest| newest.report.is_some())) {
+        if !first
+            && (message.report.is_some()
+                || self
+                    .newest
+                    .as_ref()
+                    .is_some_and(|newest| newest.report.is_some()))
+        {
             return false;
         }
         let before = self.alerts.len();
@@ -71,7 +91,10 @@ impl Fold {
             break;
         }
         // Up to a thousand of them: their bodies are read already.
-        self.taken.push(OutboxRow { body: String::new(), ..row });
+        self.taken.push(OutboxRow {
+            body: String::new(),
+            ..row
+        });
         self.newest = Some(message);
         true
     }
@@ -105,7 +128,8 @@ impl Fold {
         };
         if room {
             let position = self.alerts.len() - 1;
-            self.positions.insert(self.alerts[position].fingerprint.clone(), (position, at_ms));
+            self.positions
+                .insert(self.alerts[position].fingerprint.clone(), (position, at_ms));
         } else {
             self.alerts.pop();
         }
@@ -118,9 +142,17 @@ impl Fold {
         if self.taken.len() == 1 && self.rest.is_empty() {
             return None;
         }
-        let ids: Vec<String> = self.taken.iter().map(|row| row.delivery_id.clone()).collect();
+        let ids: Vec<String> = self
+            .taken
+            .iter()
+            .map(|row| row.delivery_id.clone())
+            .collect();
         let (several, last) = (ids.len() > 1, self.taken.last()?);
-        let mut notification = Notification { alerts: self.alerts, digest: ids.len(), ..newest };
+        let mut notification = Notification {
+            alerts: self.alerts,
+            digest: ids.len(),
+            ..newest
+        };
         if several {
             notification.group_labels = Vec::new();
             notification.reason = "digest".into();
@@ -135,19 +167,42 @@ impl Fold {
             summarise(&mut n);
             // Strings, numbers and lists of them always have a JSON form.
             let body = serde_json::to_string(&n).unwrap_or_default();
-            (OutboxRow { delivery_id: id, group_key, body, ..last.clone() }, n)
+            (
+                OutboxRow {
+                    delivery_id: id,
+                    group_key,
+                    body,
+                    ..last.clone()
+                },
+                n,
+            )
         };
-        let rest =
-            (!self.rest.is_empty()).then(|| row(Notification { alerts: self.rest, ..notification.clone() }, derived_id("rest", &ids)).0);
+        let rest = (!self.rest.is_empty()).then(|| {
+            row(
+                Notification {
+                    alerts: self.rest,
+                    ..notification.clone()
+                },
+                derived_id("rest", &ids),
+            )
+            .0
+        });
         let (row, notification) = row(notification, derived_id("digest", &ids));
-        Some(Folded { row, notification, superseded: ids, rest })
+        Some(Folded {
+            row,
+            notification,
+            superseded: ids,
+            rest,
+        })
     }
 }
 
 /// Whether a message has more alerts than one message of this service can name.
 pub fn is_too_large(form: Digest, notification: &Notification) -> bool {
     match form {
-        Digest::Names(bytes) => notification.alerts.len() > 1 && named_size(&notification.alerts) > bytes,
+        Digest::Names(bytes) => {
+            notification.alerts.len() > 1 && named_size(&notification.alerts) > bytes
+        }
         Digest::Whole | Digest::Never => false,
     }
 }

@@ -1,4 +1,5 @@
-//! Who is notified instead of a receiver that cannot be: its fallback, or the default receiver where a template left no address.
+//! Who is notified instead of a receiver that cannot be: its fallback, or the default receiver
+//! where a template left no address.
 
 use std::sync::Arc;
 
@@ -13,8 +14,14 @@ use crate::notify::{Notification, NotifyError};
 use crate::state::OutboxRow;
 
 impl Deliverer {
-    /// Gives a message whose address a template failed to make to the default receiver: somebody must be notified of it, and of the template.
-    pub(in crate::alerting) async fn relieve(&self, row: &OutboxRow, error: &NotifyError, now: Timestamp) -> bool {
+    /// Gives a message whose address a template failed to make to the default receiver: somebody
+    /// must be notified of it, and of the template.
+    pub(in crate::alerting) async fn relieve(
+        &self,
+        row: &OutboxRow,
+        error: &NotifyError,
+        now: Timestamp,
+    ) -> bool {
         let is_handed_over = self.hand_over(row, &self.fallbacks.last_resort, now).await;
         if is_handed_over {
             let (receiver, notifier) = (&self.integration.receiver, self.integration.kind);
@@ -25,15 +32,28 @@ impl Deliverer {
     }
 
     /// Gives a message to others; false when there is nobody who has not had it.
-    pub(in crate::alerting) async fn hand_over(&self, row: &OutboxRow, to: &[(Integration, Arc<Mailbox>)], now: Timestamp) -> bool {
-        let Ok(message) = serde_json::from_str::<Notification>(&row.body) else { return false };
-        let others = to.iter().filter(|(other, _)| !message.stands_in_for.contains(&other.receiver));
+    pub(in crate::alerting) async fn hand_over(
+        &self,
+        row: &OutboxRow,
+        to: &[(Integration, Arc<Mailbox>)],
+        now: Timestamp,
+    ) -> bool {
+        let Ok(message) = serde_json::from_str::<Notification>(&row.body) else {
+            return false;
+        };
+        let others = to
+            .iter()
+            .filter(|(other, _)| !message.stands_in_for.contains(&other.receiver));
         let passed = others.map(|(other, mailbox)| {
             let mut stands_in_for = message.stands_in_for.clone();
             stands_in_for.push(self.integration.receiver.clone());
             let delivery_id = derived_id(&other.key, &[&row.delivery_id]);
-            let passed =
-                Notification { delivery_id: delivery_id.clone(), receiver: other.receiver.clone(), stands_in_for, ..message.clone() };
+            let passed = Notification {
+                delivery_id: delivery_id.clone(),
+                receiver: other.receiver.clone(),
+                stands_in_for,
+                ..message.clone()
+            };
             let row = OutboxRow {
                 delivery_id,
                 integration: other.key.clone(),
@@ -60,7 +80,10 @@ impl Deliverer {
             };
         }
         self.metrics.fallback.get_or_create(&self.labels).inc();
-        let to = rows.iter().map(|row| row.integration.clone()).collect::<Vec<_>>();
+        let to = rows
+            .iter()
+            .map(|row| row.integration.clone())
+            .collect::<Vec<_>>();
         let decided = self.decided(row, now, |_| Stage::HandedOver { to: to.clone() });
         self.leave(row, &decided).await;
         true
@@ -70,7 +93,11 @@ impl Deliverer {
     pub(in crate::alerting) async fn hand_over_all(&mut self, now: Timestamp) {
         let mut after = 0;
         let quiet = self.integration.policy.is_quiet(now);
-        while let Ok(Some((position, row))) = self.state.next_message(&self.integration.key, after, !quiet).await {
+        while let Ok(Some((position, row))) = self
+            .state
+            .next_message(&self.integration.key, after, !quiet)
+            .await
+        {
             after = position;
             if !self.mailbox.done.lock().contains(&row.delivery_id) {
                 self.hand_over(&row, &self.fallbacks.fallback, now).await;

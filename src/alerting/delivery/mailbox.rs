@@ -1,4 +1,5 @@
-//! What the dispatcher and the task that delivers for one integration share: messages in memory, what is done, what waits apart.
+//! What the dispatcher and the task that delivers for one integration share: messages in memory,
+//! what is done, what waits apart.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -22,7 +23,8 @@ const MAX_DONE: usize = 10_000;
 #[derive(Default)]
 pub struct Mailbox {
     pub(in crate::alerting) unsaved: Mutex<VecDeque<OutboxRow>>,
-    /// Messages the receiver has accepted (or that were given up) but the database would not let go.
+    /// Messages the receiver has accepted (or that were given up) but the database would not let
+    /// go.
     pub(in crate::alerting) done: Mutex<HashSet<String>>,
     /// Messages that wait apart: until when, and how often they were put off.
     pub(in crate::alerting) put_off: Mutex<HashMap<String, (Timestamp, u32)>>,
@@ -30,7 +32,8 @@ pub struct Mailbox {
     pub(in crate::alerting) refused: Mutex<Vec<String>>,
     waiting: Mutex<Waiting>,
     pub(in crate::alerting) wake: Notify,
-    /// Held by the one task that delivers: after a reload the successor waits for the last attempt of its predecessor.
+    /// Held by the one task that delivers: after a reload the successor waits for the last attempt
+    /// of its predecessor.
     pub(in crate::alerting) turn: tokio::sync::Mutex<()>,
 }
 
@@ -45,7 +48,8 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Changes what waits, and shows by how much it became more: integrations of one receiver have one gauge.
+    /// Changes what waits, and shows by how much it became more: integrations of one receiver have
+    /// one gauge.
     fn change(&mut self, change: impl FnOnce(&mut HashSet<u64, ahash::RandomState>)) {
         let before = self.messages.len() as i64;
         change(&mut self.messages);
@@ -76,7 +80,13 @@ fn hash(delivery_id: &str) -> u64 {
 impl Mailbox {
     /// One whose waiting messages `gauge` shows.
     pub fn shown_by(gauge: Gauge) -> Self {
-        Mailbox { waiting: Mutex::new(Waiting { gauge: Some(gauge), ..Waiting::default() }), ..Mailbox::default() }
+        Mailbox {
+            waiting: Mutex::new(Waiting {
+                gauge: Some(gauge),
+                ..Waiting::default()
+            }),
+            ..Mailbox::default()
+        }
     }
 
     /// A message waits from now on.
@@ -96,14 +106,22 @@ impl Mailbox {
 
     /// These waited when the count began; so does what is in memory alone.
     pub fn end_count<'m>(&self, deliveries: impl Iterator<Item = &'m str>) {
-        let unsaved: Vec<u64> = self.unsaved.lock().iter().map(|row| hash(&row.delivery_id)).collect();
+        let unsaved: Vec<u64> = self
+            .unsaved
+            .lock()
+            .iter()
+            .map(|row| hash(&row.delivery_id))
+            .collect();
         let mut waiting = self.waiting.lock();
         let meanwhile = waiting.meanwhile.take().unwrap_or_default();
         waiting.change(|messages| *messages = deliveries.map(hash).chain(unsaved).collect());
-        meanwhile.into_iter().for_each(|(message, waits)| waiting.mark(message, waits));
+        meanwhile
+            .into_iter()
+            .for_each(|(message, waits)| waiting.mark(message, waits));
     }
 
-    /// The integration is gone: nothing of it is shown any more, whatever the last attempt under way still says.
+    /// The integration is gone: nothing of it is shown any more, whatever the last attempt under
+    /// way still says.
     pub fn close(&self) {
         let mut waiting = self.waiting.lock();
         waiting.change(HashSet::clear);
@@ -115,11 +133,16 @@ impl Mailbox {
         self.wake.notify_one();
     }
 
-    /// Keeps a message that the database could not take. Beyond the bound the oldest one goes, and is returned.
+    /// Keeps a message that the database could not take. Beyond the bound the oldest one goes, and
+    /// is returned.
     pub fn keep(&self, message: OutboxRow) -> Option<OutboxRow> {
         let mut unsaved = self.unsaved.lock();
         unsaved.push_back(message);
-        let lost = if unsaved.len() > MAX_UNSAVED { unsaved.pop_front() } else { None };
+        let lost = if unsaved.len() > MAX_UNSAVED {
+            unsaved.pop_front()
+        } else {
+            None
+        };
         self.wake();
         lost
     }
@@ -129,7 +152,8 @@ impl Mailbox {
         self.unsaved.lock().iter().cloned().collect()
     }
 
-    /// The database has taken this message. If it was delivered from memory meanwhile, it is not sent from there.
+    /// The database has taken this message. If it was delivered from memory meanwhile, it is not
+    /// sent from there.
     pub fn saved(&self, delivery_id: &str) {
         let mut unsaved = self.unsaved.lock();
         let before = unsaved.len();
@@ -147,8 +171,14 @@ impl Mailbox {
         }
     }
 
-    /// Lets a message wait apart for a time that follows from how often that was done before; gives how often it is now.
-    pub(in crate::alerting) fn put_off(&self, delivery_id: &str, now: Timestamp, wait: impl Fn(u32) -> Duration) -> u32 {
+    /// Lets a message wait apart for a time that follows from how often that was done before; gives
+    /// how often it is now.
+    pub(in crate::alerting) fn put_off(
+        &self,
+        delivery_id: &str,
+        now: Timestamp,
+        wait: impl Fn(u32) -> Duration,
+    ) -> u32 {
         let mut put_off = self.put_off.lock();
         if put_off.len() >= MAX_DONE {
             put_off.clear();
@@ -159,15 +189,23 @@ impl Mailbox {
         *count
     }
 
-    /// Whether a message waits apart. A time that lies further ahead than any wait is from before a jump of the clock.
+    /// Whether a message waits apart. A time that lies further ahead than any wait is from before a
+    /// jump of the clock.
     pub(in crate::alerting) fn is_put_off(&self, delivery_id: &str, now: Timestamp) -> bool {
         let waits = |until: Timestamp| until > now && until.since(now) <= LONGEST_RETRY_AFTER;
-        self.put_off.lock().get(delivery_id).is_some_and(|(until, _)| waits(*until))
+        self.put_off
+            .lock()
+            .get(delivery_id)
+            .is_some_and(|(until, _)| waits(*until))
     }
 
     /// How long it is until one of those that wait apart may be tried.
     pub(in crate::alerting) fn next_put_off(&self, now: Timestamp) -> Option<Duration> {
-        self.put_off.lock().values().map(|(until, _)| until.since(now)).min()
+        self.put_off
+            .lock()
+            .values()
+            .map(|(until, _)| until.since(now))
+            .min()
     }
 
     /// A message that was dealt with is to be sent again.
@@ -185,11 +223,15 @@ impl Mailbox {
 mod tests {
     use super::*;
 
-    /// Neither a message that is counted twice, nor one that goes twice, nor a count while messages come and go.
+    /// Neither a message that is counted twice, nor one that goes twice, nor a count while messages
+    /// come and go.
     #[test]
     fn the_number_of_messages_that_wait_is_never_below_zero_nor_stays_above_it() {
         let gauge = Gauge::default();
-        let (mailbox, other) = (Mailbox::shown_by(gauge.clone()), Mailbox::shown_by(gauge.clone()));
+        let (mailbox, other) = (
+            Mailbox::shown_by(gauge.clone()),
+            Mailbox::shown_by(gauge.clone()),
+        );
         mailbox.settle("never expected");
         assert_eq!(gauge.get(), 0);
         mailbox.expect("a");

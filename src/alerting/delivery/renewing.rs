@@ -1,4 +1,5 @@
-//! A notifier whose secrets lie in files: they are read again when one of them has changed, so that a rotated token needs no reload.
+//! A notifier whose secrets lie in files: they are read again when one of them has changed, so that
+//! a rotated token needs no reload.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,11 @@ impl Renewing {
     /// Keeps `notifier` up to date.
     pub fn new(kind: &'static NotifierKind, renewal: Renewal, notifier: Arc<dyn Notifier>) -> Self {
         let current = Mutex::new((renewal.stamps(), notifier));
-        Renewing { kind, renewal, current }
+        Renewing {
+            kind,
+            renewal,
+            current,
+        }
     }
 
     fn current(&self) -> Arc<dyn Notifier> {
@@ -34,16 +39,23 @@ impl Renewing {
         let stamps = self.renewal.stamps();
         if stamps != current.0 {
             current.0 = stamps;
-            let build = |part: &crate::config::Section<'_>, common: Option<&crate::config::Section<'_>>| {
+            let build = |part: &crate::config::Section<'_>,
+                         common: Option<&crate::config::Section<'_>>| {
                 part.node("send_resolved");
                 (self.kind.build)(part, common)
             };
             match self.renewal.read(build) {
                 Ok(notifier) => {
-                    info!(receiver, notifier = self.kind.name, "Secrets were read again: a file has changed.");
+                    info!(
+                        receiver,
+                        notifier = self.kind.name,
+                        "Secrets were read again: a file has changed."
+                    );
                     current.1 = Arc::from(notifier);
                 }
-                Err(error) => warn!(receiver, notifier = self.kind.name, %error, "A changed secret cannot be used; the former one is."),
+                Err(error) => {
+                    warn!(receiver, notifier = self.kind.name, %error, "A changed secret cannot be used; the former one is.")
+                }
             }
         }
         Arc::clone(&current.1)
@@ -51,7 +63,10 @@ impl Renewing {
 }
 
 impl Notifier for Renewing {
-    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+    fn notify<'a>(
+        &'a self,
+        notification: &'a Notification,
+    ) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
             let notifier = self.renewed(&notification.receiver);
             notifier.notify(notification).await

@@ -15,14 +15,19 @@ const GRACE: Duration = Duration::from_secs(25);
 pub(in crate::alerting) struct Deliveries {
     pub(in crate::alerting) tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
-    /// Tasks of former configurations that still finish an attempt; their successors wait at the mailbox.
+    /// Tasks of former configurations that still finish an attempt; their successors wait at the
+    /// mailbox.
     retiring: JoinSet<()>,
 }
 
 impl Deliveries {
     pub(in crate::alerting) fn start(deliverers: impl Iterator<Item = Deliverer>) -> Self {
         let (tasks, stop) = Self::spawn(deliverers);
-        Deliveries { tasks, stop, retiring: JoinSet::new() }
+        Deliveries {
+            tasks,
+            stop,
+            retiring: JoinSet::new(),
+        }
     }
 
     fn spawn(deliverers: impl Iterator<Item = Deliverer>) -> (JoinSet<()>, watch::Sender<bool>) {
@@ -39,10 +44,12 @@ impl Deliveries {
         let _ = std::mem::replace(&mut self.stop, stop).send(true);
         let mut former = std::mem::replace(&mut self.tasks, tasks);
         while self.retiring.try_join_next().is_some() {}
-        self.retiring.spawn(async move { while former.join_next().await.is_some() {} });
+        self.retiring
+            .spawn(async move { while former.join_next().await.is_some() {} });
     }
 
-    /// Attempts under way are finished first, but for those that take too long: their messages stay in the outbox.
+    /// Attempts under way are finished first, but for those that take too long: their messages stay
+    /// in the outbox.
     pub(in crate::alerting) async fn stop(&mut self) {
         let _ = self.stop.send(true);
         let finished = async {

@@ -1,4 +1,5 @@
-//! What is written down of the decisions about alerts: each once, when it differs from the one before it.
+//! What is written down of the decisions about alerts: each once, when it differs from the one
+//! before it.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -7,12 +8,24 @@ use crate::model::{Labels, Stage, Timestamp};
 use crate::notify::{AlertStatus, Notification};
 use crate::state::DecisionRow;
 
-/// What became of a message at an integration, for the alerts that it names: those that fire, and those that have ended.
-pub fn outcome(message: &Notification, integration: &str, now: Timestamp, stage: impl Fn(bool) -> Stage) -> Vec<DecisionRow> {
+/// What became of a message at an integration, for the alerts that it names: those that fire, and
+/// those that have ended.
+pub fn outcome(
+    message: &Notification,
+    integration: &str,
+    now: Timestamp,
+    stage: impl Fn(bool) -> Stage,
+) -> Vec<DecisionRow> {
     let row = |resolved: bool| {
-        let status = if resolved { AlertStatus::Resolved } else { AlertStatus::Firing };
+        let status = if resolved {
+            AlertStatus::Resolved
+        } else {
+            AlertStatus::Firing
+        };
         let named = message.alerts.iter().filter(|alert| alert.status == status);
-        let alerts: Vec<u64> = named.filter_map(|alert| u64::from_str_radix(&alert.fingerprint, 16).ok()).collect();
+        let alerts: Vec<u64> = named
+            .filter_map(|alert| u64::from_str_radix(&alert.fingerprint, 16).ok())
+            .collect();
         (!alerts.is_empty()).then(|| DecisionRow {
             scope: integration.to_owned(),
             at: now,
@@ -37,8 +50,8 @@ pub struct Decision {
     pub stage: Stage,
 }
 
-/// The last decision about each alert in each group, so that only changes are written down. It is lost with the process: then the next
-/// flush writes its decisions again.
+/// The last decision about each alert in each group, so that only changes are written down. It is
+/// lost with the process: then the next flush writes its decisions again.
 #[derive(Debug, Default)]
 pub struct Decisions(HashMap<u64, Vec<Last>, ahash::RandomState>);
 
@@ -51,11 +64,22 @@ struct Last {
 
 impl Decisions {
     /// The rows for those decisions of a flush that are news.
-    pub fn note(&mut self, group_key: &str, decisions: Vec<Decision>, now: Timestamp) -> Vec<DecisionRow> {
+    pub fn note(
+        &mut self,
+        group_key: &str,
+        decisions: Vec<Decision>,
+        now: Timestamp,
+    ) -> Vec<DecisionRow> {
         let group = hash(group_key);
         let changed = |mut decision: Decision| {
-            let last = Last { group, integration: hash(&decision.integration), stage: stage_hash(&decision.stage) };
-            decision.alerts.retain(|fingerprint| self.is_news(*fingerprint, &last, decision.integration.is_empty()));
+            let last = Last {
+                group,
+                integration: hash(&decision.integration),
+                stage: stage_hash(&decision.stage),
+            };
+            decision.alerts.retain(|fingerprint| {
+                self.is_news(*fingerprint, &last, decision.integration.is_empty())
+            });
             (!decision.alerts.is_empty()).then(|| DecisionRow {
                 scope: group_key.to_owned(),
                 at: now,
@@ -71,12 +95,17 @@ impl Decisions {
 
     fn is_news(&mut self, fingerprint: u64, new: &Last, for_all: bool) -> bool {
         let known = self.0.entry(fingerprint).or_default();
-        if known.iter().any(|old| (old.group, old.integration, old.stage) == (new.group, new.integration, new.stage)) {
+        if known.iter().any(|old| {
+            (old.group, old.integration, old.stage) == (new.group, new.integration, new.stage)
+        }) {
             return false;
         }
         // What stopped it for all integrations, or what each of them did, is over.
         let nobody = hash("");
-        known.retain(|old| old.group != new.group || !(for_all || old.integration == new.integration || old.integration == nobody));
+        known.retain(|old| {
+            old.group != new.group
+                || !(for_all || old.integration == new.integration || old.integration == nobody)
+        });
         known.push(Last { ..*new });
         true
     }
@@ -102,28 +131,62 @@ mod tests {
     use super::*;
 
     fn decision(integration: &str, alerts: &[u64], stage: Stage) -> Decision {
-        Decision { integration: integration.into(), alerts: alerts.into(), stage }
+        Decision {
+            integration: integration.into(),
+            alerts: alerts.into(),
+            stage,
+        }
     }
 
     fn muted() -> Stage {
-        Stage::Muted { intervals: vec!["night".into()] }
+        Stage::Muted {
+            intervals: vec!["night".into()],
+        }
     }
 
     fn notified(at: i64) -> Stage {
-        Stage::Deduplicated { notified_at: Timestamp(at), until: Timestamp(at + 10) }
+        Stage::Deduplicated {
+            notified_at: Timestamp(at),
+            until: Timestamp(at + 10),
+        }
     }
 
     #[test]
     fn a_decision_is_written_down_when_it_differs_from_the_one_before() {
         let mut decisions = Decisions::default();
-        let mut note = |found| decisions.note("g", found, Timestamp(1)).into_iter().map(|r| (r.alerts, r.stage)).collect::<Vec<_>>();
-        assert_eq!(note(vec![decision("", &[1, 2], muted())]), [(vec![1, 2], muted())]);
-        assert_eq!(note(vec![decision("", &[1, 2, 3], muted())]), [(vec![3], muted())], "only the one that is new");
-        let both = || vec![decision("a", &[1], notified(1)), decision("b", &[1], notified(1))];
+        let mut note = |found| {
+            decisions
+                .note("g", found, Timestamp(1))
+                .into_iter()
+                .map(|r| (r.alerts, r.stage))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            note(vec![decision("", &[1, 2], muted())]),
+            [(vec![1, 2], muted())]
+        );
+        assert_eq!(
+            note(vec![decision("", &[1, 2, 3], muted())]),
+            [(vec![3], muted())],
+            "only the one that is new"
+        );
+        let both = || {
+            vec![
+                decision("a", &[1], notified(1)),
+                decision("b", &[1], notified(1)),
+            ]
+        };
         assert_eq!(note(both()).len(), 2, "each integration decides for itself");
         assert_eq!(note(both()), []);
-        assert_eq!(note(vec![decision("a", &[1], notified(5))]), [(vec![1], notified(5))]);
-        assert_eq!(note(vec![decision("", &[1], muted())]), [(vec![1], muted())], "the next night is news");
+        assert_eq!(
+            note(vec![decision("a", &[1], notified(5))]),
+            [(vec![1], notified(5))]
+        );
+        assert_eq!(
+            note(vec![decision("", &[1], muted())]),
+            [(vec![1], muted())],
+            "the next night is news"
+        );
         assert_eq!(note(both()).len(), 2, "and so is the next day");
     }
 
@@ -131,10 +194,24 @@ mod tests {
     fn the_same_decision_in_two_groups_is_written_down_twice() {
         let mut decisions = Decisions::default();
         for group in ["g", "h"] {
-            assert_eq!(decisions.note(group, vec![decision("", &[1], muted())], Timestamp(1)).len(), 1);
+            assert_eq!(
+                decisions
+                    .note(group, vec![decision("", &[1], muted())], Timestamp(1))
+                    .len(),
+                1
+            );
         }
-        assert!(decisions.note("g", vec![decision("", &[1], muted())], Timestamp(1)).is_empty());
+        assert!(
+            decisions
+                .note("g", vec![decision("", &[1], muted())], Timestamp(1))
+                .is_empty()
+        );
         decisions.forget(1);
-        assert_eq!(decisions.note("g", vec![decision("", &[1], muted())], Timestamp(1)).len(), 1);
+        assert_eq!(
+            decisions
+                .note("g", vec![decision("", &[1], muted())], Timestamp(1))
+                .len(),
+            1
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Notify or not: the pure decision of one flush for one integration (Alertmanager's `notify.DedupStage`), and the notification log it
-//! looks at.
+//! Notify or not: the pure decision of one flush for one integration (Alertmanager's
+//! `notify.DedupStage`), and the notification log it looks at.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -18,7 +18,8 @@ pub struct LogEntry {
     pub resolved: BTreeSet<u64>,
     /// When the entry may be forgotten.
     pub expires_at: Timestamp,
-    /// The alerts of which the integration accepted that they fire, and not yet that they ended; `None` where a former process knew it.
+    /// The alerts of which the integration accepted that they fire, and not yet that they ended;
+    /// `None` where a former process knew it.
     pub accepted: Option<BTreeSet<u64>>,
 }
 
@@ -76,9 +77,15 @@ pub fn should_notify(
     send_resolved: bool,
     now: Timestamp,
 ) -> Option<NotifyReason> {
-    let Some(entry) = entry else { return (!found.firing.is_empty()).then_some(NotifyReason::First) };
+    let Some(entry) = entry else {
+        return (!found.firing.is_empty()).then_some(NotifyReason::First);
+    };
     if !found.firing.is_subset(&entry.firing) {
-        return Some(if entry.firing.is_empty() { NotifyReason::First } else { NotifyReason::NewAlerts });
+        return Some(if entry.firing.is_empty() {
+            NotifyReason::First
+        } else {
+            NotifyReason::NewAlerts
+        });
     }
     if found.firing.is_empty() {
         return (!entry.firing.is_empty()).then_some(NotifyReason::AllResolved);
@@ -94,43 +101,68 @@ pub fn should_notify(
 pub struct NotificationLog(HashMap<(String, String), LogEntry>);
 
 impl NotificationLog {
-    /// What `integration` was last notified of the group. An entry that has expired counts until it is pruned: an end is notified however long
-    /// the group's interval is.
+    /// What `integration` was last notified of the group. An entry that has expired counts until it
+    /// is pruned: an end is notified however long the group's interval is.
     pub fn get(&self, group_key: &str, integration: &str) -> Option<&LogEntry> {
         self.0.get(&(group_key.to_owned(), integration.to_owned()))
     }
 
     /// Takes a decision down.
     pub fn put(&mut self, group_key: &str, integration: &str, mut entry: LogEntry) -> LogRow {
-        let former = self.0.get_mut(&(group_key.to_owned(), integration.to_owned()));
-        entry.accepted = former.map_or_else(|| Some(BTreeSet::new()), |former| former.accepted.take());
+        let former = self
+            .0
+            .get_mut(&(group_key.to_owned(), integration.to_owned()));
+        entry.accepted =
+            former.map_or_else(|| Some(BTreeSet::new()), |former| former.accepted.take());
         let row = to_row(group_key, integration, &entry);
-        self.0.insert((group_key.to_owned(), integration.to_owned()), entry);
+        self.0
+            .insert((group_key.to_owned(), integration.to_owned()), entry);
         row
     }
 
-    /// Strikes alerts out of an entry, so that they count as new when they fire again. Returns the changed entry.
-    pub fn forget(&mut self, group_key: &str, integration: &str, alerts: &BTreeSet<u64>) -> Option<LogRow> {
-        let entry = self.0.get_mut(&(group_key.to_owned(), integration.to_owned()))?;
+    /// Strikes alerts out of an entry, so that they count as new when they fire again. Returns the
+    /// changed entry.
+    pub fn forget(
+        &mut self,
+        group_key: &str,
+        integration: &str,
+        alerts: &BTreeSet<u64>,
+    ) -> Option<LogRow> {
+        let entry = self
+            .0
+            .get_mut(&(group_key.to_owned(), integration.to_owned()))?;
         let before = entry.firing.len();
-        entry.firing.retain(|fingerprint| !alerts.contains(fingerprint));
+        entry
+            .firing
+            .retain(|fingerprint| !alerts.contains(fingerprint));
         (entry.firing.len() < before).then(|| to_row(group_key, integration, entry))
     }
 
     /// What can be changed of an entry.
-    pub(in crate::alerting) fn get_mut(&mut self, group_key: &str, integration: &str) -> Option<&mut LogEntry> {
-        self.0.get_mut(&(group_key.to_owned(), integration.to_owned()))
+    pub(in crate::alerting) fn get_mut(
+        &mut self,
+        group_key: &str,
+        integration: &str,
+    ) -> Option<&mut LogEntry> {
+        self.0
+            .get_mut(&(group_key.to_owned(), integration.to_owned()))
     }
 
     /// The row of an entry.
     pub(in crate::alerting) fn row(&self, group_key: &str, integration: &str) -> Option<LogRow> {
-        self.get(group_key, integration).map(|entry| to_row(group_key, integration, entry))
+        self.get(group_key, integration)
+            .map(|entry| to_row(group_key, integration, entry))
     }
 
     /// The groups in whose last message to `integration` one of `alerts` fired.
-    pub(in crate::alerting) fn groups_with(&self, integration: &str, alerts: &BTreeSet<u64>) -> Vec<String> {
+    pub(in crate::alerting) fn groups_with(
+        &self,
+        integration: &str,
+        alerts: &BTreeSet<u64>,
+    ) -> Vec<String> {
         let named = self.0.iter().filter(|((_, other), entry)| {
-            other == integration && !(entry.firing.is_disjoint(alerts) && entry.resolved.is_disjoint(alerts))
+            other == integration
+                && !(entry.firing.is_disjoint(alerts) && entry.resolved.is_disjoint(alerts))
         });
         named.map(|((group, _), _)| group.clone()).collect()
     }
@@ -144,12 +176,18 @@ impl NotificationLog {
             expires_at: row.expires_at,
             accepted: None,
         };
-        self.0.entry((row.group_key, row.integration)).or_insert(entry);
+        self.0
+            .entry((row.group_key, row.integration))
+            .or_insert(entry);
     }
 
-    /// Forgets what has expired, unless its group still lives; gives group and integration of what went.
+    /// Forgets what has expired, unless its group still lives; gives group and integration of what
+    /// went.
     pub fn prune(&mut self, now: Timestamp, lives: impl Fn(&str) -> bool) -> Vec<(String, String)> {
-        self.0.extract_if(|(group, _), entry| entry.expires_at <= now && !lives(group)).map(|(key, _)| key).collect()
+        self.0
+            .extract_if(|(group, _), entry| entry.expires_at <= now && !lives(group))
+            .map(|(key, _)| key)
+            .collect()
     }
 
     /// Changes all entries.
@@ -159,7 +197,10 @@ impl NotificationLog {
 
     /// Everything, as rows of the database.
     pub fn rows(&self) -> Vec<LogRow> {
-        self.0.iter().map(|((group_key, integration), entry)| to_row(group_key, integration, entry)).collect()
+        self.0
+            .iter()
+            .map(|((group_key, integration), entry)| to_row(group_key, integration, entry))
+            .collect()
     }
 }
 
@@ -189,20 +230,62 @@ mod tests {
             expires_at: Timestamp::MAX,
             accepted: None,
         };
-        let decide = |entry: Option<LogEntry>, firing: &[u64], resolved: &[u64], send_resolved: bool, now: i64| {
-            let found = Found { firing: set(firing), resolved: set(resolved) };
-            should_notify(entry.as_ref(), &found, Duration::from_millis(500), send_resolved, Timestamp(now))
+        let decide = |entry: Option<LogEntry>,
+                      firing: &[u64],
+                      resolved: &[u64],
+                      send_resolved: bool,
+                      now: i64| {
+            let found = Found {
+                firing: set(firing),
+                resolved: set(resolved),
+            };
+            should_notify(
+                entry.as_ref(),
+                &found,
+                Duration::from_millis(500),
+                send_resolved,
+                Timestamp(now),
+            )
         };
         assert_eq!(decide(None, &[1], &[], true, 0), Some(NotifyReason::First));
         assert_eq!(decide(None, &[], &[1], true, 0), None);
-        assert_eq!(decide(Some(entry(&[], &[1])), &[1], &[], true, 1001), Some(NotifyReason::First));
-        assert_eq!(decide(Some(entry(&[1], &[])), &[1, 2], &[], true, 1001), Some(NotifyReason::NewAlerts));
-        assert_eq!(decide(Some(entry(&[1], &[])), &[], &[1], true, 1001), Some(NotifyReason::AllResolved));
-        assert_eq!(decide(Some(entry(&[1], &[])), &[], &[1], false, 1001), Some(NotifyReason::AllResolved), "the entry must be cleared");
-        assert_eq!(decide(Some(entry(&[], &[1])), &[], &[1, 2], true, 9999), None);
-        assert_eq!(decide(Some(entry(&[1, 2], &[])), &[1], &[2], true, 1001), Some(NotifyReason::SomeResolved));
-        assert_eq!(decide(Some(entry(&[1, 2], &[])), &[1], &[2], false, 1001), None);
-        assert_eq!(decide(Some(entry(&[1], &[])), &[1], &[], true, 1500), None, "strictly later");
-        assert_eq!(decide(Some(entry(&[1], &[])), &[1], &[], true, 1501), Some(NotifyReason::Repeat));
+        assert_eq!(
+            decide(Some(entry(&[], &[1])), &[1], &[], true, 1001),
+            Some(NotifyReason::First)
+        );
+        assert_eq!(
+            decide(Some(entry(&[1], &[])), &[1, 2], &[], true, 1001),
+            Some(NotifyReason::NewAlerts)
+        );
+        assert_eq!(
+            decide(Some(entry(&[1], &[])), &[], &[1], true, 1001),
+            Some(NotifyReason::AllResolved)
+        );
+        assert_eq!(
+            decide(Some(entry(&[1], &[])), &[], &[1], false, 1001),
+            Some(NotifyReason::AllResolved),
+            "the entry must be cleared"
+        );
+        assert_eq!(
+            decide(Some(entry(&[], &[1])), &[], &[1, 2], true, 9999),
+            None
+        );
+        assert_eq!(
+            decide(Some(entry(&[1, 2], &[])), &[1], &[2], true, 1001),
+            Some(NotifyReason::SomeResolved)
+        );
+        assert_eq!(
+            decide(Some(entry(&[1, 2], &[])), &[1], &[2], false, 1001),
+            None
+        );
+        assert_eq!(
+            decide(Some(entry(&[1], &[])), &[1], &[], true, 1500),
+            None,
+            "strictly later"
+        );
+        assert_eq!(
+            decide(Some(entry(&[1], &[])), &[1], &[], true, 1501),
+            Some(NotifyReason::Repeat)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! An aggregation group: the alerts of one route that share the group labels, and the timer of their messages.
+//! An aggregation group: the alerts of one route that share the group labels, and the timer of
+//! their messages.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use crate::model::text::quote;
 use crate::model::{Alert, Labels, Timestamp};
 use crate::state::GroupRow;
 
-/// One group. Its alerts are fingerprints; the alerts themselves live once, in [`crate::alerting::memory::alerts::Alerts`].
+/// One group. Its alerts are fingerprints; the alerts themselves live once, in
+/// [`crate::alerting::memory::alerts::Alerts`].
 #[derive(Clone, Debug)]
 pub struct Group {
     /// Index of its route.
@@ -25,14 +27,19 @@ pub struct Group {
     pub flushed: bool,
 }
 
-/// Names the group in maps and in the database. The group key does not: two routes may have the same matchers.
+/// Names the group in maps and in the database. The group key does not: two routes may have the
+/// same matchers.
 pub fn group_id(route: &Route, labels: &Labels) -> String {
     format!("{}:{}", route.id, labels.braced())
 }
 
-/// Alertmanager's group key: `{}/{severity="page"}:{alertname="X"}`; a label's name is never in quotes there.
+/// Alertmanager's group key: `{}/{severity="page"}:{alertname="X"}`; a label's name is never in
+/// quotes there.
 pub fn group_key(route: &Route, labels: &Labels) -> String {
-    let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={}", quote(value))).collect();
+    let pairs: Vec<String> = labels
+        .iter()
+        .map(|(name, value)| format!("{name}={}", quote(value)))
+        .collect();
     format!("{}:{{{}}}", route.key, pairs.join(", "))
 }
 
@@ -40,11 +47,18 @@ impl Group {
     /// A new group, first flushed after `group_wait`.
     pub fn new(index: usize, route: &Route, labels: Labels, now: Timestamp) -> Self {
         let key = group_key(route, &labels);
-        Group { route: index, labels, key, alerts: BTreeSet::new(), next_flush: now + route.group_wait, flushed: false }
+        Group {
+            route: index,
+            labels,
+            key,
+            alerts: BTreeSet::new(),
+            next_flush: now + route.group_wait,
+            flushed: false,
+        }
     }
 
-    /// Takes an alert in. Before the first flush, an alert that has waited long enough already is sent at once; later ones never
-    /// shorten the wait.
+    /// Takes an alert in. Before the first flush, an alert that has waited long enough already is
+    /// sent at once; later ones never shorten the wait.
     pub fn insert(&mut self, alert: &Alert, group_wait: Duration, now: Timestamp) {
         self.alerts.insert(alert.fingerprint());
         if !self.flushed && alert.starts_at + group_wait < now {
@@ -60,7 +74,11 @@ impl Group {
 
     /// As a row of the database.
     pub fn to_row(&self, id: &str) -> GroupRow {
-        GroupRow { id: id.into(), next_flush: self.next_flush, flushed: self.flushed }
+        GroupRow {
+            id: id.into(),
+            next_flush: self.next_flush,
+            flushed: self.flushed,
+        }
     }
 }
 
@@ -75,8 +93,16 @@ mod tests {
         let matchers = |text| canonical(&parse_matchers(text).expect("matchers"));
         let mut route = Route::root("r".into());
         for (text, labels, key) in [
-            (r#""服务 名"="数据库""#, [("服务 名", "数据库")], r#"{}/{"服务 名"="数据库"}:{服务 名="数据库"}"#),
-            (r#"监控=~"是|yes", level!="note""#, [("监控", "是")], r#"{}/{level!="note",监控=~"是|yes"}:{监控="是"}"#),
+            (
+                r#""服务 名"="数据库""#,
+                [("服务 名", "数据库")],
+                r#"{}/{"服务 名"="数据库"}:{服务 名="数据库"}"#,
+            ),
+            (
+                r#"监控=~"是|yes", level!="note""#,
+                [("监控", "是")],
+                r#"{}/{level!="note",监控=~"是|yes"}:{监控="是"}"#,
+            ),
             ("a.b=x", [("a.b", "q\"")], r#"{}/{a.b="x"}:{a.b="q\""}"#),
         ] {
             route.key = format!("{{}}/{}", matchers(text));

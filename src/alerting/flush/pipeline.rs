@@ -1,5 +1,6 @@
-//! One flush of one group, top to bottom: inhibition, active intervals, mute intervals, silences, then for each integration the
-//! decision and the message (SEMANTICS 153). Nothing is sent here: the messages go to the outbox.
+//! One flush of one group, top to bottom: inhibition, active intervals, mute intervals, silences,
+//! then for each integration the decision and the message (SEMANTICS 153). Nothing is sent here:
+//! the messages go to the outbox.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -83,7 +84,11 @@ impl Outcome {
     fn decided(&mut self, integration: &str, alerts: impl IntoIterator<Item = u64>, stage: Stage) {
         let alerts: Vec<u64> = alerts.into_iter().collect();
         if !alerts.is_empty() {
-            self.decisions.push(Decision { integration: integration.to_owned(), alerts, stage });
+            self.decisions.push(Decision {
+                integration: integration.to_owned(),
+                alerts,
+                stage,
+            });
         }
     }
 }
@@ -92,15 +97,25 @@ impl Outcome {
 pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog) -> Outcome {
     let mut outcome = Outcome::default();
     let now = flush.now;
-    let Some(receiver) = mutes.config.receiver(&flush.route.receiver) else { return outcome };
+    let Some(receiver) = mutes.config.receiver(&flush.route.receiver) else {
+        return outcome;
+    };
     flush.alerts.sort_by(|a, b| order(&a.labels, &b.labels));
 
     let quiet = muting_intervals(flush.route, mutes.config, now);
     let (mut passing, mut suppressed) = (Vec::new(), Vec::new());
-    let entries = receiver.integrations.iter().filter_map(|i| log.get(&flush.group.key, &i.key));
-    let heard: BTreeSet<u64> = entries.flat_map(|entry| entry.firing.iter().copied()).collect();
+    let entries = receiver
+        .integrations
+        .iter()
+        .filter_map(|i| log.get(&flush.group.key, &i.key));
+    let heard: BTreeSet<u64> = entries
+        .flat_map(|entry| entry.firing.iter().copied())
+        .collect();
     for alert in flush.alerts.iter().copied() {
-        let settled = mutes.flaps.settled(alert.fingerprint()).map(|row| flapping_id(alert, row));
+        let settled = mutes
+            .flaps
+            .settled(alert.fingerprint())
+            .map(|row| flapping_id(alert, row));
         let ids = [Some(alert.fingerprint()), settled];
         let notified = alert.is_resolved(now) && ids.iter().flatten().any(|id| heard.contains(id));
         match stopped(alert, notified, &quiet, mutes, now) {
@@ -112,11 +127,22 @@ pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog)
         }
     }
 
-    // An alert that ended unheard leaves the group without a word; should it fire again, it must count as new (SEMANTICS 158).
-    let leaves = |alert: &Alert| alert.is_resolved(now) && mutes.flaps.flapping(alert.fingerprint()).is_none();
-    let unheard: BTreeSet<u64> = suppressed.iter().filter(|a| leaves(a)).map(|a| a.fingerprint()).collect();
+    // An alert that ended unheard leaves the group without a word; should it fire again, it must
+    // count as new (SEMANTICS 158).
+    let leaves = |alert: &Alert| {
+        alert.is_resolved(now) && mutes.flaps.flapping(alert.fingerprint()).is_none()
+    };
+    let unheard: BTreeSet<u64> = suppressed
+        .iter()
+        .filter(|a| leaves(a))
+        .map(|a| a.fingerprint())
+        .collect();
     if receiver.integrations.is_empty() {
-        outcome.decided("", passing.iter().map(|a| a.fingerprint()), Stage::NoIntegration);
+        outcome.decided(
+            "",
+            passing.iter().map(|a| a.fingerprint()),
+            Stage::NoIntegration,
+        );
     }
     for integration in &receiver.integrations {
         // What acts does so each time that an alert fires.
@@ -124,10 +150,16 @@ pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog)
         let entry = log.get(&flush.group.key, &integration.key);
         // What was opened at a pager is closed there, whatever mutes it by now.
         let opened = |alert: &&&Alert| {
-            integration.is_pager() && alert.is_resolved(now) && entry.is_some_and(|entry| entry.firing.contains(&alert.fingerprint()))
+            integration.is_pager()
+                && alert.is_resolved(now)
+                && entry.is_some_and(|entry| entry.firing.contains(&alert.fingerprint()))
         };
         let closing = suppressed.iter().filter(opened);
-        let mut passing: Vec<Passing<'_>> = passing.iter().chain(closing).map(|alert| Passing::new(alert, flaps, now)).collect();
+        let mut passing: Vec<Passing<'_>> = passing
+            .iter()
+            .chain(closing)
+            .map(|alert| Passing::new(alert, flaps, now))
+            .collect();
         if let Some(unaccepted) = mutes.unaccepted.get(&flush.group.key, &integration.key) {
             // Nobody hears of the end of what was never accepted.
             let heard = |a: &Passing<'_>| entry.is_some_and(|entry| entry.firing.contains(&a.id));
@@ -137,7 +169,9 @@ pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog)
             tell(&flush, &passing, mutes, integration, log, &mut outcome);
         }
         if !unheard.is_empty() {
-            outcome.log.extend(log.forget(&flush.group.key, &integration.key, &unheard));
+            outcome
+                .log
+                .extend(log.forget(&flush.group.key, &integration.key, &unheard));
         }
     }
     outcome
@@ -165,7 +199,9 @@ impl<'a> Passing<'a> {
             id: flapping.map_or(fingerprint, |row| flapping_id(alert, row)),
             resolved: alert.is_resolved(now) && flapping.is_none(),
             flapping,
-            settled: flaps.and_then(|flaps| flaps.settled(fingerprint)).map(|row| (flapping_id(alert, row), row)),
+            settled: flaps
+                .and_then(|flaps| flaps.settled(fingerprint))
+                .map(|row| (flapping_id(alert, row), row)),
         }
     }
 
@@ -185,15 +221,27 @@ impl<'a> Passing<'a> {
 }
 
 /// The first that stops an alert, if any does: inhibition, time intervals, silences.
-fn stopped(alert: &Alert, notified: bool, quiet: &[&str], mutes: &Mutes<'_>, now: Timestamp) -> Option<Stage> {
+fn stopped(
+    alert: &Alert,
+    notified: bool,
+    quiet: &[&str],
+    mutes: &Mutes<'_>,
+    now: Timestamp,
+) -> Option<Stage> {
     let inhibited = mutes.inhibition.muting(alert, notified);
     if !inhibited.is_empty() {
-        let inhibitor =
-            |source: &&Alert| Inhibitor { fingerprint: format!("{:016x}", source.fingerprint()), labels: label_map(&source.labels) };
-        return Some(Stage::Inhibited { by: inhibited.iter().map(inhibitor).collect() });
+        let inhibitor = |source: &&Alert| Inhibitor {
+            fingerprint: format!("{:016x}", source.fingerprint()),
+            labels: label_map(&source.labels),
+        };
+        return Some(Stage::Inhibited {
+            by: inhibited.iter().map(inhibitor).collect(),
+        });
     }
     if !quiet.is_empty() {
-        return Some(Stage::Muted { intervals: quiet.iter().map(|name| (*name).to_owned()).collect() });
+        return Some(Stage::Muted {
+            intervals: quiet.iter().map(|name| (*name).to_owned()).collect(),
+        });
     }
     let silenced = mutes.silences.muting(&alert.labels, now);
     let silencer = |id: &&str| {
@@ -205,7 +253,9 @@ fn stopped(alert: &Alert, notified: bool, quiet: &[&str], mutes: &Mutes<'_>, now
             ends_at: silence.ends_at,
         })
     };
-    (!silenced.is_empty()).then(|| Stage::Silenced { by: silenced.iter().filter_map(silencer).collect() })
+    (!silenced.is_empty()).then(|| Stage::Silenced {
+        by: silenced.iter().filter_map(silencer).collect(),
+    })
 }
 
 /// Decides for one integration, and if it is to be notified, writes the message and the log entry.
@@ -218,68 +268,147 @@ fn tell(
     outcome: &mut Outcome,
 ) {
     let (now, key) = (flush.now, &flush.group.key);
-    let of_state = |resolved: bool| alerts.iter().filter(|a| a.resolved == resolved).map(|a| a.id).collect();
-    let found = Found { firing: of_state(false), resolved: of_state(true) };
+    let of_state = |resolved: bool| {
+        alerts
+            .iter()
+            .filter(|a| a.resolved == resolved)
+            .map(|a| a.id)
+            .collect()
+    };
+    let found = Found {
+        firing: of_state(false),
+        resolved: of_state(true),
+    };
     let entry = log.get(key, &integration.key);
     // Who knows that an alert flaps hears of it again when it has settled.
-    let (known, news): (Vec<&Passing<'_>>, Vec<&Passing<'_>>) =
-        alerts.iter().partition(|a| a.flapping.is_some() && entry.is_some_and(|entry| entry.firing.contains(&a.id)));
+    let (known, news): (Vec<&Passing<'_>>, Vec<&Passing<'_>>) = alerts.iter().partition(|a| {
+        a.flapping.is_some() && entry.is_some_and(|entry| entry.firing.contains(&a.id))
+    });
     flapping(&known, entry, mutes, integration, outcome);
     let repeat = flush.route.repeat_interval;
     let reason = should_notify(entry, &found, repeat, integration.send_resolved, now);
-    let in_vain = |reason: &NotifyReason| *reason == NotifyReason::Repeat && news.iter().all(|a| a.resolved);
-    if mutes.unaccepted.get(key, &integration.key).is_some_and(|unaccepted| {
-        let unheard = |id: &u64| entry.is_none_or(|entry| !entry.firing.contains(id));
-        now < unaccepted.retry_at
-            && found.firing.iter().filter(|id| unheard(id)).all(|id| unaccepted.alerts.contains(id))
-            && !found.firing.is_empty()
-    }) {
+    let in_vain =
+        |reason: &NotifyReason| *reason == NotifyReason::Repeat && news.iter().all(|a| a.resolved);
+    if mutes
+        .unaccepted
+        .get(key, &integration.key)
+        .is_some_and(|unaccepted| {
+            let unheard = |id: &u64| entry.is_none_or(|entry| !entry.firing.contains(id));
+            now < unaccepted.retry_at
+                && found
+                    .firing
+                    .iter()
+                    .filter(|id| unheard(id))
+                    .all(|id| unaccepted.alerts.contains(id))
+                && !found.firing.is_empty()
+        })
+    {
         return;
     }
     let Some(reason) = reason.filter(|reason| !in_vain(reason)) else {
         return held_back(&news, entry, repeat, integration, outcome);
     };
-    let settled = |a: &&&Passing<'_>| a.settled.is_some_and(|(id, _)| entry.is_some_and(|entry| entry.firing.contains(&id)));
+    let settled = |a: &&&Passing<'_>| {
+        a.settled
+            .is_some_and(|(id, _)| entry.is_some_and(|entry| entry.firing.contains(&id)))
+    };
     let reason = match reason {
         _ if news.iter().any(|a| a.flapping.is_some()) => NotifyReason::Flaps,
         _ if news.iter().any(|a| settled(&a)) => NotifyReason::Settled,
         reason => reason,
     };
 
-    let notified: Vec<&Passing<'_>> = news.iter().copied().filter(|a| integration.send_resolved || !a.resolved).collect();
-    let mut shown: Vec<NotifiedAlert> = notified.iter().map(|a| with_clues(a.shown(now), a.alert, mutes, now)).collect();
+    let notified: Vec<&Passing<'_>> = news
+        .iter()
+        .copied()
+        .filter(|a| integration.send_resolved || !a.resolved)
+        .collect();
+    let mut shown: Vec<NotifiedAlert> = notified
+        .iter()
+        .map(|a| with_clues(a.shown(now), a.alert, mutes, now))
+        .collect();
     if !integration.send_resolved {
-        outcome.decided(&integration.key, news.iter().filter(|a| a.resolved).map(|a| a.alert.fingerprint()), Stage::EndNotWanted);
+        outcome.decided(
+            &integration.key,
+            news.iter()
+                .filter(|a| a.resolved)
+                .map(|a| a.alert.fingerprint()),
+            Stage::EndNotWanted,
+        );
     }
-    outcome.notified.extend(notified.iter().filter(|a| !a.resolved).map(|a| a.alert.fingerprint()));
+    outcome.notified.extend(
+        notified
+            .iter()
+            .filter(|a| !a.resolved)
+            .map(|a| a.alert.fingerprint()),
+    );
     // Of an alert that flaps nothing renews the entry.
-    let kept = if alerts.iter().any(|a| a.flapping.is_some()) { RETENTION } else { RETENTION.min(repeat * 2) };
-    let entry = LogEntry { sent_at: now, firing: found.firing, resolved: found.resolved, expires_at: now + kept, accepted: None };
+    let kept = if alerts.iter().any(|a| a.flapping.is_some()) {
+        RETENTION
+    } else {
+        RETENTION.min(repeat * 2)
+    };
+    let entry = LogEntry {
+        sent_at: now,
+        firing: found.firing,
+        resolved: found.resolved,
+        expires_at: now + kept,
+        accepted: None,
+    };
     outcome.log.push(log.put(key, &integration.key, entry));
     if shown.is_empty() {
         return;
     }
     if !integration.policy.escalation.is_empty() {
-        for alert in notified.iter().filter(|a| is_critical(a.alert) && !a.resolved) {
+        for alert in notified
+            .iter()
+            .filter(|a| is_critical(a.alert) && !a.resolved)
+        {
             with_link(&mut shown, alert.alert, mutes);
         }
     }
-    let subject = Subject { group_key: key, group_labels: &flush.group.labels, external_url: &mutes.config.external_url, now };
+    let subject = Subject {
+        group_key: key,
+        group_labels: &flush.group.labels,
+        external_url: &mutes.config.external_url,
+        now,
+    };
     let message = compose(&subject, integration, reason, shown);
-    outcome.decided(&integration.key, notified.iter().map(|a| a.alert.fingerprint()), written(&message, integration, now));
+    outcome.decided(
+        &integration.key,
+        notified.iter().map(|a| a.alert.fingerprint()),
+        written(&message, integration, now),
+    );
     outcome.messages.push(to_row(message, integration, now));
 }
 
 /// Adds what was done about an alert, and where its picture can be seen.
-fn with_clues(mut shown: NotifiedAlert, alert: &Alert, mutes: &Mutes<'_>, now: Timestamp) -> NotifiedAlert {
+fn with_clues(
+    mut shown: NotifiedAlert,
+    alert: &Alert,
+    mutes: &Mutes<'_>,
+    now: Timestamp,
+) -> NotifiedAlert {
     let resolved = shown.status == AlertStatus::Resolved;
-    if mutes.config.is_public && !resolved && alert.evidence.iter().any(|clue| matches!(clue, Clue::Series { .. })) {
-        let url = mutes.signer.picture_link(&mutes.config.external_url, alert, now + PICTURE_LASTS);
+    if mutes.config.is_public
+        && !resolved
+        && alert
+            .evidence
+            .iter()
+            .any(|clue| matches!(clue, Clue::Series { .. }))
+    {
+        let url = mutes
+            .signer
+            .picture_link(&mutes.config.external_url, alert, now + PICTURE_LASTS);
         shown.evidence.push(Clue::Picture { url });
     }
-    let done = mutes.actions.clues(alert.fingerprint(), alert.starts_at, resolved);
+    let done = mutes
+        .actions
+        .clues(alert.fingerprint(), alert.starts_at, resolved);
     if !done.is_empty() {
-        shown.annotations.push((RECOVERY.to_owned(), recovery::text(&done)));
+        shown
+            .annotations
+            .push((RECOVERY.to_owned(), recovery::text(&done)));
         shown.annotations.sort();
     }
     shown.evidence.extend(done);
@@ -287,11 +416,28 @@ fn with_clues(mut shown: NotifiedAlert, alert: &Alert, mutes: &Mutes<'_>, now: T
 }
 
 /// Says of alerts that an integration is not notified of them because they flap, and it knows.
-fn flapping(known: &[&Passing<'_>], entry: Option<&LogEntry>, mutes: &Mutes<'_>, integration: &Integration, outcome: &mut Outcome) {
+fn flapping(
+    known: &[&Passing<'_>],
+    entry: Option<&LogEntry>,
+    mutes: &Mutes<'_>,
+    integration: &Integration,
+    outcome: &mut Outcome,
+) {
     for (alert, row) in known.iter().filter_map(|a| Some((a.alert, a.flapping?))) {
-        let (since, notified_at) = (row.since.unwrap_or(row.changed_at), entry.map_or(row.changed_at, |entry| entry.sent_at));
+        let (since, notified_at) = (
+            row.since.unwrap_or(row.changed_at),
+            entry.map_or(row.changed_at, |entry| entry.sent_at),
+        );
         let stable_for = mutes.config.flapping(&alert.labels).stable_for;
-        outcome.decided(&integration.key, [alert.fingerprint()], Stage::Flapping { since, notified_at, stable_for });
+        outcome.decided(
+            &integration.key,
+            [alert.fingerprint()],
+            Stage::Flapping {
+                since,
+                notified_at,
+                stable_for,
+            },
+        );
     }
 }
 
@@ -299,17 +445,22 @@ fn flapping(known: &[&Passing<'_>], entry: Option<&LogEntry>, mutes: &Mutes<'_>,
 fn with_link(shown: &mut [NotifiedAlert], alert: &Alert, mutes: &Mutes<'_>) {
     let fingerprint = format!("{:016x}", alert.fingerprint());
     for notified in shown.iter_mut().filter(|a| a.fingerprint == fingerprint) {
-        notified.annotations.push((LINK.to_owned(), mutes.signer.link(&mutes.config.external_url, alert)));
+        notified.annotations.push((
+            LINK.to_owned(),
+            mutes.signer.link(&mutes.config.external_url, alert),
+        ));
         notified.annotations.sort();
     }
 }
 
-/// What stands instead of a group key in messages to further contacts, and in what is written down of them.
+/// What stands instead of a group key in messages to further contacts, and in what is written down
+/// of them.
 pub fn escalation_key(fingerprint: u64) -> String {
     format!("escalation:{fingerprint:016x}")
 }
 
-/// The message that tells one contact of an escalated alert, or of its end, and what is written down of it. It says who has not answered.
+/// The message that tells one contact of an escalated alert, or of its end, and what is written
+/// down of it. It says who has not answered.
 pub fn contact(
     (alert, over, row): (&Alert, bool, &EscalationRow),
     integration: &Integration,
@@ -319,16 +470,35 @@ pub fn contact(
     if over && !integration.send_resolved {
         return None;
     }
-    let mut shown = vec![with_clues(Passing::new(alert, Some(mutes.flaps), now).shown(now), alert, mutes, now)];
-    let reason = if over { NotifyReason::AllResolved } else { NotifyReason::Escalated };
+    let mut shown = vec![with_clues(
+        Passing::new(alert, Some(mutes.flaps), now).shown(now),
+        alert,
+        mutes,
+        now,
+    )];
+    let reason = if over {
+        NotifyReason::AllResolved
+    } else {
+        NotifyReason::Escalated
+    };
     if !over {
         with_link(&mut shown, alert, mutes);
-        let unanswered = Clue::Unanswered { receiver: row.receiver.clone(), since_ms: row.notified_at.0 };
-        shown.iter_mut().for_each(|alert| alert.evidence.push(unanswered.clone()));
+        let unanswered = Clue::Unanswered {
+            receiver: row.receiver.clone(),
+            since_ms: row.notified_at.0,
+        };
+        shown
+            .iter_mut()
+            .for_each(|alert| alert.evidence.push(unanswered.clone()));
     }
     let group_labels = Labels::from_pairs([("alertname", alert.name())]);
     let key = escalation_key(alert.fingerprint());
-    let subject = Subject { group_key: &key, group_labels: &group_labels, external_url: &mutes.config.external_url, now };
+    let subject = Subject {
+        group_key: &key,
+        group_labels: &group_labels,
+        external_url: &mutes.config.external_url,
+        now,
+    };
     let message = compose(&subject, integration, reason, shown);
     let decided = DecisionRow {
         scope: key.clone(),
@@ -347,7 +517,10 @@ fn written(message: &Notification, integration: &Integration, now: Timestamp) ->
     let delivery_id = message.delivery_id.clone();
     match integration.policy.holds(message, now) {
         true => Stage::Held { delivery_id },
-        false => Stage::Sending { reason: message.reason.clone(), delivery_id },
+        false => Stage::Sending {
+            reason: message.reason.clone(),
+            delivery_id,
+        },
     }
 }
 
@@ -364,24 +537,61 @@ pub fn to_row(message: Notification, integration: &Integration, now: Timestamp) 
     }
 }
 
-/// Says why an integration is not notified: it knows already, or there is nothing that it wants to know.
-fn held_back(news: &[&Passing<'_>], entry: Option<&LogEntry>, repeat: Duration, integration: &Integration, outcome: &mut Outcome) {
-    let knows = |a: &&&Passing<'_>| !a.resolved || entry.is_some_and(|e| e.resolved.contains(&a.id));
-    let (known, unnotified): (Vec<&&Passing<'_>>, Vec<&&Passing<'_>>) = news.iter().partition(knows);
-    let fingerprints = |alerts: Vec<&&Passing<'_>>| alerts.into_iter().map(|a| a.alert.fingerprint()).collect::<Vec<u64>>();
+/// Says why an integration is not notified: it knows already, or there is nothing that it wants to
+/// know.
+fn held_back(
+    news: &[&Passing<'_>],
+    entry: Option<&LogEntry>,
+    repeat: Duration,
+    integration: &Integration,
+    outcome: &mut Outcome,
+) {
+    let knows =
+        |a: &&&Passing<'_>| !a.resolved || entry.is_some_and(|e| e.resolved.contains(&a.id));
+    let (known, unnotified): (Vec<&&Passing<'_>>, Vec<&&Passing<'_>>) =
+        news.iter().partition(knows);
+    let fingerprints = |alerts: Vec<&&Passing<'_>>| {
+        alerts
+            .into_iter()
+            .map(|a| a.alert.fingerprint())
+            .collect::<Vec<u64>>()
+    };
     if let Some(entry) = entry {
-        let stage = Stage::Deduplicated { notified_at: entry.sent_at, until: entry.sent_at + repeat };
+        let stage = Stage::Deduplicated {
+            notified_at: entry.sent_at,
+            until: entry.sent_at + repeat,
+        };
         outcome.decided(&integration.key, fingerprints(known), stage);
     }
-    let stage = if integration.send_resolved { Stage::EndedUnnotified } else { Stage::EndNotWanted };
+    let stage = if integration.send_resolved {
+        Stage::EndedUnnotified
+    } else {
+        Stage::EndNotWanted
+    };
     outcome.decided(&integration.key, fingerprints(unnotified), stage);
 }
 
 /// Names of the time intervals because of which a route is quiet at `now`.
 pub fn muting_intervals<'a>(route: &'a Route, config: &Alerting, now: Timestamp) -> Vec<&'a str> {
-    let inside = |name: &&String| config.time_intervals.get(*name).is_some_and(|elements| elements.iter().any(|e| e.contains(now)));
-    if !route.active_time_intervals.is_empty() && !route.active_time_intervals.iter().any(|name| inside(&name)) {
-        return route.active_time_intervals.iter().map(String::as_str).collect();
+    let inside = |name: &&String| {
+        config
+            .time_intervals
+            .get(*name)
+            .is_some_and(|elements| elements.iter().any(|e| e.contains(now)))
+    };
+    if !route.active_time_intervals.is_empty()
+        && !route.active_time_intervals.iter().any(|name| inside(&name))
+    {
+        return route
+            .active_time_intervals
+            .iter()
+            .map(String::as_str)
+            .collect();
     }
-    route.mute_time_intervals.iter().filter(inside).map(String::as_str).collect()
+    route
+        .mute_time_intervals
+        .iter()
+        .filter(inside)
+        .map(String::as_str)
+        .collect()
 }

@@ -1,5 +1,6 @@
-//! Messages that a receiver refused: they do not count as sent, so the next flush sends again, ever later up to `repeat_interval`; and the
-//! end of an alert is not sent where its beginning was refused. In memory alone: after a restart the next flush tries at once.
+//! Messages that a receiver refused: they do not count as sent, so the next flush sends again, ever
+//! later up to `repeat_interval`; and the end of an alert is not sent where its beginning was
+//! refused. In memory alone: after a restart the next flush tries at once.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -27,7 +28,11 @@ impl AllUnaccepted {
     /// What `integration` refused of the group.
     pub fn get(&self, group_key: &str, integration: &str) -> Option<&Unaccepted> {
         // Nearly always there is none: then no key is made.
-        if self.0.is_empty() { None } else { self.0.get(&(group_key.to_owned(), integration.to_owned())) }
+        if self.0.is_empty() {
+            None
+        } else {
+            self.0.get(&(group_key.to_owned(), integration.to_owned()))
+        }
     }
 
     /// Notes a refusal of `alerts`; gives the dead letter that the new one replaces.
@@ -44,7 +49,12 @@ impl AllUnaccepted {
         // The first time at the next flush, then after two intervals, four, eight, …
         // Half an interval more, because a refusal comes a little after its flush.
         let skipped = interval.saturating_mul((1 << known.count.min(20)) - 1);
-        known.retry_at = now + if skipped.is_zero() { skipped } else { (skipped + interval / 2).min(repeat) };
+        known.retry_at = now
+            + if skipped.is_zero() {
+                skipped
+            } else {
+                (skipped + interval / 2).min(repeat)
+            };
         known.count = known.count.saturating_add(1);
         known.alerts.extend(alerts);
         std::mem::replace(&mut known.letter, letter.to_owned())

@@ -1,5 +1,6 @@
-//! What happens after people were notified: a critical alert that nobody acknowledges goes to the next contact, and a recovery action is
-//! taken. Both are pure decisions of a flush; [`super::delivery`] carries them out.
+//! What happens after people were notified: a critical alert that nobody acknowledges goes to the
+//! next contact, and a recovery action is taken. Both are pure decisions of a flush;
+//! [`super::delivery`] carries them out.
 
 pub mod escalation;
 pub mod recovery;

@@ -1,5 +1,5 @@
-//! The active alerts by fingerprint: how alerts come in, how a newer one is merged with what is known, when they are forgotten
-//! (Alertmanager's `provider/mem` and `types.Alert.Merge`).
+//! The active alerts by fingerprint: how alerts come in, how a newer one is merged with what is
+//! known, when they are forgotten (Alertmanager's `provider/mem` and `types.Alert.Merge`).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::model::{Alert, Labels, Timestamp};
 use crate::state::AlertRow;
 
-/// The share of alerts from outside, unless `web.posted_alerts` is another: how many are kept. Those of our own rules are always taken.
+/// The share of alerts from outside, unless `web.posted_alerts` is another: how many are kept.
+/// Those of our own rules are always taken.
 pub const MAX_POSTED: usize = 20_000;
 /// Most bytes that the texts of alerts from outside take together.
 const MAX_POSTED_BYTES: usize = 64 << 20;
@@ -15,7 +16,8 @@ const MAX_POSTED_BYTES: usize = 64 << 20;
 const OVERHEAD: usize = 256;
 /// Most labels of an alert from outside, and most annotations.
 const MAX_PAIRS: usize = 128;
-/// Longest name of one, longest value of a label, of an annotation, and longest `generatorURL`, in bytes.
+/// Longest name of one, longest value of a label, of an annotation, and longest `generatorURL`, in
+/// bytes.
 const MAX_NAME: usize = 1024;
 const MAX_LABEL: usize = 4096;
 const MAX_ANNOTATION: usize = 64 << 10;
@@ -41,7 +43,12 @@ pub struct PostedAlert {
 impl PostedAlert {
     /// Fills in what is missing (SEMANTICS 136) or says why the alert is refused (137).
     pub fn accept(self, now: Timestamp, resolve_timeout: Duration) -> Result<Incoming, String> {
-        if let Some((name, _)) = self.labels.iter().chain(&self.annotations).find(|(name, _)| name.is_empty()) {
+        if let Some((name, _)) = self
+            .labels
+            .iter()
+            .chain(&self.annotations)
+            .find(|(name, _)| name.is_empty())
+        {
             return Err(format!("invalid label name {name:?}"));
         }
         bounded("label", &self.labels, MAX_LABEL)?;
@@ -71,7 +78,11 @@ impl PostedAlert {
             evidence: Vec::new(),
             shipped: false,
         };
-        Ok(Incoming { alert, timeout, posted: true })
+        Ok(Incoming {
+            alert,
+            timeout,
+            posted: true,
+        })
     }
 }
 
@@ -83,10 +94,14 @@ fn bounded(what: &str, pairs: &[(String, String)], longest: usize) -> Result<(),
     for (name, value) in pairs {
         let shown: String = name.chars().take(100).collect();
         if name.len() > MAX_NAME {
-            return Err(format!("{what} name {shown:?}… is longer than {MAX_NAME} bytes"));
+            return Err(format!(
+                "{what} name {shown:?}… is longer than {MAX_NAME} bytes"
+            ));
         }
         if value.len() > longest {
-            return Err(format!("the value of {what} {shown:?} is longer than {longest} bytes"));
+            return Err(format!(
+                "the value of {what} {shown:?} is longer than {longest} bytes"
+            ));
         }
         if name.contains('\0') || value.contains('\0') {
             return Err(format!("{what} {shown:?} holds the byte 0"));
@@ -108,7 +123,11 @@ pub struct Incoming {
 
 impl From<Alert> for Incoming {
     fn from(alert: Alert) -> Self {
-        Incoming { alert, timeout: false, posted: false }
+        Incoming {
+            alert,
+            timeout: false,
+            posted: false,
+        }
     }
 }
 
@@ -151,7 +170,10 @@ impl Share {
         }
         let pairs = row.alert.labels.iter().chain(row.alert.annotations.iter());
         let texts: usize = pairs.map(|(name, value)| name.len() + value.len()).sum();
-        Share { alerts: 1, bytes: OVERHEAD + texts + row.alert.generator_url.len() }
+        Share {
+            alerts: 1,
+            bytes: OVERHEAD + texts + row.alert.generator_url.len(),
+        }
     }
 
     fn change(&mut self, before: Share, after: Share) {
@@ -164,10 +186,18 @@ impl Alerts {
     /// Takes a report in and says what it changed; of alerts from outside at most `share` are kept.
     pub fn put(&mut self, incoming: Incoming, share: usize, now: Timestamp) -> Change {
         let fingerprint = incoming.alert.fingerprint();
-        let mut new = AlertRow { alert: incoming.alert, timeout: incoming.timeout, left: Vec::new(), posted: incoming.posted };
+        let mut new = AlertRow {
+            alert: incoming.alert,
+            timeout: incoming.timeout,
+            left: Vec::new(),
+            posted: incoming.posted,
+        };
         let Some(old) = self.rows.get_mut(&fingerprint) else {
             let taken = Share::of(&new);
-            if new.posted && (self.posted.alerts >= share || self.posted.bytes + taken.bytes > MAX_POSTED_BYTES) {
+            if new.posted
+                && (self.posted.alerts >= share
+                    || self.posted.bytes + taken.bytes > MAX_POSTED_BYTES)
+            {
                 return Change::Refused;
             }
             self.posted.change(Share::default(), taken);
@@ -178,14 +208,28 @@ impl Alerts {
         // What a rule of our own says, too, is ours.
         new.posted &= old.posted;
         let was_over = old.alert.is_resolved(now);
-        let mut merged = if overlap(&old.alert, &new.alert) { merge(old, new, now) } else { new };
+        let mut merged = if overlap(&old.alert, &new.alert) {
+            merge(old, new, now)
+        } else {
+            new
+        };
         // Evidence is gathered once, when the alert begins.
         if merged.alert.evidence.is_empty() && merged.alert.starts_at == old.alert.starts_at {
             merged.alert.evidence = std::mem::take(&mut old.alert.evidence);
         }
         let is_over = merged.alert.is_resolved(now);
-        merged.left = if was_over && is_over { std::mem::take(&mut old.left) } else { Vec::new() };
-        let shown = |alert: &Alert| (alert.annotations.clone(), alert.value.map(f64::to_bits), alert.peak.map(f64::to_bits));
+        merged.left = if was_over && is_over {
+            std::mem::take(&mut old.left)
+        } else {
+            Vec::new()
+        };
+        let shown = |alert: &Alert| {
+            (
+                alert.annotations.clone(),
+                alert.value.map(f64::to_bits),
+                alert.peak.map(f64::to_bits),
+            )
+        };
         let revised = shown(&merged.alert) != shown(&old.alert);
         self.posted.change(before, Share::of(&merged));
         *old = merged;
@@ -198,16 +242,23 @@ impl Alerts {
         }
     }
 
-    /// Takes back what the database remembered. An alert that fired then is given time to be renewed before it counts as over: as long
-    /// as its sender had promised, at least `resolve_timeout`.
+    /// Takes back what the database remembered. An alert that fired then is given time to be
+    /// renewed before it counts as over: as long as its sender had promised, at least
+    /// `resolve_timeout`.
     pub fn restore(&mut self, mut row: AlertRow, now: Timestamp, resolve_timeout: Duration) {
         if !row.alert.is_resolved(row.alert.updated_at) {
-            let promised = row.alert.ends_at.map_or(Duration::ZERO, |end| end.since(row.alert.updated_at));
+            let promised = row
+                .alert
+                .ends_at
+                .map_or(Duration::ZERO, |end| end.since(row.alert.updated_at));
             row.alert.ends_at = Some(now + promised.max(resolve_timeout));
             row.timeout = true;
         }
         let taken = Share::of(&row);
-        let before = self.rows.insert(row.alert.fingerprint(), row).map_or(Share::default(), |old| Share::of(&old));
+        let before = self
+            .rows
+            .insert(row.alert.fingerprint(), row)
+            .map_or(Share::default(), |old| Share::of(&old));
         self.posted.change(before, taken);
     }
 
@@ -230,12 +281,17 @@ impl Alerts {
 
     /// The alerts that have not ended at `now`.
     pub fn firing(&self, now: Timestamp) -> impl Iterator<Item = &Alert> + Clone {
-        self.rows.values().map(|row| &row.alert).filter(move |alert| !alert.is_resolved(now))
+        self.rows
+            .values()
+            .map(|row| &row.alert)
+            .filter(move |alert| !alert.is_resolved(now))
     }
 
     /// Changes all of them; not their labels, by which they are found.
     pub(in crate::alerting) fn for_each(&mut self, mut change: impl FnMut(&mut Alert)) {
-        self.rows.values_mut().for_each(|row| change(&mut row.alert));
+        self.rows
+            .values_mut()
+            .for_each(|row| change(&mut row.alert));
     }
 
     /// How many are known.
@@ -270,9 +326,14 @@ fn overlap(old: &Alert, new: &Alert) -> bool {
     inside(end(new)) || inside(new.starts_at)
 }
 
-/// SEMANTICS 138: the younger one rules, but starts as early and ends as late as what is known for certain.
+/// SEMANTICS 138: the younger one rules, but starts as early and ends as late as what is known for
+/// certain.
 fn merge(old: &AlertRow, new: AlertRow, now: Timestamp) -> AlertRow {
-    let (older, mut younger) = if new.alert.updated_at < old.alert.updated_at { (new, old.clone()) } else { (old.clone(), new) };
+    let (older, mut younger) = if new.alert.updated_at < old.alert.updated_at {
+        (new, old.clone())
+    } else {
+        (old.clone(), new)
+    };
     younger.alert.starts_at = younger.alert.starts_at.min(older.alert.starts_at);
     let keep_older_end = match (older.alert.ends_at, younger.alert.ends_at) {
         (Some(older_end), Some(younger_end)) if older_end > younger_end => {
@@ -314,7 +375,15 @@ mod tests {
     fn put_all(reports: &[(Alert, bool, i64)]) -> (Vec<Change>, AlertRow) {
         let mut alerts = Alerts::default();
         let put = |(alert, timeout, now): &(Alert, bool, i64)| {
-            alerts.put(Incoming { alert: alert.clone(), timeout: *timeout, posted: false }, MAX_POSTED, Timestamp(*now))
+            alerts.put(
+                Incoming {
+                    alert: alert.clone(),
+                    timeout: *timeout,
+                    posted: false,
+                },
+                MAX_POSTED,
+                Timestamp(*now),
+            )
         };
         let changes = reports.iter().map(put).collect();
         let row = alerts.iter().next().expect("one alert").clone();
@@ -325,13 +394,28 @@ mod tests {
     #[test]
     fn overlapping_reports_are_merged_and_others_replace() {
         // Renewal with a later end.
-        let (changes, row) = put_all(&[(alert(10, Some(100), 10), false, 10), (alert(10, Some(160), 70), false, 70)]);
-        assert_eq!((changes, row.alert.ends_at), (vec![Change::News, Change::Renewed], Some(Timestamp(160))));
+        let (changes, row) = put_all(&[
+            (alert(10, Some(100), 10), false, 10),
+            (alert(10, Some(160), 70), false, 70),
+        ]);
+        assert_eq!(
+            (changes, row.alert.ends_at),
+            (vec![Change::News, Change::Renewed], Some(Timestamp(160)))
+        );
         // A younger report with an earlier end does not shorten an explicit one …
-        let (_, row) = put_all(&[(alert(10, Some(500), 10), false, 10), (alert(20, Some(300), 70), true, 70)]);
-        assert_eq!((row.alert.starts_at, row.alert.ends_at), (Timestamp(10), Some(Timestamp(500))));
+        let (_, row) = put_all(&[
+            (alert(10, Some(500), 10), false, 10),
+            (alert(20, Some(300), 70), true, 70),
+        ]);
+        assert_eq!(
+            (row.alert.starts_at, row.alert.ends_at),
+            (Timestamp(10), Some(Timestamp(500)))
+        );
         // … but it does shorten a time-out.
-        let (_, row) = put_all(&[(alert(10, Some(500), 10), true, 10), (alert(20, Some(300), 70), true, 70)]);
+        let (_, row) = put_all(&[
+            (alert(10, Some(500), 10), true, 10),
+            (alert(20, Some(300), 70), true, 70),
+        ]);
         assert_eq!(row.alert.ends_at, Some(Timestamp(300)));
         // A resolve, its repetition, and a new trouble.
         let (changes, row) = put_all(&[
@@ -340,20 +424,54 @@ mod tests {
             (alert(10, Some(50), 110), false, 110),
             (alert(200, None, 200), false, 200),
         ]);
-        assert_eq!(changes, [Change::News, Change::Ended, Change::Repeated, Change::News]);
-        assert_eq!((row.alert.starts_at, row.alert.ends_at), (Timestamp(200), None));
+        assert_eq!(
+            changes,
+            [Change::News, Change::Ended, Change::Repeated, Change::News]
+        );
+        assert_eq!(
+            (row.alert.starts_at, row.alert.ends_at),
+            (Timestamp(200), None)
+        );
     }
 
     #[test]
     fn a_restored_alert_is_given_time_to_be_renewed() {
         let mut alerts = Alerts::default();
-        let row = |alert| AlertRow { alert, timeout: false, left: Vec::new(), posted: false };
-        alerts.restore(row(alert(0, Some(240_000), 0)), Timestamp(9_000_000), Duration::from_secs(300));
-        assert_eq!(alerts.iter().next().expect("one").alert.ends_at, Some(Timestamp(9_300_000)));
-        alerts.restore(row(alert(0, Some(900_000), 0)), Timestamp(9_000_000), Duration::from_secs(300));
-        assert_eq!(alerts.iter().next().expect("one").alert.ends_at, Some(Timestamp(9_900_000)), "as long as was promised");
-        alerts.restore(row(alert(0, Some(50), 50)), Timestamp(9_000_000), Duration::from_secs(300));
-        assert_eq!(alerts.iter().next().expect("one").alert.ends_at, Some(Timestamp(50)), "a real end stays");
+        let row = |alert| AlertRow {
+            alert,
+            timeout: false,
+            left: Vec::new(),
+            posted: false,
+        };
+        alerts.restore(
+            row(alert(0, Some(240_000), 0)),
+            Timestamp(9_000_000),
+            Duration::from_secs(300),
+        );
+        assert_eq!(
+            alerts.iter().next().expect("one").alert.ends_at,
+            Some(Timestamp(9_300_000))
+        );
+        alerts.restore(
+            row(alert(0, Some(900_000), 0)),
+            Timestamp(9_000_000),
+            Duration::from_secs(300),
+        );
+        assert_eq!(
+            alerts.iter().next().expect("one").alert.ends_at,
+            Some(Timestamp(9_900_000)),
+            "as long as was promised"
+        );
+        alerts.restore(
+            row(alert(0, Some(50), 50)),
+            Timestamp(9_000_000),
+            Duration::from_secs(300),
+        );
+        assert_eq!(
+            alerts.iter().next().expect("one").alert.ends_at,
+            Some(Timestamp(50)),
+            "a real end stays"
+        );
     }
 
     /// SEMANTICS 136 and 137.
@@ -366,39 +484,90 @@ mod tests {
             ends_at: ends.map(Timestamp),
             ..PostedAlert::default()
         };
-        let got = posted(None, None).accept(Timestamp(1000), minute).expect("accepted");
-        assert_eq!((got.alert.starts_at, got.alert.ends_at, got.timeout), (Timestamp(1000), Some(Timestamp(61_000)), true));
+        let got = posted(None, None)
+            .accept(Timestamp(1000), minute)
+            .expect("accepted");
+        assert_eq!(
+            (got.alert.starts_at, got.alert.ends_at, got.timeout),
+            (Timestamp(1000), Some(Timestamp(61_000)), true)
+        );
         assert_eq!(got.alert.labels, Labels::from_pairs([("a", "1")]));
-        let got = posted(None, Some(500)).accept(Timestamp(1000), minute).expect("accepted");
-        assert_eq!((got.alert.starts_at, got.alert.ends_at, got.timeout), (Timestamp(500), Some(Timestamp(500)), false));
-        assert!(posted(Some(2), Some(1)).accept(Timestamp(1000), minute).is_err());
-        assert!(PostedAlert::default().accept(Timestamp(1000), minute).is_err());
+        let got = posted(None, Some(500))
+            .accept(Timestamp(1000), minute)
+            .expect("accepted");
+        assert_eq!(
+            (got.alert.starts_at, got.alert.ends_at, got.timeout),
+            (Timestamp(500), Some(Timestamp(500)), false)
+        );
+        assert!(
+            posted(Some(2), Some(1))
+                .accept(Timestamp(1000), minute)
+                .is_err()
+        );
+        assert!(
+            PostedAlert::default()
+                .accept(Timestamp(1000), minute)
+                .is_err()
+        );
     }
 
-    /// Alerts from outside have a share, those of our own rules are always taken, and what has gone leaves room.
+    /// Alerts from outside have a share, those of our own rules are always taken, and what has gone
+    /// leaves room.
     #[test]
     fn alerts_from_outside_have_a_share_and_own_ones_are_always_taken() {
-        let named = |name: &str, ends: Option<i64>| Alert { labels: Labels::from_pairs([("alertname", name)]), ..alert(0, ends, 0) };
-        let posted = |name: &str, ends| Incoming { alert: named(name, ends), timeout: false, posted: true };
+        let named = |name: &str, ends: Option<i64>| Alert {
+            labels: Labels::from_pairs([("alertname", name)]),
+            ..alert(0, ends, 0)
+        };
+        let posted = |name: &str, ends| Incoming {
+            alert: named(name, ends),
+            timeout: false,
+            posted: true,
+        };
         let mut alerts = Alerts::default();
         let put = |alerts: &mut Alerts, incoming| alerts.put(incoming, 2, Timestamp(10));
         assert_eq!(put(&mut alerts, posted("a", Some(5))), Change::News);
         assert_eq!(put(&mut alerts, posted("b", None)), Change::News);
         assert_eq!(put(&mut alerts, posted("c", None)), Change::Refused);
-        assert_eq!(put(&mut alerts, Incoming::from(named("own", None))), Change::News, "of our own");
-        assert_eq!(put(&mut alerts, posted("b", None)), Change::Renewed, "what is known is renewed");
+        assert_eq!(
+            put(&mut alerts, Incoming::from(named("own", None))),
+            Change::News,
+            "of our own"
+        );
+        assert_eq!(
+            put(&mut alerts, posted("b", None)),
+            Change::Renewed,
+            "what is known is renewed"
+        );
         alerts.collect_garbage(Timestamp(REMEMBER.as_millis() as i64 + 100), |_| false);
-        assert_eq!(put(&mut alerts, posted("c", None)), Change::News, "there is room again");
-        assert_eq!(put(&mut alerts, Incoming::from(named("c", None))), Change::Renewed);
-        assert_eq!(put(&mut alerts, posted("d", None)), Change::News, "what is ours takes nothing of the share");
+        assert_eq!(
+            put(&mut alerts, posted("c", None)),
+            Change::News,
+            "there is room again"
+        );
+        assert_eq!(
+            put(&mut alerts, Incoming::from(named("c", None))),
+            Change::Renewed
+        );
+        assert_eq!(
+            put(&mut alerts, posted("d", None)),
+            Change::News,
+            "what is ours takes nothing of the share"
+        );
         assert_eq!(put(&mut alerts, posted("e", None)), Change::Refused);
     }
 
     #[test]
     fn what_is_posted_is_bounded_and_holds_no_byte_that_a_database_refuses() {
         let refused = |labels: Vec<(String, String)>, annotations: Vec<(String, String)>| {
-            let posted = PostedAlert { labels, annotations, ..PostedAlert::default() };
-            posted.accept(Timestamp(1000), Duration::from_secs(60)).err()
+            let posted = PostedAlert {
+                labels,
+                annotations,
+                ..PostedAlert::default()
+            };
+            posted
+                .accept(Timestamp(1000), Duration::from_secs(60))
+                .err()
         };
         let pair = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
         for (labels, annotations) in [
@@ -407,11 +576,28 @@ mod tests {
             (pair("alertname", "a"), pair("summary", "\0")),
             (pair("alertname", &"x".repeat(MAX_LABEL + 1)), Vec::new()),
             (pair(&"x".repeat(MAX_NAME + 1), "a"), Vec::new()),
-            (pair("alertname", "a"), pair("summary", &"x".repeat(MAX_ANNOTATION + 1))),
-            ((0..=MAX_PAIRS).map(|n| (format!("l{n}"), "x".to_owned())).collect(), Vec::new()),
+            (
+                pair("alertname", "a"),
+                pair("summary", &"x".repeat(MAX_ANNOTATION + 1)),
+            ),
+            (
+                (0..=MAX_PAIRS)
+                    .map(|n| (format!("l{n}"), "x".to_owned()))
+                    .collect(),
+                Vec::new(),
+            ),
         ] {
-            assert!(refused(labels.clone(), annotations).is_some_and(|why| why.len() < 400), "{labels:?}");
+            assert!(
+                refused(labels.clone(), annotations).is_some_and(|why| why.len() < 400),
+                "{labels:?}"
+            );
         }
-        assert_eq!(refused(pair("alertname", &"x".repeat(MAX_LABEL)), pair("summary", "fine")), None);
+        assert_eq!(
+            refused(
+                pair("alertname", &"x".repeat(MAX_LABEL)),
+                pair("summary", "fine")
+            ),
+            None
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Alerts from outside that were refused because their share is used up: how many of a batch, and which lately, for `why`, when nobody
-//! was notified.
+//! Alerts from outside that were refused because their share is used up: how many of a batch, and
+//! which lately, for `why`, when nobody was notified.
 
 use std::collections::VecDeque;
 
@@ -43,11 +43,22 @@ impl Refusals {
 
     /// What was noted since the last call.
     pub fn take(&mut self, share: usize) -> Refused {
-        Refused { share, ..std::mem::take(&mut self.batch) }
+        Refused {
+            share,
+            ..std::mem::take(&mut self.batch)
+        }
     }
 
     /// When an alert of this name, with what `matches` asks, was last refused.
-    pub fn last(&self, name: &str, matches: impl Fn(&Labels) -> bool) -> Option<(Labels, Timestamp)> {
-        self.lately.iter().rev().find(|(labels, _)| labels.value("alertname") == name && matches(labels)).cloned()
+    pub fn last(
+        &self,
+        name: &str,
+        matches: impl Fn(&Labels) -> bool,
+    ) -> Option<(Labels, Timestamp)> {
+        self.lately
+            .iter()
+            .rev()
+            .find(|(labels, _)| labels.value("alertname") == name && matches(labels))
+            .cloned()
     }
 }

@@ -1,9 +1,11 @@
-//! Inhibition: a firing alert mutes others (<https://prometheus.io/docs/alerting/latest/configuration/#inhibit_rule>).
+//! Inhibition: a firing alert mutes others
+//! (<https://prometheus.io/docs/alerting/latest/configuration/#inhibit_rule>).
 //!
-//! Unlike Alertmanager, which indexes one source per tuple of equal labels, every candidate is looked at (SEMANTICS 163).
+//! Unlike Alertmanager, which indexes one source per tuple of equal labels, every candidate is
+//! looked at (SEMANTICS 163).
 //!
-//! Rules that nightbell brings along hold between alerts of its own rules alone. They need every `equal` label to be there, and never
-//! keep an end from people who heard of the beginning.
+//! Rules that nightbell brings along hold between alerts of its own rules alone. They need every
+//! `equal` label to be there, and never keep an end from people who heard of the beginning.
 
 use std::collections::HashMap;
 
@@ -30,8 +32,18 @@ impl InhibitRule {
     pub fn read(section: &Section<'_>) -> Self {
         section.get::<String>("name");
         let rule = InhibitRule {
-            source: read_matchers(section, "source_match", "source_match_re", "source_matchers"),
-            target: read_matchers(section, "target_match", "target_match_re", "target_matchers"),
+            source: read_matchers(
+                section,
+                "source_match",
+                "source_match_re",
+                "source_matchers",
+            ),
+            target: read_matchers(
+                section,
+                "target_match",
+                "target_match_re",
+                "target_matchers",
+            ),
             equal: section.or("equal", Vec::new()),
             shipped: false,
         };
@@ -42,10 +54,16 @@ impl InhibitRule {
     /// A rule of our own, from matchers as text; errs where that is none.
     pub fn shipped(source: &str, target: &str, equal: &[&str]) -> Result<Self, String> {
         let equal = equal.iter().map(|name| (*name).to_owned()).collect();
-        Ok(InhibitRule { source: parse_matchers(source)?, target: parse_matchers(target)?, equal, shipped: true })
+        Ok(InhibitRule {
+            source: parse_matchers(source)?,
+            target: parse_matchers(target)?,
+            equal,
+            shipped: true,
+        })
     }
 
-    /// Whether it can mute this alert, if a source fires. `notified`: people know that the alert fires.
+    /// Whether it can mute this alert, if a source fires. `notified`: people know that the alert
+    /// fires.
     fn is_about(&self, target: &Alert, notified: bool) -> bool {
         (!self.shipped || (target.shipped && !notified)) && all_match(&self.target, &target.labels)
     }
@@ -54,7 +72,8 @@ impl InhibitRule {
         (!self.shipped || alert.shipped) && all_match(&self.source, &alert.labels)
     }
 
-    /// Whether `source`, which fires and matches the source side, mutes an alert with the labels `target`.
+    /// Whether `source`, which fires and matches the source side, mutes an alert with the labels
+    /// `target`.
     fn mutes(&self, source: &Labels, target: &Labels, target_is_source: bool) -> bool {
         let equal = |name: &String| {
             let (a, b) = (self.value(source, name), self.value(target, name));
@@ -65,7 +84,11 @@ impl InhibitRule {
 
     /// Equal for alerts that agree on every `equal` label.
     fn equal_hash(&self, labels: &Labels, state: &ahash::RandomState) -> u64 {
-        let values: Vec<&str> = self.equal.iter().map(|name| self.value(labels, name)).collect();
+        let values: Vec<&str> = self
+            .equal
+            .iter()
+            .map(|name| self.value(labels, name))
+            .collect();
         state.hash_one(values)
     }
 
@@ -89,7 +112,8 @@ fn all_match(matchers: &[Matcher], labels: &Labels) -> bool {
     matchers.iter().all(|m| m.matches_labels(labels))
 }
 
-/// The rules with the alerts that fire on their source side now: made once for a tick, asked for each alert.
+/// The rules with the alerts that fire on their source side now: made once for a tick, asked for
+/// each alert.
 pub struct Inhibition<'a>(Vec<Sources<'a>>);
 
 /// The alerts of one rule's source side, by the hash of their `equal` labels.
@@ -99,28 +123,37 @@ struct Sources<'a> {
 }
 
 impl<'a> Inhibition<'a> {
-    /// Finds the sources among the alerts that fire. Silenced, muted and otherwise routed ones count too.
+    /// Finds the sources among the alerts that fire. Silenced, muted and otherwise routed ones
+    /// count too.
     pub fn new(rules: &'a [InhibitRule], firing: impl Iterator<Item = &'a Alert> + Clone) -> Self {
         let sources = |rule: &'a InhibitRule| {
             let mut by_equal: HashMap<u64, Vec<&'a Alert>, ahash::RandomState> = HashMap::default();
             for alert in firing.clone().filter(|alert| rule.is_source(alert)) {
-                by_equal.entry(rule.equal_hash(&alert.labels, by_equal.hasher())).or_default().push(alert);
+                by_equal
+                    .entry(rule.equal_hash(&alert.labels, by_equal.hasher()))
+                    .or_default()
+                    .push(alert);
             }
             Sources { rule, by_equal }
         };
         Inhibition(rules.iter().map(sources).collect())
     }
 
-    /// The alerts that mute this one: at most one for each rule. `notified`: people heard that it fires, and it has ended.
+    /// The alerts that mute this one: at most one for each rule. `notified`: people heard that it
+    /// fires, and it has ended.
     pub fn muting(&self, target: &Alert, notified: bool) -> Vec<&'a Alert> {
         let muting = |Sources { rule, by_equal }: &Sources<'a>| {
             if by_equal.is_empty() || !rule.is_about(target, notified) {
                 return None;
             }
-            // A target that is a source itself is not muted by its like: no self-inhibition, no mutual muting.
+            // A target that is a source itself is not muted by its like: no self-inhibition, no
+            // mutual muting.
             let is_source = rule.is_source(target);
             let sources = by_equal.get(&rule.equal_hash(&target.labels, by_equal.hasher()))?;
-            sources.iter().copied().find(|source| rule.mutes(&source.labels, &target.labels, is_source))
+            sources
+                .iter()
+                .copied()
+                .find(|source| rule.mutes(&source.labels, &target.labels, is_source))
         };
         let mut found: Vec<&Alert> = self.0.iter().filter_map(muting).collect();
         found.sort_by_cached_key(|alert| alert.fingerprint());

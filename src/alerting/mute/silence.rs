@@ -1,4 +1,5 @@
-//! Silences: people mute alerts for a time (<https://prometheus.io/docs/alerting/latest/alertmanager/#silences>).
+//! Silences: people mute alerts for a time
+//! (<https://prometheus.io/docs/alerting/latest/alertmanager/#silences>).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -95,7 +96,8 @@ impl Silence {
 
     /// Whether it mutes an alert with these labels at `now`.
     pub fn mutes(&self, labels: &Labels, now: Timestamp) -> bool {
-        self.state(now) == SilenceState::Active && self.matchers.iter().all(|m| m.matches_labels(labels))
+        self.state(now) == SilenceState::Active
+            && self.matchers.iter().all(|m| m.matches_labels(labels))
     }
 
     /// As a row of the database.
@@ -132,7 +134,11 @@ impl Silence {
         };
         Ok(Silence {
             id: row.id,
-            matchers: body.matchers.iter().map(matcher).collect::<Result<_, _>>()?,
+            matchers: body
+                .matchers
+                .iter()
+                .map(matcher)
+                .collect::<Result<_, _>>()?,
             starts_at: row.starts_at,
             ends_at: row.ends_at,
             updated_at: row.updated_at,
@@ -150,7 +156,11 @@ impl Silence {
         if self.matchers.iter().any(|m| m.name.is_empty()) {
             return invalid("a matcher has no label name");
         }
-        if self.matchers.iter().all(|m| matches!(m.op, MatchOp::Equal | MatchOp::Regex) && m.matches("")) {
+        if self
+            .matchers
+            .iter()
+            .all(|m| matches!(m.op, MatchOp::Equal | MatchOp::Regex) && m.matches(""))
+        {
             return invalid("at least one matcher must not match the empty string");
         }
         if self.ends_at < now {
@@ -167,7 +177,9 @@ impl Silence {
         let second = |t: Timestamp| t.0.div_euclid(1000);
         self.matchers == new.matchers
             && match self.state(now) {
-                SilenceState::Active => second(new.starts_at) == second(self.starts_at) && new.ends_at >= now,
+                SilenceState::Active => {
+                    second(new.starts_at) == second(self.starts_at) && new.ends_at >= now
+                }
                 SilenceState::Pending => new.starts_at >= now,
                 SilenceState::Expired => false,
             }
@@ -191,38 +203,60 @@ impl Silences {
 
     /// Ids of the silences that mute an alert with these labels at `now`.
     pub fn muting(&self, labels: &Labels, now: Timestamp) -> Vec<&str> {
-        self.0.values().filter(|s| s.mutes(labels, now)).map(|s| s.id.as_str()).collect()
+        self.0
+            .values()
+            .filter(|s| s.mutes(labels, now))
+            .map(|s| s.id.as_str())
+            .collect()
     }
 
     /// Takes silences as they are: from the database, or after they were written to it.
     pub fn apply(&mut self, silences: impl IntoIterator<Item = Silence>) {
-        self.0.extend(silences.into_iter().map(|s| (s.id.clone(), s)));
+        self.0
+            .extend(silences.into_iter().map(|s| (s.id.clone(), s)));
     }
 
-    /// What must change so that `silence` holds; its id is the last one's. `new_id` is used when a new one is made.
-    pub fn plan_set(&self, mut silence: Silence, new_id: String, now: Timestamp) -> Result<Vec<Silence>, SilenceError> {
+    /// What must change so that `silence` holds; its id is the last one's. `new_id` is used when a
+    /// new one is made.
+    pub fn plan_set(
+        &self,
+        mut silence: Silence,
+        new_id: String,
+        now: Timestamp,
+    ) -> Result<Vec<Silence>, SilenceError> {
         silence.updated_at = now;
         let old = match silence.id.as_str() {
             "" => None,
-            id => Some(self.0.get(id).ok_or_else(|| SilenceError::NotFound(id.into()))?),
+            id => Some(
+                self.0
+                    .get(id)
+                    .ok_or_else(|| SilenceError::NotFound(id.into()))?,
+            ),
         };
         if old.is_some_and(|old| old.can_become(&silence, now)) {
             silence.check(now)?;
             return Ok(vec![silence]);
         }
         if self.0.len() >= MAX_SILENCES {
-            return Err(SilenceError::Invalid(format!("there are {MAX_SILENCES} silences already")));
+            return Err(SilenceError::Invalid(format!(
+                "there are {MAX_SILENCES} silences already"
+            )));
         }
         silence.starts_at = silence.starts_at.max(now);
         silence.check(now)?;
         silence.id = new_id;
-        let expired = old.filter(|old| old.state(now) != SilenceState::Expired).map(|old| expired(old, now));
+        let expired = old
+            .filter(|old| old.state(now) != SilenceState::Expired)
+            .map(|old| expired(old, now));
         Ok(expired.into_iter().chain([silence]).collect())
     }
 
     /// What must change so that the silence with this id is over; nothing when it is already.
     pub fn plan_expire(&self, id: &str, now: Timestamp) -> Result<Option<Silence>, SilenceError> {
-        let old = self.0.get(id).ok_or_else(|| SilenceError::NotFound(id.into()))?;
+        let old = self
+            .0
+            .get(id)
+            .ok_or_else(|| SilenceError::NotFound(id.into()))?;
         Ok((old.state(now) != SilenceState::Expired).then(|| expired(old, now)))
     }
 
@@ -235,7 +269,12 @@ impl Silences {
 /// The end lies just before `now`, because a silence's last instant still mutes.
 fn expired(old: &Silence, now: Timestamp) -> Silence {
     let last = Timestamp(now.0 - 1);
-    Silence { starts_at: old.starts_at.min(last), ends_at: last, updated_at: now, ..old.clone() }
+    Silence {
+        starts_at: old.starts_at.min(last),
+        ends_at: last,
+        updated_at: now,
+        ..old.clone()
+    }
 }
 
 #[cfg(test)]
@@ -259,26 +298,63 @@ mod tests {
     #[test]
     fn a_silence_lives_mutes_and_expires() {
         let mut silences = Silences::default();
-        let made = silences.plan_set(silence("", 0, 10_000), "id1".into(), Timestamp(5000)).expect("valid");
-        assert_eq!((made.len(), made[0].id.as_str(), made[0].starts_at), (1, "id1", Timestamp(5000)), "a past start becomes now");
+        let made = silences
+            .plan_set(silence("", 0, 10_000), "id1".into(), Timestamp(5000))
+            .expect("valid");
+        assert_eq!(
+            (made.len(), made[0].id.as_str(), made[0].starts_at),
+            (1, "id1", Timestamp(5000)),
+            "a past start becomes now"
+        );
         silences.apply(made);
         let labels = Labels::from_pairs([("a", "1")]);
-        assert_eq!(silences.muting(&labels, Timestamp(10_000)), ["id1"], "the end is included");
+        assert_eq!(
+            silences.muting(&labels, Timestamp(10_000)),
+            ["id1"],
+            "the end is included"
+        );
         assert!(silences.muting(&labels, Timestamp(10_001)).is_empty());
         assert!(silences.muting(&labels, Timestamp(4999)).is_empty());
 
-        let longer = silences.plan_set(silence("id1", 5000, 20_000), "id2".into(), Timestamp(6000)).expect("valid");
-        assert_eq!(longer.iter().map(|s| s.id.as_str()).collect::<Vec<_>>(), ["id1"], "updated in place");
+        let longer = silences
+            .plan_set(silence("id1", 5000, 20_000), "id2".into(), Timestamp(6000))
+            .expect("valid");
+        assert_eq!(
+            longer.iter().map(|s| s.id.as_str()).collect::<Vec<_>>(),
+            ["id1"],
+            "updated in place"
+        );
         silences.apply(longer);
-        let moved = silences.plan_set(silence("id1", 8000, 20_000), "id2".into(), Timestamp(7000)).expect("valid");
-        assert_eq!(moved.iter().map(|s| s.id.as_str()).collect::<Vec<_>>(), ["id1", "id2"], "another start is another silence");
+        let moved = silences
+            .plan_set(silence("id1", 8000, 20_000), "id2".into(), Timestamp(7000))
+            .expect("valid");
+        assert_eq!(
+            moved.iter().map(|s| s.id.as_str()).collect::<Vec<_>>(),
+            ["id1", "id2"],
+            "another start is another silence"
+        );
         silences.apply(moved);
-        assert!(silences.muting(&labels, Timestamp(7000)).is_empty(), "the old one is over at once");
+        assert!(
+            silences.muting(&labels, Timestamp(7000)).is_empty(),
+            "the old one is over at once"
+        );
 
-        let over = silences.plan_expire("id2", Timestamp(9000)).expect("known").expect("active");
+        let over = silences
+            .plan_expire("id2", Timestamp(9000))
+            .expect("known")
+            .expect("active");
         silences.apply([over]);
-        assert!(silences.plan_expire("id2", Timestamp(9000)).expect("known").is_none(), "a second time is no error");
-        assert!(matches!(silences.plan_expire("nope", Timestamp(0)), Err(SilenceError::NotFound(_))));
+        assert!(
+            silences
+                .plan_expire("id2", Timestamp(9000))
+                .expect("known")
+                .is_none(),
+            "a second time is no error"
+        );
+        assert!(matches!(
+            silences.plan_expire("nope", Timestamp(0)),
+            Err(SilenceError::NotFound(_))
+        ));
         silences.prune(Timestamp(9_000));
         assert_eq!(silences.iter().count(), 0);
     }
@@ -286,10 +362,20 @@ mod tests {
     #[test]
     fn a_silence_that_would_mute_everything_or_nothing_is_refused() {
         let silences = Silences::default();
-        let refused = |silence: Silence| silences.plan_set(silence, "x".into(), Timestamp(5000)).is_err();
-        assert!(refused(Silence { matchers: Vec::new(), ..silence("", 0, 10_000) }));
+        let refused = |silence: Silence| {
+            silences
+                .plan_set(silence, "x".into(), Timestamp(5000))
+                .is_err()
+        };
+        assert!(refused(Silence {
+            matchers: Vec::new(),
+            ..silence("", 0, 10_000)
+        }));
         let empty = Matcher::new("a", MatchOp::Regex, ".*").expect("valid");
-        assert!(refused(Silence { matchers: vec![empty], ..silence("", 0, 10_000) }));
+        assert!(refused(Silence {
+            matchers: vec![empty],
+            ..silence("", 0, 10_000)
+        }));
         assert!(refused(silence("", 9000, 9000)));
         assert!(refused(silence("", 0, 4000)));
         assert!(refused(silence("unknown", 0, 10_000)));
@@ -299,6 +385,12 @@ mod tests {
     fn the_database_gives_back_what_it_was_given() {
         let silence = silence("id", 1, 2);
         assert_eq!(Silence::from_row(silence.to_row()), Ok(silence));
-        assert!(Silence::from_row(SilenceRow { body: "x".into(), ..self::silence("id", 1, 2).to_row() }).is_err());
+        assert!(
+            Silence::from_row(SilenceRow {
+                body: "x".into(),
+                ..self::silence("id", 1, 2).to_row()
+            })
+            .is_err()
+        );
     }
 }

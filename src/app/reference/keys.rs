@@ -1,4 +1,5 @@
-//! Pages of configuration keys: the sample with its comments, beside what the code asks for when it reads it.
+//! Pages of configuration keys: the sample with its comments, beside what the code asks for when it
+//! reads it.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +42,8 @@ const HTTP: &[&str] = &[
 ];
 /// Keys of single queries.
 const QUERIES: &[&str] = &["queries[]*"];
-/// Keys of Prometheus and Alertmanager, which their documentation describes, and those of a receiver's integration.
+/// Keys of Prometheus and Alertmanager, which their documentation describes, and those of a
+/// receiver's integration.
 const OF_OTHERS: &[&str] = &[
     "alerting",
     "collectors*",
@@ -112,7 +114,9 @@ impl Page {
         let among = |names: &[&str]| {
             names.iter().any(|name| match name.strip_suffix('*') {
                 Some(start) => key.starts_with(start),
-                None => key.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '['])),
+                None => key
+                    .strip_prefix(name)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '['])),
             })
         };
         match self.scope {
@@ -156,26 +160,44 @@ struct Read {
 
 /// A page's keys.
 pub(super) fn keys(page: &Page) -> Result<Keys, String> {
-    let (about, _) = page.text.split_once("\n\n").ok_or("a page begins with what the block is for")?;
-    let about = about.lines().map(|line| line.trim_start_matches(['#', ' '])).collect::<Vec<_>>().join(" ");
+    let (about, _) = page
+        .text
+        .split_once("\n\n")
+        .ok_or("a page begins with what the block is for")?;
+    let about = about
+        .lines()
+        .map(|line| line.trim_start_matches(['#', ' ']))
+        .collect::<Vec<_>>()
+        .join(" ");
     let read = read(page)?;
     let mut rows = Vec::new();
     for (path, meaning) in read.written {
         let known = read.asked.get(&path).cloned().unwrap_or_default();
         let file = format!("{path}_file");
         let meaning = match read.asked.contains_key(&file) && known.kind == "secret" {
-            true => format!("{meaning} Or `{}` names a file that holds it.", file.rsplit('.').next().unwrap_or(&file)),
+            true => format!(
+                "{meaning} Or `{}` names a file that holds it.",
+                file.rsplit('.').next().unwrap_or(&file)
+            ),
             false => meaning,
         };
         rows.push(Row {
-            kind: if known.kind.is_empty() { "several forms" } else { known.kind },
+            kind: if known.kind.is_empty() {
+                "several forms"
+            } else {
+                known.kind
+            },
             required: known.required,
             default: known.default.unwrap_or_default(),
             path,
             meaning,
         });
     }
-    Ok(Keys { about, rows, sample: without_comments(page.text) })
+    Ok(Keys {
+        about,
+        rows,
+        sample: without_comments(page.text),
+    })
 }
 
 /// What is wrong with a page: keys that it omits, keys that do not exist, mistakes in its sample.
@@ -186,15 +208,29 @@ pub fn problems(page: &Page) -> Vec<String> {
     };
     let mut problems = read.mistakes;
     for (path, _) in &read.written {
-        if !read.asked.contains_key(path) && !read.asked.keys().any(|asked| asked.starts_with(&format!("{path}."))) {
+        if !read.asked.contains_key(path)
+            && !read
+                .asked
+                .keys()
+                .any(|asked| asked.starts_with(&format!("{path}.")))
+        {
             problems.push(format!("{}: no code asks for {path}", page.title));
         }
     }
     for (path, _) in read.asked.iter().filter(|(path, _)| page.is_about(path)) {
-        let is_below = |other: &String| path.strip_prefix(other.as_str()).is_some_and(|rest| rest.starts_with(['.', '[']));
-        let is_file = path.strip_suffix("_file").is_some_and(|key| read.asked.contains_key(key));
-        // A list of mappings is asked for as a whole, then entry by entry; names that the user chooses have no meaning of their own.
-        let has_written_keys = read.written.iter().any(|(other, _)| other.starts_with(&format!("{path}.")));
+        let is_below = |other: &String| {
+            path.strip_prefix(other.as_str())
+                .is_some_and(|rest| rest.starts_with(['.', '[']))
+        };
+        let is_file = path
+            .strip_suffix("_file")
+            .is_some_and(|key| read.asked.contains_key(key));
+        // A list of mappings is asked for as a whole, then entry by entry; names that the user
+        // chooses have no meaning of their own.
+        let has_written_keys = read
+            .written
+            .iter()
+            .any(|(other, _)| other.starts_with(&format!("{path}.")));
         let is_written = read.written.iter().any(|(other, _)| is_alike(other, path));
         if !(is_written || is_file || has_written_keys || read.flat.iter().any(is_below)) {
             problems.push(format!("{}: {path} has no comment", page.title));
@@ -203,7 +239,8 @@ pub fn problems(page: &Page) -> Vec<String> {
     problems
 }
 
-/// Whether two paths are equal, except for a name that the user chooses: `count.requests.regex`, `count.failures.regex`.
+/// Whether two paths are equal, except for a name that the user chooses: `count.requests.regex`,
+/// `count.failures.regex`.
 fn is_alike(a: &str, b: &str) -> bool {
     let parts = |path: &str| -> Option<(String, String)> {
         let (above, key) = path.rsplit_once('.')?;
@@ -220,16 +257,26 @@ fn read(page: &Page) -> Result<Read, String> {
         let document = Document::parse(&title, sample).map_err(|error| error.to_string())?;
         let lines: Vec<&str> = sample.lines().collect();
         comments(&document.root, "", &lines, page.block, &mut read);
-        let (asked, mistakes) = Config::asked_keys(&title, sample).map_err(|errors| errors.to_string())?;
+        let (asked, mistakes) =
+            Config::asked_keys(&title, sample).map_err(|errors| errors.to_string())?;
         for (path, key) in asked {
             if let Some(path) = path.strip_prefix(page.block) {
                 read.asked.entry(path.to_owned()).or_insert(key);
             }
         }
         // Files that a sample names are not on every machine.
-        let is_about_a_file =
-            |mistake: &str| ["cannot be read", "does not exist", "is not a folder"].iter().any(|words| mistake.contains(words));
-        read.mistakes.extend(mistakes.0.iter().map(ToString::to_string).filter(|mistake| !is_about_a_file(mistake)));
+        let is_about_a_file = |mistake: &str| {
+            ["cannot be read", "does not exist", "is not a folder"]
+                .iter()
+                .any(|words| mistake.contains(words))
+        };
+        read.mistakes.extend(
+            mistakes
+                .0
+                .iter()
+                .map(ToString::to_string)
+                .filter(|mistake| !is_about_a_file(mistake)),
+        );
     }
     Ok(read)
 }
@@ -239,14 +286,21 @@ fn comments(node: &Node, path: &str, lines: &[&str], block: &str, read: &mut Rea
     match &node.value {
         Value::Map(entries) => {
             for (key, position, value) in entries {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                let path = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
                 let line = position.line as usize - 1;
-                let begins_its_line = lines[line][..position.column as usize - 1].trim_start_matches([' ', '-']).is_empty();
+                let begins_its_line = lines[line][..position.column as usize - 1]
+                    .trim_start_matches([' ', '-'])
+                    .is_empty();
                 if let Some(below) = path.strip_prefix(block)
                     && begins_its_line
                 {
                     let meaning = comment_above(lines, line);
-                    if !meaning.is_empty() && !read.written.iter().any(|(other, _)| other == below) {
+                    if !meaning.is_empty() && !read.written.iter().any(|(other, _)| other == below)
+                    {
                         read.written.push((below.to_owned(), meaning));
                     }
                     if value.position.line == position.line {
@@ -256,17 +310,22 @@ fn comments(node: &Node, path: &str, lines: &[&str], block: &str, read: &mut Rea
                 comments(value, &path, lines, block, read);
             }
         }
-        Value::List(items) => items.iter().for_each(|item| comments(item, &format!("{path}[]"), lines, block, read)),
+        Value::List(items) => items
+            .iter()
+            .for_each(|item| comments(item, &format!("{path}[]"), lines, block, read)),
         Value::Scalar { .. } => {}
     }
 }
 
-/// The comment that ends above a line. In a list it may stand after the dash of the entry that the line begins.
+/// The comment that ends above a line. In a list it may stand after the dash of the entry that the
+/// line begins.
 fn comment_above(lines: &[&str], line: usize) -> String {
     let mut found = Vec::new();
     for above in lines[..line].iter().rev() {
         let text = above.trim_start();
-        let Some(comment) = text.strip_prefix("- ").unwrap_or(text).strip_prefix("# ") else { break };
+        let Some(comment) = text.strip_prefix("- ").unwrap_or(text).strip_prefix("# ") else {
+            break;
+        };
         found.push(comment);
         if text.starts_with('-') {
             break;

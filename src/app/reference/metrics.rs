@@ -15,9 +15,15 @@ pub fn metrics(chosen: impl Fn(&str) -> bool) -> String {
             text.push_str("\nThe configuration chooses the names.\n");
             continue;
         }
-        text.push_str("\n| metric | type | unit | labels | meaning | source |\n|---|---|---|---|---|---|\n");
+        text.push_str(
+            "\n| metric | type | unit | labels | meaning | source |\n|---|---|---|---|---|---|\n",
+        );
         for metric in kind.metrics.iter().copied().flatten() {
-            let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+            let labels: Vec<String> = metric
+                .labels
+                .iter()
+                .map(|label| format!("`{label}`"))
+                .collect();
             let _ = writeln!(
                 text,
                 "| `{}` | {} | {} | {} | {} | {} |",

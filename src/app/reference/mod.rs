@@ -1,7 +1,9 @@
 //! The reference of configuration keys, metrics and commands, made from the code.
 //!
-//! A page of keys is a YAML file beside this one: a sample with a comment above each key. Reading it, as a user's file is read, yields each
-//! key's type and default ([`AskedKey`](crate::config::AskedKey)), so a page can neither name a key that the program does not know nor omit one that it does.
+//! A page of keys is a YAML file beside this one: a sample with a comment above each key. Reading
+//! it, as a user's file is read, yields each key's type and default
+//! ([`AskedKey`](crate::config::AskedKey)), so a page can neither name a key that the program does
+//! not know nor omit one that it does.
 
 mod keys;
 mod metrics;
@@ -20,11 +22,29 @@ pub fn configuration(chosen: impl Fn(&Page) -> bool) -> Result<String, String> {
     let mut text = String::new();
     for page in PAGES.iter().filter(|page| chosen(page)) {
         let keys = keys::keys(page)?;
-        let _ = write!(text, "\n## {}\n\n{}\n\n| key | type | default | meaning |\n|---|---|---|---|\n", page.title, keys.about);
+        let _ = write!(
+            text,
+            "\n## {}\n\n{}\n\n| key | type | default | meaning |\n|---|---|---|---|\n",
+            page.title, keys.about
+        );
         for key in &keys.rows {
-            let kind = if key.required { format!("{}, required", key.kind) } else { key.kind.to_owned() };
-            let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
-            let _ = writeln!(text, "| `{}` | {kind} | {} | {} |", key.path, in_cell(&default), in_cell(&key.meaning));
+            let kind = if key.required {
+                format!("{}, required", key.kind)
+            } else {
+                key.kind.to_owned()
+            };
+            let default = if key.default.is_empty() {
+                String::new()
+            } else {
+                format!("`{}`", key.default)
+            };
+            let _ = writeln!(
+                text,
+                "| `{}` | {kind} | {} | {} |",
+                key.path,
+                in_cell(&default),
+                in_cell(&key.meaning)
+            );
         }
         let _ = write!(text, "\n```yaml\n{}```\n", keys.sample);
     }

@@ -1,5 +1,6 @@
-//! Reports on a schedule (`reports`): made like those that somebody asks for, and sent to a receiver through the outbox like any message. What
-//! was due while nightbell did not run is made once at its start.
+//! Reports on a schedule (`reports`): made like those that somebody asks for, and sent to a
+//! receiver through the outbox like any message. What was due while nightbell did not run is made
+//! once at its start.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -51,11 +52,19 @@ impl Scheduled {
             let written: String = section.require("kind");
             let kind = Kind::parse(&written);
             if kind.is_none() && !written.is_empty() {
-                section.error("kind", format!("{written:?} is no report"), "there is period, capacity, errors");
+                section.error(
+                    "kind",
+                    format!("{written:?} is no report"),
+                    "there is period, capacity, errors",
+                );
             }
             let language: String = section.or("language", "en".to_owned());
             let language = Language::parse(&language).unwrap_or_else(|| {
-                section.error("language", format!("{language:?} is not known"), "there is en, zh");
+                section.error(
+                    "language",
+                    format!("{language:?} is not known"),
+                    "there is en, zh",
+                );
                 Language::En
             });
             let last = read_last(&section, kind);
@@ -63,18 +72,45 @@ impl Scheduled {
             let schedule = read_schedule(&section, &zone);
             let receiver: String = section.require("receiver");
             if !receiver.is_empty() && alerting.receiver(&receiver).is_none() {
-                let known: Vec<&str> = alerting.receivers.iter().map(|receiver| receiver.name.as_str()).collect();
-                section.error("receiver", format!("{receiver:?} is not a receiver"), format!("there is {}", known.join(", ")));
+                let known: Vec<&str> = alerting
+                    .receivers
+                    .iter()
+                    .map(|receiver| receiver.name.as_str())
+                    .collect();
+                section.error(
+                    "receiver",
+                    format!("{receiver:?} is not a receiver"),
+                    format!("there is {}", known.join(", ")),
+                );
             }
             let job: Option<String> = section.get("job");
-            let name = format!("{written} {} {} {receiver}", job.as_deref().unwrap_or("*"), language.as_str());
+            let name = format!(
+                "{written} {} {} {receiver}",
+                job.as_deref().unwrap_or("*"),
+                language.as_str()
+            );
             let name = section.get("name").unwrap_or(name);
             if found.iter().any(|report| report.name == name) {
-                section.error("", format!("there is another report {name:?}"), "give each a name of its own");
+                section.error(
+                    "",
+                    format!("there is another report {name:?}"),
+                    "give each a name of its own",
+                );
             }
             section.finish();
             if let (Some(kind), Some(schedule)) = (kind, schedule) {
-                found.push(Scheduled { name, wanted: Wanted { kind, last, zone, job, language }, schedule, receiver });
+                found.push(Scheduled {
+                    name,
+                    wanted: Wanted {
+                        kind,
+                        last,
+                        zone,
+                        job,
+                        language,
+                    },
+                    schedule,
+                    receiver,
+                });
             }
         }
         found
@@ -83,12 +119,17 @@ impl Scheduled {
 
 /// `last`; else the day, week or month that `every` names, and 30 days for the capacity.
 fn read_last(section: &Section<'_>, kind: Option<Kind>) -> Last {
-    match (section.get::<String>("last"), section.get::<String>("every").as_deref()) {
+    match (
+        section.get::<String>("last"),
+        section.get::<String>("every").as_deref(),
+    ) {
         (Some(text), _) => Last::parse(&text).unwrap_or_else(|problem| {
             section.error("last", problem, "give for example 30d");
             PERIOD
         }),
-        (None, Some(word @ ("day" | "week" | "month"))) if kind != Some(Kind::Capacity) => Last::parse(word).unwrap_or(PERIOD),
+        (None, Some(word @ ("day" | "week" | "month"))) if kind != Some(Kind::Capacity) => {
+            Last::parse(word).unwrap_or(PERIOD)
+        }
         (None, _) => PERIOD,
     }
 }
@@ -97,7 +138,11 @@ fn read_zone(section: &Section<'_>) -> TimeZone {
     match section.get::<String>("timezone").as_deref() {
         None | Some("Local") => TimeZone::system(),
         Some(name) => TimeZone::get(name).unwrap_or_else(|_| {
-            section.error("timezone", format!("{name:?} is not a time zone"), "give an IANA name such as Asia/Shanghai, UTC or Local");
+            section.error(
+                "timezone",
+                format!("{name:?} is not a time zone"),
+                "give an IANA name such as Asia/Shanghai, UTC or Local",
+            );
             TimeZone::UTC
         }),
     }
@@ -105,10 +150,15 @@ fn read_zone(section: &Section<'_>) -> TimeZone {
 
 /// `schedule`, or `every`: a duration, or hour, day, week, month.
 fn read_schedule(section: &Section<'_>, zone: &TimeZone) -> Option<Schedule> {
-    let (word, written): (Option<String>, Option<String>) = (section.get("every"), section.get("schedule"));
+    let (word, written): (Option<String>, Option<String>) =
+        (section.get("every"), section.get("schedule"));
     let cron = match (word.as_deref(), written.as_deref()) {
         (None, None) => {
-            section.error("", "has no time", "add schedule: \"0 8 1 * *\" with a timezone, or every: month");
+            section.error(
+                "",
+                "has no time",
+                "add schedule: \"0 8 1 * *\" with a timezone, or every: month",
+            );
             return None;
         }
         (Some(_), Some(_)) => {
@@ -123,14 +173,22 @@ fn read_schedule(section: &Section<'_>, zone: &TimeZone) -> Option<Schedule> {
         (Some(text), None) => {
             let every = parse_duration(text).ok().filter(|every| !every.is_zero());
             if every.is_none() {
-                section.error("every", format!("{text:?} is no time"), "give hour, day, week, month, or a duration such as 7d");
+                section.error(
+                    "every",
+                    format!("{text:?} is no time"),
+                    "give hour, day, week, month, or a duration such as 7d",
+                );
             }
             return every.map(Schedule::Every);
         }
     };
     let parsed = schedule::Cron::parse(cron);
     if parsed.is_none() {
-        section.error("schedule", format!("{cron:?} is no time"), "give \"Mon 08:00\" or five fields of cron such as \"0 8 1 * *\"");
+        section.error(
+            "schedule",
+            format!("{cron:?} is no time"),
+            "give \"Mon 08:00\" or five fields of cron such as \"0 8 1 * *\"",
+        );
     }
     Some(Schedule::At(parsed?, zone.clone()))
 }
@@ -151,8 +209,16 @@ impl Metrics {
     pub(in crate::app) fn register(telemetry: &Telemetry) -> Self {
         let metrics = Metrics::default();
         telemetry.register(|registry| {
-            registry.register("reports_sent", "Scheduled reports that were made and put into the outbox.", metrics.sent.clone());
-            registry.register("reports_failed", "Attempts to make a scheduled report that failed.", metrics.failed.clone());
+            registry.register(
+                "reports_sent",
+                "Scheduled reports that were made and put into the outbox.",
+                metrics.sent.clone(),
+            );
+            registry.register(
+                "reports_failed",
+                "Attempts to make a scheduled report that failed.",
+                metrics.failed.clone(),
+            );
         });
         metrics
     }
@@ -186,7 +252,11 @@ impl Post {
                     },
                 };
                 let due = report.schedule.after(seen).filter(|due| *due <= now);
-                if due.is_none() || failed.get(&report.name).is_some_and(|at| now.since(*at) < RETRY && *at <= now) {
+                if due.is_none()
+                    || failed
+                        .get(&report.name)
+                        .is_some_and(|at| now.since(*at) < RETRY && *at <= now)
+                {
                     continue;
                 }
                 if self.send(&report, due.unwrap_or(now), now).await {
@@ -204,18 +274,32 @@ impl Post {
     async fn seen(&self, name: &str, now: Timestamp) -> Option<Timestamp> {
         let key = format!("{REPORT}{name}");
         self.state.put_schedule(&key, now, false).await.ok()?;
-        self.state.schedules().await.ok()?.into_iter().find(|(known, _)| *known == key).map(|(_, at)| at)
+        self.state
+            .schedules()
+            .await
+            .ok()?
+            .into_iter()
+            .find(|(known, _)| *known == key)
+            .map(|(_, at)| at)
     }
 
     async fn send(&self, report: &Scheduled, due: Timestamp, now: Timestamp) -> bool {
-        let labels = ReportLabels { report: report.name.clone() };
-        let (reporter, request) = (self.reporter.clone(), self.reporter.gather(&report.wanted, true, now).await);
+        let labels = ReportLabels {
+            report: report.name.clone(),
+        };
+        let (reporter, request) = (
+            self.reporter.clone(),
+            self.reporter.gather(&report.wanted, true, now).await,
+        );
         let engine = self.engine.clone();
         let made = tokio::task::spawn_blocking(move || reporter.make(&request, &engine)).await;
         let document = match made.unwrap_or_else(|error| Err(format!("it ended early: {error}"))) {
             Ok(document) => document,
             Err(error) => {
-                warn!(report = report.name, error, "A scheduled report cannot be made; it is tried again.");
+                warn!(
+                    report = report.name,
+                    error, "A scheduled report cannot be made; it is tried again."
+                );
                 self.metrics.failed.get_or_create(&labels).inc();
                 return false;
             }
@@ -223,17 +307,39 @@ impl Post {
         let page = Some(document.html(true)).filter(|page| page.len() <= MAX_PAGE);
         let body = Some(document.html(false)).filter(|page| page.len() <= MAX_TEXT);
         let text = cut(document.markdown());
-        let message = Report { title: document.title.clone(), text, body, page };
+        let message = Report {
+            title: document.title.clone(),
+            text,
+            body,
+            page,
+        };
         let config = self.alerting.config();
-        let Some(receiver) = config.receiver(&report.receiver) else { return false };
-        let rows = report_messages(receiver, &report.name, &message, &config.external_url, due, now);
+        let Some(receiver) = config.receiver(&report.receiver) else {
+            return false;
+        };
+        let rows = report_messages(
+            receiver,
+            &report.name,
+            &message,
+            &config.external_url,
+            due,
+            now,
+        );
         self.alerting.tell(rows).await;
         // After the outbox has it: a stop in between sends it again, under the same delivery id.
-        if let Err(error) = self.state.put_schedule(&format!("{REPORT}{}", report.name), now, true).await {
+        if let Err(error) = self
+            .state
+            .put_schedule(&format!("{REPORT}{}", report.name), now, true)
+            .await
+        {
             warn!(report = report.name, %error, "That a report was sent cannot be written down; after a restart it may be sent again.");
         }
         self.metrics.sent.get_or_create(&labels).inc();
-        info!(report = report.name, receiver = report.receiver, "A scheduled report is on its way.");
+        info!(
+            report = report.name,
+            receiver = report.receiver,
+            "A scheduled report is on its way."
+        );
         true
     }
 }

@@ -1,5 +1,6 @@
-//! Rolls hours up: what reports need of each hour is computed once and kept for 400 days. The first start goes back as far as the history does;
-//! after that an hour is rolled up a little after its end, and hours in which nightbell did not run are empty.
+//! Rolls hours up: what reports need of each hour is computed once and kept for 400 days. The first
+//! start goes back as far as the history does; after that an hour is rolled up a little after its
+//! end, and hours in which nightbell did not run are empty.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -55,8 +56,16 @@ impl Metrics {
                 prometheus_client::registry::Unit::Bytes,
                 metrics.bytes.clone(),
             );
-            registry.register("rollups_series_dropped", "Series of an hour that had no room in the rollups.", metrics.dropped.clone());
-            registry.register("rollups_failed", "Attempts to roll an hour up that failed.", metrics.failed.clone());
+            registry.register(
+                "rollups_series_dropped",
+                "Series of an hour that had no room in the rollups.",
+                metrics.dropped.clone(),
+            );
+            registry.register(
+                "rollups_failed",
+                "Attempts to roll an hour up that failed.",
+                metrics.failed.clone(),
+            );
         });
         metrics
     }
@@ -88,7 +97,10 @@ pub(in crate::app) async fn run(
             Err(error) => {
                 metrics.failed.inc();
                 if !failing {
-                    warn!(error, "An hour cannot be rolled up for reports; it is tried again.");
+                    warn!(
+                        error,
+                        "An hour cannot be rolled up for reports; it is tried again."
+                    );
                 }
                 failing = true;
             }
@@ -98,15 +110,28 @@ pub(in crate::app) async fn run(
 }
 
 /// Rolls up what is due of one day; whether there is more.
-fn step(store: &Store, engine: &Engine, rollups: &Rollups, metrics: &Metrics, now: Timestamp) -> Result<bool, String> {
+fn step(
+    store: &Store,
+    engine: &Engine,
+    rollups: &Rollups,
+    metrics: &Metrics,
+    now: Timestamp,
+) -> Result<bool, String> {
     let said = |error: io::Error| format!("the folder of rollups: {error}");
     let today = Rollups::day_of(now);
     // By the time that is believed: a clock that is years ahead removes nothing.
     let oldest = Rollups::day_of(clock::aged(now).min(now) - KEPT);
     rollups.keep(oldest, today + 1).map_err(said)?;
-    let newest = rollups.days().map_err(said)?.into_iter().rfind(|day| *day <= today);
+    let newest = rollups
+        .days()
+        .map_err(said)?
+        .into_iter()
+        .rfind(|day| *day <= today);
     let (day, mut content) = match newest {
-        None => (Rollups::day_of(now - FIRST.min(store.retention())), Day::default()),
+        None => (
+            Rollups::day_of(now - FIRST.min(store.retention())),
+            Day::default(),
+        ),
         Some(day) => match read(rollups, day)? {
             content if content.hours < HOURS => (day, content),
             _ => (day + 1, Day::default()),
@@ -115,14 +140,22 @@ fn step(store: &Store, engine: &Engine, rollups: &Rollups, metrics: &Metrics, no
     let begin = Rollups::begin_of(day);
     let over = (now - LATE).0.saturating_sub(begin.0).div_euclid(HOUR);
     let until = usize::try_from(over.clamp(0, HOURS as i64)).unwrap_or(0);
-    metrics.bytes.set(i64::try_from(rollups.size()).unwrap_or(i64::MAX));
+    metrics
+        .bytes
+        .set(i64::try_from(rollups.size()).unwrap_or(i64::MAX));
     if until <= content.hours {
         return Ok(false);
     }
     let end_of = |hour: usize| Timestamp(begin.0 + (hour as i64 + 1) * HOUR);
     let mut dropped = 0;
     for quantity in QUANTITIES {
-        let found = match evaluate(store, engine, quantity, end_of(content.hours), end_of(until - 1)) {
+        let found = match evaluate(
+            store,
+            engine,
+            quantity,
+            end_of(content.hours),
+            end_of(until - 1),
+        ) {
             Ok(found) => found,
             // What is too much for a day may do for an hour.
             Err(_) => {
@@ -130,18 +163,31 @@ fn step(store: &Store, engine: &Engine, rollups: &Rollups, metrics: &Metrics, no
                 for hour in content.hours..until {
                     match evaluate(store, engine, quantity, end_of(hour), end_of(hour)) {
                         Ok(one) => found.extend(one),
-                        // Others may hold the memory for now; an hour that never fits must not hold up all that follow.
+                        // Others may hold the memory for now; an hour that never fits must not hold
+                        // up all that follow.
                         Err(error) if now.since(end_of(hour)) < PATIENCE => return Err(error),
                         Err(error) => {
                             metrics.failed.inc();
-                            warn!(error, hour = end_of(hour).rfc3339(), "An hour of a quantity is left out of the rollups.");
+                            warn!(
+                                error,
+                                hour = end_of(hour).rfc3339(),
+                                "An hour of a quantity is left out of the rollups."
+                            );
                         }
                     }
                 }
                 found
             }
         };
-        dropped += fill(content.quantities.entry(quantity.name.to_owned()).or_default(), quantity, found, begin);
+        dropped += fill(
+            content
+                .quantities
+                .entry(quantity.name.to_owned())
+                .or_default(),
+            quantity,
+            found,
+            begin,
+        );
     }
     content.quantities.retain(|_, series| !series.is_empty());
     (content.hours, content.dropped) = (until, content.dropped + dropped);
@@ -171,7 +217,11 @@ fn fill(
     found: Vec<crate::web::report::Points>,
     begin: Timestamp,
 ) -> u64 {
-    let mut known: BTreeMap<crate::model::Labels, usize> = day.iter().enumerate().map(|(at, (labels, _))| (labels.clone(), at)).collect();
+    let mut known: BTreeMap<crate::model::Labels, usize> = day
+        .iter()
+        .enumerate()
+        .map(|(at, (labels, _))| (labels.clone(), at))
+        .collect();
     let mut dropped = 0;
     for (labels, points) in found {
         let at = match known.get(&labels) {

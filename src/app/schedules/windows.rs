@@ -36,11 +36,19 @@ impl Recurring {
         for section in root.sections("maintenance_windows") {
             let name: String = section.require("name");
             if found.iter().any(|window| window.name == name) {
-                section.error("name", format!("{name:?} is the name of another window"), "give each window a name of its own");
+                section.error(
+                    "name",
+                    format!("{name:?} is the name of another window"),
+                    "give each window a name of its own",
+                );
             }
             let schedule = schedule::read(&section, "schedule");
             if section.node("schedule").is_none() {
-                section.error("", "has no schedule", "add schedule: \"Sun 04:00\" and a timezone");
+                section.error(
+                    "",
+                    "has no schedule",
+                    "add schedule: \"Sun 04:00\" and a timezone",
+                );
             }
             let duration: Duration = section.or("duration", Duration::from_secs(1800));
             if duration.is_zero() {
@@ -48,18 +56,32 @@ impl Recurring {
             }
             let matchers: Vec<String> = section.require("matchers");
             if let Err(error) = read_matchers(&matchers) {
-                section.error("matchers", error.to_string(), "give matchers such as [instance=db1]");
+                section.error(
+                    "matchers",
+                    error.to_string(),
+                    "give matchers such as [instance=db1]",
+                );
             }
             let comment = section.or("comment", String::new());
             section.finish();
-            found.extend(schedule.map(|schedule| Recurring { name, schedule, duration, matchers, comment }));
+            found.extend(schedule.map(|schedule| Recurring {
+                name,
+                schedule,
+                duration,
+                matchers,
+                comment,
+            }));
         }
         found
     }
 }
 
 /// Plans what comes until the process ends, as `settings` says at the time.
-pub(in crate::app) async fn run(settings: Arc<RwLock<Vec<Recurring>>>, alerting: Handle, calendar: Calendar) -> Result<(), Infallible> {
+pub(in crate::app) async fn run(
+    settings: Arc<RwLock<Vec<Recurring>>>,
+    alerting: Handle,
+    calendar: Calendar,
+) -> Result<(), Infallible> {
     loop {
         let windows = settings.read().clone();
         for window in &windows {
@@ -70,20 +92,45 @@ pub(in crate::app) async fn run(settings: Arc<RwLock<Vec<Recurring>>>, alerting:
 }
 
 async fn announce(window: &Recurring, alerting: &Handle, calendar: &Calendar, now: Timestamp) {
-    let Some(next) = window.schedule.after(now).filter(|next| *next <= now + ANNOUNCED) else { return };
+    let Some(next) = window
+        .schedule
+        .after(now)
+        .filter(|next| *next <= now + ANNOUNCED)
+    else {
+        return;
+    };
     let planned = format!("{}@{}", window.name, next.0);
     // Without the database nobody knows whether it is planned already: it is asked again.
-    let Ok(known) = calendar.windows(now, next + window.duration).await else { return };
+    let Ok(known) = calendar.windows(now, next + window.duration).await else {
+        return;
+    };
     if known.iter().any(|one| one.about.planned == planned) {
         return;
     }
-    let comment = if window.comment.is_empty() { window.name.clone() } else { window.comment.clone() };
-    let about = WindowBody { matchers: window.matchers.clone(), comment, author: "maintenance_windows".into(), planned };
+    let comment = if window.comment.is_empty() {
+        window.name.clone()
+    } else {
+        window.comment.clone()
+    };
+    let about = WindowBody {
+        matchers: window.matchers.clone(),
+        comment,
+        author: "maintenance_windows".into(),
+        planned,
+    };
     match plan(alerting, calendar, next, window.duration, about).await {
         Ok(made) => {
             let duration = format_duration(window.duration);
-            info!(window = window.name, start = next.rfc3339(), duration, silence = made.id, "A planned window was announced.");
+            info!(
+                window = window.name,
+                start = next.rfc3339(),
+                duration,
+                silence = made.id,
+                "A planned window was announced."
+            );
         }
-        Err(error) => warn!(window = window.name, start = next.rfc3339(), %error, "A planned window cannot be announced."),
+        Err(error) => {
+            warn!(window = window.name, start = next.rfc3339(), %error, "A planned window cannot be announced.")
+        }
     }
 }

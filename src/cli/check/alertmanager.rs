@@ -1,4 +1,5 @@
-//! `check alertmanager`: an `alertmanager.yml` gets the result of `amtool check-config`; output and exit status are amtool's.
+//! `check alertmanager`: an `alertmanager.yml` gets the result of `amtool check-config`; output and
+//! exit status are amtool's.
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -20,15 +21,27 @@ pub struct CheckAlertmanagerArgs {
 }
 
 /// Checks each file; returns the exit status: 1 when Alertmanager would refuse one.
-pub fn check_alertmanager(args: &CheckAlertmanagerArgs, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
+pub fn check_alertmanager(
+    args: &CheckAlertmanagerArgs,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<u8> {
     let mut failed = 0;
-    let files = if args.files.is_empty() { &[PathBuf::from("-")] as &[PathBuf] } else { &args.files };
+    let files = if args.files.is_empty() {
+        &[PathBuf::from("-")] as &[PathBuf]
+    } else {
+        &args.files
+    };
     for file in files {
         write!(out, "Checking '{}'", file.display())?;
         match check_file(file)? {
             Ok(checked) => {
                 writeln!(out, "  SUCCESS\nFound:\n - global config\n - route")?;
-                writeln!(out, " - {} inhibit rules", checked.alerting.inhibit_rules.len())?;
+                writeln!(
+                    out,
+                    " - {} inhibit rules",
+                    checked.alerting.inhibit_rules.len()
+                )?;
                 writeln!(out, " - {} receivers", checked.alerting.receivers.len())?;
                 writeln!(out, " - {} templates", checked.templates)?;
                 if checked.templates > 0 {
@@ -63,5 +76,7 @@ fn check_file(file: &Path) -> io::Result<Result<Checked, ConfigErrors>> {
         Document::read(file)
     };
     let folder = file.parent().unwrap_or(Path::new("."));
-    Ok(document.map_err(ConfigErrors::from).and_then(|document| check(document, folder)))
+    Ok(document
+        .map_err(ConfigErrors::from)
+        .and_then(|document| check(document, folder)))
 }

@@ -1,7 +1,8 @@
-//! `nightbell check config`: reads a configuration and everything it names, and says all that is wrong with it.
+//! `nightbell check config`: reads a configuration and everything it names, and says all that is
+//! wrong with it.
 //!
-//! Exit status: 0 when nothing is wrong or only a lint finding was made, 1 for a mistake or, with `--connect`, a target that does
-//! not answer, 3 for a lint finding with `--lint-fatal`.
+//! Exit status: 0 when nothing is wrong or only a lint finding was made, 1 for a mistake or, with
+//! `--connect`, a target that does not answer, 3 for a lint finding with `--lint-fatal`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,8 +29,8 @@ pub struct CheckConfigArgs {
     /// Files of NAME=value lines for ${NAME} in the configuration
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
-    /// Collect from every target once as well, and say whether it answers and what queries give. Costs what one collection costs: with
-    /// llm_provider's completion, tokens
+    /// Collect from every target once as well, and say whether it answers and what queries give.
+    /// Costs what one collection costs: with llm_provider's completion, tokens
     #[arg(long, conflicts_with = "syntax_only")]
     connect: bool,
     /// Check the file alone, not the rule files and others that it names
@@ -46,16 +47,35 @@ pub struct CheckConfigArgs {
 /// Checks each file.
 pub fn check(args: &CheckConfigArgs) -> ExitCode {
     const OPTIONS: [&str; 4] = ["all", "duplicate-rules", "too-long-scrape-interval", "none"];
-    for option in args.lint.iter().filter(|o| !o.is_empty() && !OPTIONS.contains(&o.as_str())) {
+    for option in args
+        .lint
+        .iter()
+        .filter(|o| !o.is_empty() && !OPTIONS.contains(&o.as_str()))
+    {
         say!("WARNING: unknown lint option: {option:?}");
     }
-    let files: Vec<Option<PathBuf>> = if args.files.is_empty() { vec![None] } else { args.files.iter().cloned().map(Some).collect() };
+    let files: Vec<Option<PathBuf>> = if args.files.is_empty() {
+        vec![None]
+    } else {
+        args.files.iter().cloned().map(Some).collect()
+    };
     let (mut failed, mut found) = (false, false);
     for file in files {
-        let name = file.as_ref().map_or("built-in settings".to_owned(), |f| f.display().to_string());
+        let name = file
+            .as_ref()
+            .map_or("built-in settings".to_owned(), |f| f.display().to_string());
         say!("Checking {name}");
-        let options = Options { config: file, env_files: args.env_file.clone(), is_trial: args.connect, ..Options::default() };
-        let loaded = if args.syntax_only { app::load_alone(&options) } else { app::load(&options).and_then(complete) };
+        let options = Options {
+            config: file,
+            env_files: args.env_file.clone(),
+            is_trial: args.connect,
+            ..Options::default()
+        };
+        let loaded = if args.syntax_only {
+            app::load_alone(&options)
+        } else {
+            app::load(&options).and_then(complete)
+        };
         match loaded {
             Ok(config) => {
                 for warning in config.warnings.iter().cloned().chain(config.advice()) {
@@ -70,7 +90,9 @@ pub fn check(args: &CheckConfigArgs) -> ExitCode {
                 );
                 let findings = findings(&config, &args.lint);
                 found |= !findings.is_empty();
-                findings.iter().for_each(|finding| complain!("  FAILED: {finding}"));
+                findings
+                    .iter()
+                    .for_each(|finding| complain!("  FAILED: {finding}"));
                 if args.connect {
                     failed |= !connect(config).unwrap_or_else(|error| {
                         complain!("  FAILED: the runtime cannot be started: {error}");
@@ -111,14 +133,21 @@ fn findings(config: &Config, lint: &[String]) -> Vec<String> {
     }
     if wants("duplicate-rules") {
         let mut files: BTreeMap<&str, Vec<&RuleGroup>> = BTreeMap::new();
-        config.groups.iter().for_each(|group| files.entry(&group.file).or_default().push(group));
-        findings.extend(files.into_iter().filter_map(|(file, groups)| Some(format!("{file}: {}", duplicate_rules(groups)?))));
+        config
+            .groups
+            .iter()
+            .for_each(|group| files.entry(&group.file).or_default().push(group));
+        findings.extend(
+            files
+                .into_iter()
+                .filter_map(|(file, groups)| Some(format!("{file}: {}", duplicate_rules(groups)?))),
+        );
     }
     findings
 }
 
-/// Refuses a configuration that names rule files which are not there, or group files that cannot be read: it would start, and watch or
-/// judge less than its author thinks.
+/// Refuses a configuration that names rule files which are not there, or group files that cannot be
+/// read: it would start, and watch or judge less than its author thinks.
 fn complete(config: app::Config) -> anyhow::Result<app::Config> {
     let absent = config.absent.0.iter().map(ToString::to_string);
     let said: Vec<String> = absent.chain(group_file_problems(&config.jobs)).collect();

@@ -1,4 +1,5 @@
-//! `nightbell check config --connect`: every target is collected from once, and said what came of it.
+//! `nightbell check config --connect`: every target is collected from once, and said what came of
+//! it.
 
 use std::time::Duration;
 
@@ -18,9 +19,13 @@ const GOODBYE: Duration = Duration::from_millis(100);
 /// Values that are shown of a target.
 const MAX_RESULTS: usize = 50;
 
-/// Tries every target; whether all of them, and all that the configuration asks of them, could be measured.
+/// Tries every target; whether all of them, and all that the configuration asks of them, could be
+/// measured.
 pub fn connect(config: Config) -> std::io::Result<bool> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     let all = runtime.block_on(async {
         let all = try_all(config).await;
         tokio::time::sleep(GOODBYE).await;
@@ -33,7 +38,9 @@ pub fn connect(config: Config) -> std::io::Result<bool> {
 
 async fn try_all(config: Config) -> bool {
     let (trials, problems) = trials(config.collectors, &config.jobs);
-    problems.iter().for_each(|problem| say!("  FAILED: {problem}"));
+    problems
+        .iter()
+        .for_each(|problem| say!("  FAILED: {problem}"));
     let mut all = problems.is_empty();
     let names: Vec<String> = trials
         .iter()
@@ -42,7 +49,8 @@ async fn try_all(config: Config) -> bool {
             false => format!("{} {} ({})", trial.job, trial.instance, trial.address),
         })
         .collect();
-    let mut running = futures_util::stream::iter(trials.into_iter().map(crate::scrape::Trial::run)).buffered(AT_ONCE);
+    let mut running = futures_util::stream::iter(trials.into_iter().map(crate::scrape::Trial::run))
+        .buffered(AT_ONCE);
     for name in &names {
         let tried = match tokio::time::timeout(PATIENCE, running.next()).await {
             Ok(tried) => tried,
@@ -72,6 +80,10 @@ fn show(name: &str, tried: &Tried) {
         say!("    … and {beyond} more");
     }
     for finding in &tried.report.findings {
-        say!("    {}: {}", if finding.failed { "FAILED" } else { "NOTE" }, finding.text);
+        say!(
+            "    {}: {}",
+            if finding.failed { "FAILED" } else { "NOTE" },
+            finding.text
+        );
     }
 }

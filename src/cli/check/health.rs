@@ -1,5 +1,6 @@
-//! `nightbell check health`: the daily check, one line for each thing that somebody looks at in the morning. It asks the nightbell that runs
-//! here; where none runs, it collects once by itself, stores nothing and notifies nobody.
+//! `nightbell check health`: the daily check, one line for each thing that somebody looks at in the
+//! morning. It asks the nightbell that runs here; where none runs, it collects once by itself,
+//! stores nothing and notifies nobody.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -29,8 +30,10 @@ const DEADLINE: Duration = Duration::from_secs(120);
 
 /// What to check.
 #[derive(Args)]
-#[command(after_help = "Exit status: 0 all is well, 1 something to look at, 2 something is unhealthy, or the check was not possible.\n\
-                        For cron: 0 8 * * * nightbell check health --daily || mail …")]
+#[command(
+    after_help = "Exit status: 0 all is well, 1 something to look at, 2 something is unhealthy, or the check was not possible.\n\
+                        For cron: 0 8 * * * nightbell check health --daily || mail …"
+)]
 pub struct CheckHealthArgs {
     /// Look back a day: errors in logs, what fired and is over
     #[arg(long)]
@@ -77,7 +80,11 @@ struct Found {
 
 /// Prints the lines; the exit status is that of the worst.
 pub fn check_health(args: &CheckHealthArgs, env_files: &[PathBuf]) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             complain!("nightbell: the runtime cannot be started: {error}");
@@ -103,7 +110,9 @@ async fn find(args: &CheckHealthArgs, env_files: &[PathBuf]) -> Result<Found, St
     let url = args.place.url(env_files)?;
     let server = ServerArgs::at(url.clone(), args.place.admin_token.clone());
     match running(args, &server).await {
-        Err(error) if args.place.url.is_none() && error.contains("does not answer") => alone(args, env_files).await,
+        Err(error) if args.place.url.is_none() && error.contains("does not answer") => {
+            alone(args, env_files).await
+        }
         found => found,
     }
 }
@@ -116,32 +125,62 @@ async fn running(args: &CheckHealthArgs, server: &ServerArgs) -> Result<Found, S
         answers.insert(*key, server.query(&expression(question, args.daily)).await);
     }
     let list = server.get("alerts", &[]).await?;
-    let alerts = list.as_array().into_iter().flatten().map(|alert| firing(alert, args.language.into())).collect();
-    Ok(Found { by: server.url.to_string(), health: Some(health), answers, alerts: Some(alerts) })
+    let alerts = list
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|alert| firing(alert, args.language.into()))
+        .collect();
+    Ok(Found {
+        by: server.url.to_string(),
+        health: Some(health),
+        answers,
+        alerts: Some(alerts),
+    })
 }
 
 fn firing(alert: &Json, language: Language) -> Firing {
-    let text = |name: &str| alert["annotations"][name].as_str().filter(|text| !text.is_empty());
+    let text = |name: &str| {
+        alert["annotations"][name]
+            .as_str()
+            .filter(|text| !text.is_empty())
+    };
     let summary = match language {
         Language::Zh => text("summary_zh").or(text("summary")),
         Language::En => text("summary"),
     };
     Firing {
         labels: labels_of(&alert["labels"]),
-        summary: summary.or(text("description")).unwrap_or_default().to_owned(),
-        since: alert["startsAt"].as_str().and_then(Timestamp::parse_rfc3339),
+        summary: summary
+            .or(text("description"))
+            .unwrap_or_default()
+            .to_owned(),
+        since: alert["startsAt"]
+            .as_str()
+            .and_then(Timestamp::parse_rfc3339),
         muted: alert["status"]["state"] == "suppressed",
     }
 }
 
 /// Collects once, and asks the same questions of what came.
 async fn alone(args: &CheckHealthArgs, env_files: &[PathBuf]) -> Result<Found, String> {
-    let options = Options { config: args.place.config.clone(), env_files: env_files.to_vec(), is_trial: true, ..Options::default() };
+    let options = Options {
+        config: args.place.config.clone(),
+        env_files: env_files.to_vec(),
+        is_trial: true,
+        ..Options::default()
+    };
     let config = app::load(&options).map_err(|error| error.to_string())?;
     let (trials, problems) = trials(config.collectors, &config.jobs);
-    problems.iter().for_each(|problem| complain!("nightbell: {problem}"));
-    let names: Vec<(String, String)> = trials.iter().map(|trial| (trial.job.clone(), trial.instance.clone())).collect();
-    let running = futures_util::stream::iter(trials.into_iter().map(crate::scrape::Trial::run)).buffered(AT_ONCE);
+    problems
+        .iter()
+        .for_each(|problem| complain!("nightbell: {problem}"));
+    let names: Vec<(String, String)> = trials
+        .iter()
+        .map(|trial| (trial.job.clone(), trial.instance.clone()))
+        .collect();
+    let running = futures_util::stream::iter(trials.into_iter().map(crate::scrape::Trial::run))
+        .buffered(AT_ONCE);
     let tried: Vec<Tried> = tokio::time::timeout(DEADLINE, running.collect())
         .await
         .map_err(|_| format!("the targets do not answer within {}s", DEADLINE.as_secs()))?;
@@ -149,8 +188,21 @@ async fn alone(args: &CheckHealthArgs, env_files: &[PathBuf]) -> Result<Found, S
     for ((job, instance), tried) in names.iter().zip(&tried) {
         store.append(now, &samples(job, instance, tried));
     }
-    let answers = QUESTIONS.iter().map(|(key, question)| (*key, evaluate(&store, &expression(question, args.daily), now))).collect();
-    Ok(Found { by: String::new(), health: None, answers, alerts: None })
+    let answers = QUESTIONS
+        .iter()
+        .map(|(key, question)| {
+            (
+                *key,
+                evaluate(&store, &expression(question, args.daily), now),
+            )
+        })
+        .collect();
+    Ok(Found {
+        by: String::new(),
+        health: None,
+        answers,
+        alerts: None,
+    })
 }
 
 /// What a target brought, as the store of a running nightbell would have it.
@@ -161,20 +213,45 @@ fn samples(job: &str, instance: &str, tried: &Tried) -> Vec<Sample> {
         value,
         timestamp: None,
     };
-    let collected = tried.batch.families.values().flat_map(|family| &family.samples);
-    let mut samples: Vec<Sample> =
-        collected.map(|one| Sample { labels: labelled(&one.labels), value: one.value, timestamp: None }).collect();
-    samples.push(sample(&[(METRIC_NAME, "up")], f64::from(u8::from(tried.error.is_empty()))));
+    let collected = tried
+        .batch
+        .families
+        .values()
+        .flat_map(|family| &family.samples);
+    let mut samples: Vec<Sample> = collected
+        .map(|one| Sample {
+            labels: labelled(&one.labels),
+            value: one.value,
+            timestamp: None,
+        })
+        .collect();
+    samples.push(sample(
+        &[(METRIC_NAME, "up")],
+        f64::from(u8::from(tried.error.is_empty())),
+    ));
     if !tried.error.is_empty() {
-        samples.push(sample(&[(METRIC_NAME, "nightbell_target_failure_info"), ("message", &tried.error)], 1.0));
+        samples.push(sample(
+            &[
+                (METRIC_NAME, "nightbell_target_failure_info"),
+                ("message", &tried.error),
+            ],
+            1.0,
+        ));
     }
     samples
 }
 
 fn evaluate(store: &Store, expression: &str, now: Timestamp) -> Answer {
     let expr = parse(expression).map_err(|error| error.to_string())?;
-    match Engine::default().instant(store, &expr, now).map_err(|error| error.to_string())?.value {
-        Value::Vector(samples) => Ok(samples.into_iter().map(|sample| (sample.labels, sample.value)).collect()),
+    match Engine::default()
+        .instant(store, &expr, now)
+        .map_err(|error| error.to_string())?
+        .value
+    {
+        Value::Vector(samples) => Ok(samples
+            .into_iter()
+            .map(|sample| (sample.labels, sample.value))
+            .collect()),
         _ => Ok(Vec::new()),
     }
 }
@@ -182,8 +259,18 @@ fn evaluate(store: &Store, expression: &str, now: Timestamp) -> Answer {
 fn print(args: &CheckHealthArgs, found: &Found) -> ExitCode {
     let language: Language = args.language.into();
     let now = Timestamp::now();
-    let facts = Facts { answers: &found.answers, alerts: found.alerts.as_deref(), daily: args.daily, now, language };
-    let mut checks = found.health.iter().map(|health| own(health, language)).collect::<Vec<Check>>();
+    let facts = Facts {
+        answers: &found.answers,
+        alerts: found.alerts.as_deref(),
+        daily: args.daily,
+        now,
+        language,
+    };
+    let mut checks = found
+        .health
+        .iter()
+        .map(|health| own(health, language))
+        .collect::<Vec<Check>>();
     checks.extend(facts.checks());
     let worst = status(&checks);
     let word = match worst {
@@ -206,23 +293,48 @@ fn print(args: &CheckHealthArgs, found: &Found) -> ExitCode {
         return ExitCode::from(worst);
     }
     let by = match found.by.as_str() {
-        "" => language.pick("looked by itself, no nightbell was asked", "本机未运行 nightbell，直接检查一次").to_owned(),
+        "" => language
+            .pick(
+                "looked by itself, no nightbell was asked",
+                "本机未运行 nightbell，直接检查一次",
+            )
+            .to_owned(),
         url => visible(url).into_owned(),
     };
     say!("{word} · {} · {by}", now.rfc3339());
-    let width = checks.iter().map(|check| columns(&check.name)).max().unwrap_or(0).min(48);
+    let width = checks
+        .iter()
+        .map(|check| columns(&check.name))
+        .max()
+        .unwrap_or(0)
+        .min(48);
     for check in &checks {
         let pad = " ".repeat(width.saturating_sub(columns(&check.name)));
-        let limit = if check.limit.is_empty() { String::new() } else { format!("  [{}]", visible(&check.limit)) };
-        let hint = if check.hint.is_empty() { String::new() } else { format!("  → {}", visible(&check.hint)) };
-        say!("{} {}{pad}  {}{limit}{hint}", check.mark.sign(), visible(&check.name), visible(&check.value));
+        let limit = if check.limit.is_empty() {
+            String::new()
+        } else {
+            format!("  [{}]", visible(&check.limit))
+        };
+        let hint = if check.hint.is_empty() {
+            String::new()
+        } else {
+            format!("  → {}", visible(&check.hint))
+        };
+        say!(
+            "{} {}{pad}  {}{limit}{hint}",
+            check.mark.sign(),
+            visible(&check.name),
+            visible(&check.value)
+        );
     }
     ExitCode::from(worst)
 }
 
 /// How wide a text is on a terminal: what is not of an alphabet is twice as wide.
 fn columns(text: &str) -> usize {
-    text.chars().map(|c| if c as u32 >= 0x1100 { 2 } else { 1 }).sum()
+    text.chars()
+        .map(|c| if c as u32 >= 0x1100 { 2 } else { 1 })
+        .sum()
 }
 
 /// How the nightbell itself is.
@@ -236,8 +348,21 @@ fn own(health: &Json, language: Language) -> Check {
     };
     let version = health["version"].as_str().unwrap_or_default();
     let value = match language {
-        Language::En => format!("{status}, {} of {} checks failed; {version}, up {up}", health["checks_failed"], health["checks_total"]),
-        Language::Zh => format!("{status}，{}/{} 项检查失败；{version}，已运行 {up}", health["checks_failed"], health["checks_total"]),
+        Language::En => format!(
+            "{status}, {} of {} checks failed; {version}, up {up}",
+            health["checks_failed"], health["checks_total"]
+        ),
+        Language::Zh => format!(
+            "{status}，{}/{} 项检查失败；{version}，已运行 {up}",
+            health["checks_failed"], health["checks_total"]
+        ),
     };
-    Check { mark, subject: "nightbell", name: "nightbell".into(), value, limit: "healthy".into(), hint: String::new() }
+    Check {
+        mark,
+        subject: "nightbell",
+        name: "nightbell".into(),
+        value,
+        limit: "healthy".into(),
+        hint: String::new(),
+    }
 }

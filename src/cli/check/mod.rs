@@ -1,4 +1,5 @@
-//! `nightbell check`: files are read as they would be for use, and everything that is wrong with them is listed.
+//! `nightbell check`: files are read as they would be for use, and everything that is wrong with
+//! them is listed.
 
 pub(super) mod alertmanager;
 pub(super) mod config;

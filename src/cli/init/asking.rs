@@ -1,5 +1,5 @@
-//! A question or two to what listens on this machine: is it HTTP, has it metrics, a health page? Only GET, only the loopback or the machine's own
-//! addresses, for a bounded time.
+//! A question or two to what listens on this machine: is it HTTP, has it metrics, a health page?
+//! Only GET, only the loopback or the machine's own addresses, for a bounded time.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -30,12 +30,34 @@ pub fn pages(address: IpAddr, port: u16) -> Option<Pages> {
     let deadline = Instant::now() + 2 * PATIENCE;
     let (status, _) = get((address, port).into(), "/")?;
     let is_good = |status: u16| (200..300).contains(&status);
-    let ask = |path: &str| if Instant::now() < deadline { get((address, port).into(), path) } else { None };
-    let is_page = |body: &str| body.lines().take(50).any(|line| line.starts_with("# TYPE ") || line.starts_with("# HELP "));
-    let has_metrics = ask("/metrics").is_some_and(|(status, body)| is_good(status) && is_page(&body));
-    let is_chroma = ask("/api/v2/heartbeat").is_some_and(|(status, body)| is_good(status) && body.contains("nanosecond heartbeat"));
-    let answers = |path: &&str| if *path == "/" { is_good(status) } else { ask(path).is_some_and(|(status, _)| is_good(status)) };
-    Some(Pages { has_metrics, health: HEALTH.into_iter().find(answers), is_chroma })
+    let ask = |path: &str| {
+        if Instant::now() < deadline {
+            get((address, port).into(), path)
+        } else {
+            None
+        }
+    };
+    let is_page = |body: &str| {
+        body.lines()
+            .take(50)
+            .any(|line| line.starts_with("# TYPE ") || line.starts_with("# HELP "))
+    };
+    let has_metrics =
+        ask("/metrics").is_some_and(|(status, body)| is_good(status) && is_page(&body));
+    let is_chroma = ask("/api/v2/heartbeat")
+        .is_some_and(|(status, body)| is_good(status) && body.contains("nanosecond heartbeat"));
+    let answers = |path: &&str| {
+        if *path == "/" {
+            is_good(status)
+        } else {
+            ask(path).is_some_and(|(status, _)| is_good(status))
+        }
+    };
+    Some(Pages {
+        has_metrics,
+        health: HEALTH.into_iter().find(answers),
+        is_chroma,
+    })
 }
 
 fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
@@ -50,7 +72,9 @@ pub fn get_by_socket(socket: &Path, path: &str) -> Option<String> {
     let stream = UnixStream::connect(socket).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     stream.set_write_timeout(Some(PATIENCE)).ok()?;
-    request(stream, path).filter(|(status, _)| *status == 200).map(|(_, body)| body)
+    request(stream, path)
+        .filter(|(status, _)| *status == 200)
+        .map(|(_, body)| body)
 }
 
 /// HTTP 1.0, so that the answer ends with the connection.
@@ -68,6 +92,11 @@ fn request(mut stream: impl Read + Write, path: &str) -> Option<(u16, String)> {
     }
     let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
+    let status = head
+        .strip_prefix("HTTP/1.")?
+        .split(' ')
+        .nth(1)?
+        .parse()
+        .ok()?;
     Some((status, body.to_owned()))
 }

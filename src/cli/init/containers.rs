@@ -1,4 +1,5 @@
-//! Containers: by Docker's or Podman's socket, which is asked for the list alone, else by the control groups.
+//! Containers: by Docker's or Podman's socket, which is asked for the list alone, else by the
+//! control groups.
 
 use serde_json::Value;
 
@@ -11,10 +12,20 @@ use super::root::Root;
 const NAMED: usize = 20;
 
 /// Whether containers run here, and which.
-pub fn find<'a>(root: &Root, mut processes: impl Iterator<Item = &'a Process>, asks: bool) -> Option<Found> {
-    let sockets = ["/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock"];
+pub fn find<'a>(
+    root: &Root,
+    mut processes: impl Iterator<Item = &'a Process>,
+    asks: bool,
+) -> Option<Found> {
+    let sockets = [
+        "/run/docker.sock",
+        "/var/run/docker.sock",
+        "/run/podman/podman.sock",
+    ];
     let socket = sockets.into_iter().find(|path| root.has(path));
-    let list = socket.filter(|_| asks).and_then(|path| get_by_socket(&root.at(path), "/containers/json"));
+    let list = socket
+        .filter(|_| asks)
+        .and_then(|path| get_by_socket(&root.at(path), "/containers/json"));
     let names = list.as_deref().map(names).unwrap_or_default();
     let has_contained = processes.any(|process| process.is_contained);
     let why = match (socket, has_contained) {
@@ -26,7 +37,14 @@ pub fn find<'a>(root: &Root, mut processes: impl Iterator<Item = &'a Process>, a
     let note =
         socket.map(|path| format!("socket: {path} adds names, health and restarts; who may read it may do everything with the engine."));
     let notes: Vec<&str> = note.as_deref().into_iter().collect();
-    Some(Found::collector("containers", &why, "container", "container", Vec::new(), &notes))
+    Some(Found::collector(
+        "containers",
+        &why,
+        "container",
+        "container",
+        Vec::new(),
+        &notes,
+    ))
 }
 
 /// Names and images, as `GET /containers/json` has them.

@@ -61,13 +61,33 @@ pub enum What {
 impl Found {
     /// A find. What comes from outside steers no terminal.
     pub fn new(title: impl AsRef<str>, why: impl AsRef<str>, what: What) -> Self {
-        Found { title: visible(title.as_ref()).into_owned(), why: visible(why.as_ref()).into_owned(), what }
+        Found {
+            title: visible(title.as_ref()).into_owned(),
+            why: visible(why.as_ref()).into_owned(),
+            what,
+        }
     }
 
     /// An entry of `collectors`.
-    pub fn collector(title: &str, why: &str, kind: &'static str, name: &str, keys: Vec<(&'static str, String)>, notes: &[&str]) -> Self {
+    pub fn collector(
+        title: &str,
+        why: &str,
+        kind: &'static str,
+        name: &str,
+        keys: Vec<(&'static str, String)>,
+        notes: &[&str],
+    ) -> Self {
         let notes = notes.iter().map(|note| (*note).to_owned()).collect();
-        Found::new(title, why, What::Collector { kind, name: label(name), keys, notes })
+        Found::new(
+            title,
+            why,
+            What::Collector {
+                kind,
+                name: label(name),
+                keys,
+                notes,
+            },
+        )
     }
 }
 
@@ -81,7 +101,20 @@ pub fn yaml(text: &str) -> Option<String> {
 
 /// A name for an entry: letters, digits, `-`, `_` and `.`.
 pub fn label(text: &str) -> String {
-    let name: String = text.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+    let name: String = text
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
     let name = name.trim_matches(['-', '.', '_']);
-    if name.is_empty() { "found".to_owned() } else { name.chars().take(60).collect() }
+    if name.is_empty() {
+        "found".to_owned()
+    } else {
+        name.chars().take(60).collect()
+    }
 }

@@ -1,7 +1,9 @@
-//! `nightbell init`: looks at what runs on this machine, says what it found and why it believes so, asks, and writes a configuration file.
+//! `nightbell init`: looks at what runs on this machine, says what it found and why it believes so,
+//! asks, and writes a configuration file.
 //!
-//! It only reads: files below one root, the tables of the kernel, and, by GET, pages of what listens here. Everything is bounded; no value of a
-//! variable, no argument of a command is shown or written. Exit status: 0 when the file was written, 1 when it was not.
+//! It only reads: files below one root, the tables of the kernel, and, by GET, pages of what
+//! listens here. Everything is bounded; no value of a variable, no argument of a command is shown
+//! or written. Exit status: 0 when the file was written, 1 when it was not.
 
 mod asking;
 mod containers;
@@ -51,7 +53,8 @@ pub struct InitArgs {
     /// Figures of an application: what `rules.profiles` takes
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
-    /// Look at the files and processes below this folder instead of /, such as a host's root in a container
+    /// Look at the files and processes below this folder instead of /, such as a host's root in a
+    /// container
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
     /// Ask nothing by HTTP what listens here: judge by names and ports alone
@@ -74,12 +77,18 @@ fn run(args: &InitArgs) -> Result<(), String> {
     if let Some(profile) = &args.profile {
         let known: Vec<&str> = PROFILES.iter().map(|profile| profile.name).collect();
         if !known.contains(&profile.as_str()) {
-            return Err(format!("--profile: {profile:?} is not known; there is {}", known.join(", ")));
+            return Err(format!(
+                "--profile: {profile:?} is not known; there is {}",
+                known.join(", ")
+            ));
         }
     }
     let path = &args.output;
     if !args.force && std::fs::symlink_metadata(path).is_ok() {
-        return Err(format!("{} is there already; give --output another name, or --force to replace it", path.display()));
+        return Err(format!(
+            "{} is there already; give --output another name, or --force to replace it",
+            path.display()
+        ));
     }
     if !args.root.is_dir() {
         return Err(format!("--root: {} is not a folder", args.root.display()));
@@ -88,8 +97,13 @@ fn run(args: &InitArgs) -> Result<(), String> {
     let found = look(&root, !args.no_connect);
     let found = choose(found, args.yes)?;
     let made = Timestamp::now().rfc3339();
-    let text = writing::render(&found, args.profile.as_deref(), made.split('T').next().unwrap_or_default());
-    writing::write(path, &text, args.force).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = writing::render(
+        &found,
+        args.profile.as_deref(),
+        made.split('T').next().unwrap_or_default(),
+    );
+    writing::write(path, &text, args.force)
+        .map_err(|error| format!("{}: {error}", path.display()))?;
     let environment = found.iter().find_map(|one| match &one.what {
         What::Environment { path, .. } => Some(root.at(path)),
         _ => None,
@@ -100,7 +114,12 @@ fn run(args: &InitArgs) -> Result<(), String> {
 /// Says what to do now, after the file was checked.
 fn next(path: &std::path::Path, environment: Option<PathBuf>, root: &Root) -> Result<(), String> {
     let env_files: Vec<PathBuf> = environment.into_iter().collect();
-    let options = Options { config: Some(path.to_owned()), env_files: env_files.clone(), is_trial: true, ..Options::default() };
+    let options = Options {
+        config: Some(path.to_owned()),
+        env_files: env_files.clone(),
+        is_trial: true,
+        ..Options::default()
+    };
     let shown = path.display();
     say!("\nWrote {shown}, for its owner alone.");
     if root.is_cut() {
@@ -108,9 +127,14 @@ fn next(path: &std::path::Path, environment: Option<PathBuf>, root: &Root) -> Re
     }
     if let Err(error) = app::load(&options) {
         // What a variable holds may be wrong; what was written is not.
-        return Err(format!("{shown} is written, and is not valid yet:\n{error}"));
+        return Err(format!(
+            "{shown} is written, and is not valid yet:\n{error}"
+        ));
     }
-    let with: String = env_files.iter().map(|file| format!(" --env-file {}", file.display())).collect();
+    let with: String = env_files
+        .iter()
+        .map(|file| format!(" --env-file {}", file.display()))
+        .collect();
     say!("Next:");
     say!("  nightbell check config{with} {shown}              # what is wrong with it");
     say!("  nightbell check config{with} --connect {shown}    # asks every target once");
@@ -122,7 +146,9 @@ fn next(path: &std::path::Path, environment: Option<PathBuf>, root: &Root) -> Re
 fn look(root: &Arc<Root>, asks: bool) -> Vec<Found> {
     let (send, receive) = channel();
     let looking = Arc::clone(root);
-    let thread = std::thread::Builder::new().name("init".into()).spawn(move || look_at_all(&looking, asks, &send));
+    let thread = std::thread::Builder::new()
+        .name("init".into())
+        .spawn(move || look_at_all(&looking, asks, &send));
     if let Err(error) = thread {
         complain!("nightbell: {error}");
     }
@@ -144,7 +170,10 @@ fn collect(root: &Root, receive: &Receiver<Vec<Found>>) -> Vec<Found> {
         }
         let elapsed = begun.elapsed();
         if elapsed > PATIENCE + GRACE {
-            complain!("nightbell: {} does not answer: what was found so far is used", root.progress().0);
+            complain!(
+                "nightbell: {} does not answer: what was found so far is used",
+                root.progress().0
+            );
             return found;
         }
         if elapsed > SILENT {
@@ -159,8 +188,14 @@ fn progress(root: &Root, elapsed: Duration, shown: &mut Instant) {
     let (stage, entries) = root.progress();
     if io::stderr().is_terminal() {
         let full = (elapsed.as_secs_f64() / PATIENCE.as_secs_f64() * WIDTH as f64) as usize;
-        let bar: String = (0..WIDTH).map(|at| if at < full { '#' } else { '.' }).collect();
-        eprint!("\r\x1b[K[{bar}] {stage}: {entries} entries seen, {} s of {} at most", elapsed.as_secs(), PATIENCE.as_secs());
+        let bar: String = (0..WIDTH)
+            .map(|at| if at < full { '#' } else { '.' })
+            .collect();
+        eprint!(
+            "\r\x1b[K[{bar}] {stage}: {entries} entries seen, {} s of {} at most",
+            elapsed.as_secs(),
+            PATIENCE.as_secs()
+        );
         // A terminal that takes nothing shows nothing.
         let _unseen = io::stderr().flush();
     } else if shown.elapsed() > SILENT {
@@ -177,22 +212,43 @@ fn look_at_all(root: &Root, asks: bool, send: &Sender<Vec<Found>>) {
     let units = schedules::units(root, &mut folders, &mut environments);
     root.begin("processes and ports");
     let (processes, listeners) = processes::read(root);
-    let listening = listeners.iter().filter_map(|listener| processes.get(&listener.pid?));
-    folders.extend(listening.filter_map(|process| process.folder.clone()).filter(|folder| folder.starts_with("/")));
+    let listening = listeners
+        .iter()
+        .filter_map(|listener| processes.get(&listener.pid?));
+    folders.extend(
+        listening
+            .filter_map(|process| process.folder.clone())
+            .filter(|folder| folder.starts_with("/")),
+    );
     root.begin("files");
     let mut files = files::find(root, &folders);
     let seen: BTreeSet<PathBuf> = files
         .found
         .iter()
-        .filter_map(|one| if let What::Environment { path, .. } = &one.what { Some(path.clone()) } else { None })
+        .filter_map(|one| {
+            if let What::Environment { path, .. } = &one.what {
+                Some(path.clone())
+            } else {
+                None
+            }
+        })
         .collect();
-    environments.difference(&seen).for_each(|path| files.environment(root, path));
-    let (first, rest) = files.found.into_iter().partition(|one| matches!(one.what, What::Environment { .. }));
+    environments
+        .difference(&seen)
+        .for_each(|path| files.environment(root, path));
+    let (first, rest) = files
+        .found
+        .into_iter()
+        .partition(|one| matches!(one.what, What::Environment { .. }));
     tell(first);
     root.begin("what listens here");
     tell(services::find(&processes, &listeners, &files.ports, asks));
     root.begin("containers");
-    tell(containers::find(root, processes.values(), asks).into_iter().collect());
+    tell(
+        containers::find(root, processes.values(), asks)
+            .into_iter()
+            .collect(),
+    );
     tell(units.into_iter().collect());
     tell(rest);
     root.begin("cron");
@@ -208,7 +264,10 @@ fn choose(found: Vec<Found>, takes_all: bool) -> Result<Vec<Found>, String> {
     let asks = !takes_all && !found.is_empty();
     if asks && !io::stdin().is_terminal() {
         found.iter().for_each(show);
-        return Err("nothing was written: there is no terminal to ask on; give --yes to take all of it".to_owned());
+        return Err(
+            "nothing was written: there is no terminal to ask on; give --yes to take all of it"
+                .to_owned(),
+        );
     }
     let mut chosen = Vec::new();
     let mut takes_all = takes_all;
@@ -245,7 +304,10 @@ fn ask() -> Result<Answer, String> {
         print!("      take it in? [Y/n/a(ll)/q] ");
         io::stdout().flush().map_err(|error| error.to_string())?;
         let mut line = String::new();
-        let read = io::stdin().lock().read_line(&mut line).map_err(|error| error.to_string())?;
+        let read = io::stdin()
+            .lock()
+            .read_line(&mut line)
+            .map_err(|error| error.to_string())?;
         match line.trim().to_ascii_lowercase().as_str() {
             "q" | "quit" => return Err("nothing was written".to_owned()),
             _ if read == 0 => return Err("nothing was written".to_owned()),

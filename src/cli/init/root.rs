@@ -1,4 +1,5 @@
-//! The file system that is looked at: only read, below one folder, for a bounded time, entries and bytes.
+//! The file system that is looked at: only read, below one folder, for a bounded time, entries and
+//! bytes.
 //!
 //! Links are not followed: one that leads out of the folder, or in a circle, leads nowhere here.
 
@@ -64,7 +65,10 @@ impl Root {
 
     /// Where a path of the root is for this process.
     pub fn at(&self, path: impl AsRef<Path>) -> PathBuf {
-        let parts = path.as_ref().components().filter(|part| matches!(part, Component::Normal(_)));
+        let parts = path
+            .as_ref()
+            .components()
+            .filter(|part| matches!(part, Component::Normal(_)));
         parts.fold(self.path.clone(), |folder, part| folder.join(part))
     }
 
@@ -102,14 +106,19 @@ impl Root {
             return None;
         }
         let mut found = Vec::new();
-        fs::File::open(path).ok()?.take(most).read_to_end(&mut found).ok()?;
+        fs::File::open(path)
+            .ok()?
+            .take(most)
+            .read_to_end(&mut found)
+            .ok()?;
         self.bytes.fetch_add(found.len() as u64, Ordering::Relaxed);
         Some(found)
     }
 
     /// As [`Root::bytes`], as text.
     pub fn text(&self, path: impl AsRef<Path>, most: u64) -> Option<String> {
-        self.bytes(path, most).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        self.bytes(path, most)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Where a link leads, as it is written.
@@ -131,7 +140,12 @@ impl Root {
                 break;
             }
             self.entries.fetch_add(1, Ordering::Relaxed);
-            let (Ok(name), Ok(metadata)) = (entry.file_name().into_string(), fs::symlink_metadata(entry.path())) else { continue };
+            let (Ok(name), Ok(metadata)) = (
+                entry.file_name().into_string(),
+                fs::symlink_metadata(entry.path()),
+            ) else {
+                continue;
+            };
             let written = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
             found.push(Entry {
                 path: path.join(&name),
@@ -147,8 +161,15 @@ impl Root {
         found
     }
 
-    /// Shows every file below a folder to `visit`, `depth` folders deep, without entering folders that `enters` refuses.
-    pub fn walk(&self, folder: &Path, depth: usize, enters: &dyn Fn(&Entry) -> bool, visit: &mut dyn FnMut(&Entry)) {
+    /// Shows every file below a folder to `visit`, `depth` folders deep, without entering folders
+    /// that `enters` refuses.
+    pub fn walk(
+        &self,
+        folder: &Path,
+        depth: usize,
+        enters: &dyn Fn(&Entry) -> bool,
+        visit: &mut dyn FnMut(&Entry),
+    ) {
         for entry in self.list(folder) {
             if entry.is_file {
                 visit(&entry);

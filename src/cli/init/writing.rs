@@ -11,17 +11,33 @@ use super::found::{Found, What, yaml};
 use crate::model::text::visible;
 
 /// Kinds in the order in which they are written.
-const KINDS: [&str; 11] =
-    ["postgres", "mysql", "redis", "sqlite", "vector_store", "container", "probe", "log_file", "access_log", "backup", "directory"];
+const KINDS: [&str; 11] = [
+    "postgres",
+    "mysql",
+    "redis",
+    "sqlite",
+    "vector_store",
+    "container",
+    "probe",
+    "log_file",
+    "access_log",
+    "backup",
+    "directory",
+];
 
 /// The whole file.
 pub fn render(found: &[Found], profile: Option<&str>, made: &str) -> String {
-    let mut out = format!("# Written by `nightbell init` on {made}, for what it found on this machine: change it as you like.\n");
+    let mut out = format!(
+        "# Written by `nightbell init` on {made}, for what it found on this machine: change it as you like.\n"
+    );
     out.push_str("# `nightbell check config FILE` says what is wrong with it; docs/collectors.md has every key.\n\n");
     environment(found, &mut out);
     out.push_str("global:\n  scrape_interval: 15s\n  evaluation_interval: 15s\n\n");
     if let Some(profile) = profile {
-        let _ = writeln!(out, "# The figures of one application.\nrules:\n  profiles: [{profile}]\n");
+        let _ = writeln!(
+            out,
+            "# The figures of one application.\nrules:\n  profiles: [{profile}]\n"
+        );
     }
     out.push_str("collectors:\n");
     host(found, &mut out);
@@ -53,15 +69,31 @@ fn environment(found: &[Found], out: &mut String) {
         .collect();
     out.push_str("# Targets from DATABASE_URL, REDIS_URL, CHROMA_URL, the keys of LLM providers and LLM_PROVIDER, where they are set.\n");
     for (at, (path, names)) in files.iter().enumerate() {
-        let text = format!("{} names {}; start with --env-file {}", path.display(), names.join(", "), path.display());
-        comment("", &if at == 0 { text } else { format!("{text} as well, where its names are other ones") }, out);
+        let text = format!(
+            "{} names {}; start with --env-file {}",
+            path.display(),
+            names.join(", "),
+            path.display()
+        );
+        comment(
+            "",
+            &if at == 0 {
+                text
+            } else {
+                format!("{text} as well, where its names are other ones")
+            },
+            out,
+        );
     }
     out.push_str("watch_environment: true\n\n");
 }
 
 fn host(found: &[Found], out: &mut String) {
     let systemd = found.iter().find(|one| matches!(one.what, What::Systemd));
-    let is_bare = systemd.is_none() && !found.iter().any(|one| matches!(one.what, What::Process { .. }));
+    let is_bare = systemd.is_none()
+        && !found
+            .iter()
+            .any(|one| matches!(one.what, What::Process { .. }));
     out.push_str(if is_bare { "  host: {}\n" } else { "  host:\n" });
     if let Some(systemd) = systemd {
         comment("    ", &systemd.why, out);
@@ -70,7 +102,11 @@ fn host(found: &[Found], out: &mut String) {
     let mut groups = Vec::new();
     let mut ports = BTreeSet::new();
     for one in found {
-        if let What::Process { name, cmdline, port } = &one.what
+        if let What::Process {
+            name,
+            cmdline,
+            port,
+        } = &one.what
             && let Some(cmdline) = yaml(cmdline)
         {
             groups.push((&one.why, name, cmdline));
@@ -85,7 +121,11 @@ fn host(found: &[Found], out: &mut String) {
     let mut names = BTreeSet::new();
     for (why, name, cmdline) in groups {
         comment("    ", why, out);
-        let _ = writeln!(out, "    - {{name: {}, cmdline: {cmdline}}}", unique(name, &mut names));
+        let _ = writeln!(
+            out,
+            "    - {{name: {}, cmdline: {cmdline}}}",
+            unique(name, &mut names)
+        );
     }
 }
 
@@ -93,7 +133,15 @@ fn collectors(found: &[Found], out: &mut String) {
     for wanted in KINDS {
         let mut names = BTreeSet::new();
         for one in found {
-            let What::Collector { kind, name, keys, notes } = &one.what else { continue };
+            let What::Collector {
+                kind,
+                name,
+                keys,
+                notes,
+            } = &one.what
+            else {
+                continue;
+            };
             // A value that cannot be written was left empty.
             if *kind != wanted || keys.iter().any(|(_, value)| value.is_empty()) {
                 continue;
@@ -103,7 +151,10 @@ fn collectors(found: &[Found], out: &mut String) {
             }
             comment("  ", &format!("{}: {}", one.title, one.why), out);
             notes.iter().for_each(|note| comment("  ", note, out));
-            let keys: String = keys.iter().map(|(key, value)| format!(", {key}: {value}")).collect();
+            let keys: String = keys
+                .iter()
+                .map(|(key, value)| format!(", {key}: {value}"))
+                .collect();
             let _ = writeln!(out, "  - {{name: {}{keys}}}", unique(name, &mut names));
         }
     }
@@ -113,13 +164,21 @@ fn collectors(found: &[Found], out: &mut String) {
 fn scrapes(found: &[Found], out: &mut String) {
     let mut names = BTreeSet::new();
     for one in found {
-        let What::Scrape { name, address } = &one.what else { continue };
-        let Some(address) = yaml(address) else { continue };
+        let What::Scrape { name, address } = &one.what else {
+            continue;
+        };
+        let Some(address) = yaml(address) else {
+            continue;
+        };
         if names.is_empty() {
             out.push_str("scrape_configs:\n");
         }
         comment("", &one.why, out);
-        let _ = writeln!(out, "- job_name: {}\n  static_configs: [{{targets: [{address}]}}]", unique(name, &mut names));
+        let _ = writeln!(
+            out,
+            "- job_name: {}\n  static_configs: [{{targets: [{address}]}}]",
+            unique(name, &mut names)
+        );
     }
     if !names.is_empty() {
         out.push('\n');
@@ -129,9 +188,13 @@ fn scrapes(found: &[Found], out: &mut String) {
 fn hints(found: &[Found], out: &mut String) {
     let mut is_first = true;
     for one in found {
-        let What::Hint(lines) = &one.what else { continue };
+        let What::Hint(lines) = &one.what else {
+            continue;
+        };
         if std::mem::take(&mut is_first) {
-            out.push_str("# Found besides, which needs a decision; the lines belong below collectors.\n");
+            out.push_str(
+                "# Found besides, which needs a decision; the lines belong below collectors.\n",
+            );
         }
         lines.iter().for_each(|line| comment("", line, out));
     }
@@ -140,23 +203,36 @@ fn hints(found: &[Found], out: &mut String) {
     }
 }
 
-/// A name that none of the others has. Quoted, since one such as `on` or `8000` would be something else than a text.
+/// A name that none of the others has. Quoted, since one such as `on` or `8000` would be something
+/// else than a text.
 fn unique(name: &str, names: &mut BTreeSet<String>) -> String {
     let free = |name: &String| !names.contains(name);
     let numbered = (2..).map(|number| format!("{name}-{number}"));
-    let found = std::iter::once(name.to_owned()).chain(numbered).find(free).unwrap_or_default();
+    let found = std::iter::once(name.to_owned())
+        .chain(numbered)
+        .find(free)
+        .unwrap_or_default();
     names.insert(found.clone());
     format!("\"{found}\"")
 }
 
-/// Writes the file, for its owner alone. One that is there is replaced as a whole, where that is wanted.
+/// Writes the file, for its owner alone. One that is there is replaced as a whole, where that is
+/// wanted.
 pub fn write(path: &Path, text: &str, replaces: bool) -> io::Result<()> {
-    let open = |path: &Path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let open = |path: &Path| {
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+    };
     if !replaces {
         return open(path)?.write_all(text.as_bytes());
     }
     let part = path.with_extension(format!("part{}", std::process::id()));
-    let written = open(&part).and_then(|mut file| file.write_all(text.as_bytes())).and_then(|()| fs::rename(&part, path));
+    let written = open(&part)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .and_then(|()| fs::rename(&part, path));
     if written.is_err() {
         let _not_there = fs::remove_file(&part);
     }
@@ -170,13 +246,33 @@ mod tests {
     #[test]
     fn names_are_unique_and_texts_from_outside_stay_where_they_are() {
         let log = |name: &str, title: &str| {
-            Found::collector(title, "why\nweb: {}", "log_file", name, vec![("path", yaml("/a \"b\"").expect("text"))], &[])
+            Found::collector(
+                title,
+                "why\nweb: {}",
+                "log_file",
+                name,
+                vec![("path", yaml("/a \"b\"").expect("text"))],
+                &[],
+            )
         };
-        let found = [log("app", "log"), log("app", "x\n  evil: true"), Found::new("h", "", What::Hint(vec!["a\nb: c".into()]))];
+        let found = [
+            log("app", "log"),
+            log("app", "x\n  evil: true"),
+            Found::new("h", "", What::Hint(vec!["a\nb: c".into()])),
+        ];
         let text = render(&found, Some("intent"), "today");
-        assert!(text.contains("- {name: \"app\", path: \"/a \\\"b\\\"\"}") && text.contains("- {name: \"app-2\","), "{text}");
+        assert!(
+            text.contains("- {name: \"app\", path: \"/a \\\"b\\\"\"}")
+                && text.contains("- {name: \"app-2\","),
+            "{text}"
+        );
         assert!(text.contains("  profiles: [intent]\n"), "{text}");
-        assert!(!text.lines().any(|line| ["evil", "web: {}", "b: c"].iter().any(|bad| line.trim_start().starts_with(bad))), "{text}");
+        assert!(
+            !text.lines().any(|line| ["evil", "web: {}", "b: c"]
+                .iter()
+                .any(|bad| line.trim_start().starts_with(bad))),
+            "{text}"
+        );
         assert_eq!([yaml("${HOME}"), yaml("a\nb")], [None, None]);
     }
 }

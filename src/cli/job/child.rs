@@ -1,4 +1,5 @@
-//! The command: it has our standard streams, gets the signals that we get, and its exit status becomes ours.
+//! The command: it has our standard streams, gets the signals that we get, and its exit status
+//! becomes ours.
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;
@@ -13,7 +14,14 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Signals that are passed on.
-const PASSED: [Kind; 6] = [Kind::HUP, Kind::INT, Kind::QUIT, Kind::TERM, Kind::USR1, Kind::USR2];
+const PASSED: [Kind; 6] = [
+    Kind::HUP,
+    Kind::INT,
+    Kind::QUIT,
+    Kind::TERM,
+    Kind::USR1,
+    Kind::USR2,
+];
 /// Between SIGTERM and SIGKILL of a command that takes too long.
 const MERCY: Duration = Duration::from_secs(10);
 
@@ -24,8 +32,14 @@ impl Signals {
     /// Listens to them, but for those that we were started to ignore, as `nohup` does.
     pub fn listen() -> Self {
         let ignored = ignored();
-        let listened = PASSED.into_iter().filter(|kind| ignored >> (kind.as_raw() - 1) & 1 == 0);
-        Signals(listened.filter_map(|kind| Some((kind, signal(SignalKind::from_raw(kind.as_raw())).ok()?))).collect())
+        let listened = PASSED
+            .into_iter()
+            .filter(|kind| ignored >> (kind.as_raw() - 1) & 1 == 0);
+        Signals(
+            listened
+                .filter_map(|kind| Some((kind, signal(SignalKind::from_raw(kind.as_raw())).ok()?)))
+                .collect(),
+        )
     }
 
     async fn next(&mut self) -> Kind {
@@ -50,13 +64,23 @@ impl Signals {
 fn ignored() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = text.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
-/// Whether we are in the foreground of a terminal, whose keys reach the command by themselves: fields 5 and 8 of `/proc/self/stat`.
+/// Whether we are in the foreground of a terminal, whose keys reach the command by themselves:
+/// fields 5 and 8 of `/proc/self/stat`.
 fn has_keyboard() -> bool {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<i64> = text.rsplit(')').next().unwrap_or("").split_ascii_whitespace().skip(1).take(5).flat_map(str::parse).collect();
+    let fields: Vec<i64> = text
+        .rsplit(')')
+        .next()
+        .unwrap_or("")
+        .split_ascii_whitespace()
+        .skip(1)
+        .take(5)
+        .flat_map(str::parse)
+        .collect();
     matches!(fields.as_slice(), [_, group, _, terminal, foreground] if *terminal != 0 && group == foreground)
 }
 
@@ -102,6 +126,9 @@ pub async fn wait(mut child: Child, mut signals: Signals, timeout: Option<Durati
 
 /// The exit status as a shell has it.
 pub fn code(status: ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(1);
     u8::try_from(code & 0xff).unwrap_or(1)
 }

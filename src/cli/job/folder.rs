@@ -46,15 +46,25 @@ pub struct Folder(Option<PathBuf>);
 impl Folder {
     /// The one that is given, or the user's own.
     pub fn find(given: Option<&Path>) -> Self {
-        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let set = |name: &str| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         let home = || set("HOME").map(|home| home.join(".local/state"));
         let own = || Some(set("XDG_STATE_HOME").or_else(home)?.join("nightbell/jobs"));
         Folder(given.map(Path::to_owned).or_else(own))
     }
 
     fn make(&self) -> io::Result<&Path> {
-        let folder = self.0.as_deref().ok_or_else(|| io::Error::other("HOME is not set, so no folder is known"))?;
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let folder = self
+            .0
+            .as_deref()
+            .ok_or_else(|| io::Error::other("HOME is not set, so no folder is known"))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
         Ok(folder)
     }
 
@@ -62,8 +72,15 @@ impl Folder {
     pub fn lock(&self, name: &str) -> Result<Lock, LockError> {
         let take = || -> io::Result<Option<Lock>> {
             let path = self.make()?.join(format!("{}.lock", file_name(name)));
-            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-            let file = file.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+            let file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path);
+            let file = file.map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+            })?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(None),
@@ -86,11 +103,25 @@ impl Folder {
         for path in all.iter().take((all.len() + 1).saturating_sub(MAX_WAITING)) {
             fs::remove_file(path)?;
         }
-        let id: String = waiting.report.id.iter().flat_map(|id| id.chars()).filter(char::is_ascii_alphanumeric).take(40).collect();
+        let id: String = waiting
+            .report
+            .id
+            .iter()
+            .flat_map(|id| id.chars())
+            .filter(char::is_ascii_alphanumeric)
+            .take(40)
+            .collect();
         let path = folder.join(format!("{id}-{}.report", file_name(&waiting.name)));
         let part = path.with_extension("part");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
-        let written = file.write_all(&serde_json::to_vec(waiting)?).and_then(|()| fs::rename(&part, &path));
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&part)?;
+        let written = file
+            .write_all(&serde_json::to_vec(waiting)?)
+            .and_then(|()| fs::rename(&part, &path));
         if written.is_err() {
             // What is half written takes room on a disk that may be full.
             let _ = fs::remove_file(&part);
@@ -100,9 +131,17 @@ impl Folder {
 
     /// The reports that wait, oldest first: their names begin with the time.
     pub fn list(&self) -> Vec<PathBuf> {
-        let Some(entries) = self.0.as_deref().and_then(|folder| fs::read_dir(folder).ok()) else { return Vec::new() };
+        let Some(entries) = self
+            .0
+            .as_deref()
+            .and_then(|folder| fs::read_dir(folder).ok())
+        else {
+            return Vec::new();
+        };
         let paths = entries.flatten().map(|entry| entry.path());
-        let mut found: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|end| end == "report")).collect();
+        let mut found: Vec<PathBuf> = paths
+            .filter(|path| path.extension().is_some_and(|end| end == "report"))
+            .collect();
         found.sort();
         found
     }
@@ -111,7 +150,11 @@ impl Folder {
 /// Reads a report that waits; one that is none is removed.
 pub fn read(path: &Path) -> Option<Waiting> {
     let mut text = String::new();
-    File::open(path).ok()?.take(MAX_REPORT).read_to_string(&mut text).ok()?;
+    File::open(path)
+        .ok()?
+        .take(MAX_REPORT)
+        .read_to_string(&mut text)
+        .ok()?;
     let read = serde_json::from_str(&text).ok();
     if read.is_none() {
         let _ = fs::remove_file(path);
@@ -120,7 +163,16 @@ pub fn read(path: &Path) -> Option<Waiting> {
 }
 
 fn file_name(name: &str) -> String {
-    let mut safe: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect();
+    let mut safe: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
     safe.truncate(MAX_NAME);
     format!("{safe}-{:016x}", xxh64(name.as_bytes(), 0))
 }

@@ -32,16 +32,26 @@ pub struct AckArgs {
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
-    text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).ok_or_else(|| "give LABEL=VALUE".into())
+    text.split_once('=')
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .ok_or_else(|| "give LABEL=VALUE".into())
 }
 
 /// Exit status 0 when at least one alert was acknowledged.
 pub async fn ack(args: &AckArgs) -> ExitCode {
-    let mut labels: BTreeMap<&str, &str> = args.labels.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let mut labels: BTreeMap<&str, &str> = args
+        .labels
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.as_str()))
+        .collect();
     labels.insert("alertname", &args.alert);
     let mut url = args.url.clone();
     url.set_path("/api/v1/acknowledge");
-    let mut request = Request::post_json(url, &serde_json::json!({"labels": labels, "by": args.by}), Duration::from_secs(10));
+    let mut request = Request::post_json(
+        url,
+        &serde_json::json!({"labels": labels, "by": args.by}),
+        Duration::from_secs(10),
+    );
     if let Err(error) = authorize(&mut request, args.admin_token.as_deref()) {
         complain!("nightbell: {error}");
         return ExitCode::from(2);
@@ -54,12 +64,20 @@ pub async fn ack(args: &AckArgs) -> ExitCode {
         }
     };
     if response.status != 200 {
-        complain!("nightbell: {}{}", visible(response.text().trim()), token_missing(response.status, args.admin_token.as_deref()));
+        complain!(
+            "nightbell: {}{}",
+            visible(response.text().trim()),
+            token_missing(response.status, args.admin_token.as_deref())
+        );
         return ExitCode::FAILURE;
     }
     let json: serde_json::Value = serde_json::from_slice(&response.body).unwrap_or_default();
     for alert in json["data"]["alerts"].as_array().into_iter().flatten() {
-        say!("acknowledged by {}: {}", args.by, visible(alert.as_str().unwrap_or_default()));
+        say!(
+            "acknowledged by {}: {}",
+            args.by,
+            visible(alert.as_str().unwrap_or_default())
+        );
     }
     ExitCode::SUCCESS
 }

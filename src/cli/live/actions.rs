@@ -58,12 +58,29 @@ pub async fn actions(args: &ActionsArgs) -> Result<(), String> {
             text(&row["detail"]),
         ]
     };
-    print_table(&["Begun", "Alert", "Integration", "Action", "Outcome", "Helped", "Detail"], rows.iter().map(cells));
+    print_table(
+        &[
+            "Begun",
+            "Alert",
+            "Integration",
+            "Action",
+            "Outcome",
+            "Helped",
+            "Detail",
+        ],
+        rows.iter().map(cells),
+    );
     if args.output {
         for row in rows.iter().filter(|row| !text(&row["output"]).is_empty()) {
-            say!("\n{} {}:", shown_time(&row["begunAt"]), visible(&text(&row["action"])));
+            say!(
+                "\n{} {}:",
+                shown_time(&row["begunAt"]),
+                visible(&text(&row["action"]))
+            );
             // Set in, so that no line of it is taken for one of ours.
-            text(&row["output"]).lines().for_each(|line| say!("    {line}"));
+            text(&row["output"])
+                .lines()
+                .for_each(|line| say!("    {line}"));
         }
     }
     Ok(())

@@ -70,13 +70,28 @@ struct AddArgs {
 pub async fn alert(args: &AlertArgs) -> Result<(), String> {
     match &args.action {
         Action::Query(query) => {
-            let wanted: Vec<String> = read_matchers(&query.matchers)?.iter().map(ToString::to_string).collect();
+            let wanted: Vec<String> = read_matchers(&query.matchers)?
+                .iter()
+                .map(ToString::to_string)
+                .collect();
             let heard = query.active || !(query.silenced || query.inhibited);
-            let mut parameters: Vec<(&str, &str)> = wanted.iter().map(|matcher| ("filter", matcher.as_str())).collect();
-            for (name, on) in [("active", heard), ("silenced", query.silenced), ("inhibited", query.inhibited)] {
+            let mut parameters: Vec<(&str, &str)> = wanted
+                .iter()
+                .map(|matcher| ("filter", matcher.as_str()))
+                .collect();
+            for (name, on) in [
+                ("active", heard),
+                ("silenced", query.silenced),
+                ("inhibited", query.inhibited),
+            ] {
                 parameters.push((name, if on { "true" } else { "false" }));
             }
-            parameters.extend(query.receiver.as_deref().map(|receiver| ("receiver", receiver)));
+            parameters.extend(
+                query
+                    .receiver
+                    .as_deref()
+                    .map(|receiver| ("receiver", receiver)),
+            );
             let Json::Array(alerts) = args.server.get("alerts", &parameters).await? else {
                 return Err("the answer is not a list of alerts".into());
             };
@@ -87,7 +102,8 @@ pub async fn alert(args: &AlertArgs) -> Result<(), String> {
             Ok(())
         }
         Action::Add(add) => {
-            let mut alert = json!({ "labels": pairs(&add.labels)?, "annotations": pairs(&add.annotation)? });
+            let mut alert =
+                json!({ "labels": pairs(&add.labels)?, "annotations": pairs(&add.annotation)? });
             for (key, time) in [("startsAt", add.start), ("endsAt", add.end)] {
                 if let Some(time) = time {
                     alert[key] = json!(time.rfc3339());
@@ -96,7 +112,11 @@ pub async fn alert(args: &AlertArgs) -> Result<(), String> {
             if !add.generator_url.is_empty() {
                 alert["generatorURL"] = json!(add.generator_url);
             }
-            args.server.post("alerts", &json!([alert])).await?.success().map(drop)
+            args.server
+                .post("alerts", &json!([alert]))
+                .await?
+                .success()
+                .map(drop)
         }
     }
 }
@@ -104,7 +124,10 @@ pub async fn alert(args: &AlertArgs) -> Result<(), String> {
 /// Words as name=value; a bare word is an alertname.
 pub fn pairs(words: &[String]) -> Result<Map<String, Json>, String> {
     let mut pairs = Map::new();
-    for Matcher { name, op, value, .. } in read_matchers(words)? {
+    for Matcher {
+        name, op, value, ..
+    } in read_matchers(words)?
+    {
         if op != MatchOp::Equal {
             return Err(format!("{name}{}{value}: write name=value", op.as_str()));
         }
@@ -118,9 +141,24 @@ pub fn print_alerts(alerts: &[Json]) {
     let rows = alerts.iter().map(|alert| {
         let labels = labels_of(&alert["labels"]);
         let others = labels.filtered(|name| name != "alertname");
-        let summary = alert["annotations"]["summary"].as_str().unwrap_or_default().to_owned();
-        let state = alert["status"]["state"].as_str().unwrap_or_default().to_owned();
-        vec![labels.value("alertname").to_owned(), others.braced(), shown_time(&alert["startsAt"]), summary, state]
+        let summary = alert["annotations"]["summary"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let state = alert["status"]["state"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        vec![
+            labels.value("alertname").to_owned(),
+            others.braced(),
+            shown_time(&alert["startsAt"]),
+            summary,
+            state,
+        ]
     });
-    print_table(&["Alertname", "Labels", "Starts At", "Summary", "State"], rows);
+    print_table(
+        &["Alertname", "Labels", "Starts At", "Summary", "State"],
+        rows,
+    );
 }

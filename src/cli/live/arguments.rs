@@ -37,5 +37,7 @@ pub fn read_matchers(words: &[String]) -> Result<Vec<Matcher>, String> {
 /// A label set of the API's JSON.
 pub fn labels_of(json: &Json) -> Labels {
     let pairs = json.as_object().into_iter().flatten();
-    Labels::from_pairs(pairs.map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default())))
+    Labels::from_pairs(
+        pairs.map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default())),
+    )
 }

@@ -42,7 +42,10 @@ pub async fn dead_letters(args: &DeadLettersArgs) -> Result<(), String> {
         }
         Some(Action::Send { ids, .. }) => {
             for id in ids {
-                args.server.tell_own(&format!("dead-letters/{id}/send")).await.map_err(|error| format!("{id}: {error}"))?;
+                args.server
+                    .tell_own(&format!("dead-letters/{id}/send"))
+                    .await
+                    .map_err(|error| format!("{id}: {error}"))?;
                 say!("{id}: is sent again");
             }
             Ok(())
@@ -54,12 +57,27 @@ async fn list(server: &ServerArgs) -> Result<(), String> {
     let answer = server.ask_own("dead-letters", &[]).await?;
     let text = |json: &Json| json.as_str().unwrap_or_default().to_owned();
     let names = |row: &Json| {
-        let mut names: Vec<String> = row["alerts"].as_array().into_iter().flatten().map(|a| text(&a["labels"]["alertname"])).collect();
+        let mut names: Vec<String> = row["alerts"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|a| text(&a["labels"]["alertname"]))
+            .collect();
         names.dedup();
         names.join(" ")
     };
-    let cells =
-        |row: &Json| vec![text(&row["id"]), shown_time(&row["givenUpAt"]), text(&row["integration"]), names(row), text(&row["error"])];
-    print_table(&["Id", "Given up", "Integration", "Alerts", "Error"], answer["data"].as_array().into_iter().flatten().map(cells));
+    let cells = |row: &Json| {
+        vec![
+            text(&row["id"]),
+            shown_time(&row["givenUpAt"]),
+            text(&row["integration"]),
+            names(row),
+            text(&row["error"]),
+        ]
+    };
+    print_table(
+        &["Id", "Given up", "Integration", "Alerts", "Error"],
+        answer["data"].as_array().into_iter().flatten().map(cells),
+    );
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! `nightbell health`: asks a running nightbell how everything is, for people, scripts and containers.
+//! `nightbell health`: asks a running nightbell how everything is, for people, scripts and
+//! containers.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,7 +30,11 @@ pub async fn health(args: &HealthArgs, env_files: &[PathBuf]) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    url.set_path(if token.is_some() { "/health/detailed" } else { "/health" });
+    url.set_path(if token.is_some() {
+        "/health/detailed"
+    } else {
+        "/health"
+    });
     let mut request = Request::get(url, Duration::from_secs(10));
     if let Err(error) = authorize(&mut request, token) {
         complain!("nightbell: {error}");
@@ -44,16 +49,28 @@ pub async fn health(args: &HealthArgs, env_files: &[PathBuf]) -> ExitCode {
     };
     let json: serde_json::Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let Some(status) = json["status"].as_str() else {
-        complain!("nightbell: status {}: {}", response.status, visible(response.text().trim()));
+        complain!(
+            "nightbell: status {}: {}",
+            response.status,
+            visible(response.text().trim())
+        );
         return ExitCode::FAILURE;
     };
-    say!("{status}: {} of {} checks failed", json["checks_failed"], json["checks_total"]);
+    say!(
+        "{status}: {} of {} checks failed",
+        json["checks_failed"],
+        json["checks_total"]
+    );
     if let Some(alerts) = json["alerts"].as_str() {
         say!("  {}", visible(alerts));
     }
     for check in json["checks"].as_array().into_iter().flatten() {
         let word = |key: &str| visible(check[key].as_str().unwrap_or("")).into_owned();
-        let mark = if word("status") == "healthy" { "ok  " } else { "FAIL" };
+        let mark = if word("status") == "healthy" {
+            "ok  "
+        } else {
+            "FAIL"
+        };
         say!(
             "  {mark} {:<14} {:<30} {:>8.1} ms  {}",
             word("kind"),
@@ -62,5 +79,9 @@ pub async fn health(args: &HealthArgs, env_files: &[PathBuf]) -> ExitCode {
             word("error")
         );
     }
-    if status == "unhealthy" { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if status == "unhealthy" {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }

@@ -1,4 +1,5 @@
-//! `nightbell maintenance`: the calendar of a running nightbell: tasks, who did them, planned windows.
+//! `nightbell maintenance`: the calendar of a running nightbell: tasks, who did them, planned
+//! windows.
 
 use std::time::Duration;
 
@@ -69,7 +70,12 @@ enum WindowAction {
         #[arg(long, short, default_value = "")]
         comment: String,
         /// Who plans it
-        #[arg(long, env = "USER", hide_env_values = true, default_value = "nightbell")]
+        #[arg(
+            long,
+            env = "USER",
+            hide_env_values = true,
+            default_value = "nightbell"
+        )]
         by: String,
         /// Plan it even when it would hide every alert
         #[arg(long, short)]
@@ -94,14 +100,30 @@ pub async fn maintenance(args: &MaintenanceArgs) -> Result<bool, String> {
     match &args.action {
         Action::List { json, entries } => return list(server, *json, *entries).await,
         Action::Done { task, by, at, note } => {
-            let body = json!({ "task": task, "by": by, "note": note, "at": at.map(Timestamp::rfc3339) });
+            let body =
+                json!({ "task": task, "by": by, "note": note, "at": at.map(Timestamp::rfc3339) });
             let answer = server.post_own("maintenance/done", &body).await?;
-            say!("{}: done at {} by {}", visible(task), shown_time(&answer["data"]["at"]), visible(by));
+            say!(
+                "{}: done at {} by {}",
+                visible(task),
+                shown_time(&answer["data"]["at"]),
+                visible(by)
+            );
         }
-        Action::Window(WindowAction::Add { start, duration, matchers, comment, by, force }) => {
+        Action::Window(WindowAction::Add {
+            start,
+            duration,
+            matchers,
+            comment,
+            by,
+            force,
+        }) => {
             let read = read_matchers(matchers)?;
             if !force && takes_everything(&read) {
-                return Err("it would hide every alert that has these labels; narrow it, or say --force".into());
+                return Err(
+                    "it would hide every alert that has these labels; narrow it, or say --force"
+                        .into(),
+                );
             }
             let matchers: Vec<String> = read.iter().map(ToString::to_string).collect();
             let body = json!({
@@ -109,11 +131,16 @@ pub async fn maintenance(args: &MaintenanceArgs) -> Result<bool, String> {
                 "by": by,
             });
             let answer = server.post_own("maintenance/windows", &body).await?;
-            say!("{}", visible(answer["data"]["id"].as_str().unwrap_or_default()));
+            say!(
+                "{}",
+                visible(answer["data"]["id"].as_str().unwrap_or_default())
+            );
         }
         Action::Window(WindowAction::List { json }) => windows(server, *json).await?,
         Action::Window(WindowAction::End { id }) => {
-            server.delete_own(&format!("maintenance/windows/{id}")).await?;
+            server
+                .delete_own(&format!("maintenance/windows/{id}"))
+                .await?;
         }
     }
     Ok(true)
@@ -121,25 +148,61 @@ pub async fn maintenance(args: &MaintenanceArgs) -> Result<bool, String> {
 
 async fn list(server: &ServerArgs, json: bool, entries: bool) -> Result<bool, String> {
     let answer = server.ask_own("maintenance", &[]).await?;
-    let tasks: Vec<&Json> = answer["data"]["tasks"].as_array().into_iter().flatten().collect();
+    let tasks: Vec<&Json> = answer["data"]["tasks"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .collect();
     let well = !tasks.iter().any(|task| task["overdue"] == true);
     if json {
         say!("{}", json_text(&format!("{answer:#}")));
         return Ok(well);
     }
     let text = |json: &Json| json.as_str().unwrap_or_default().to_owned();
-    let time = |json: &Json| if json.is_null() { "-".to_owned() } else { shown_time(json) };
-    let cells = |task: &&Json| {
-        let state = if task["overdue"] == true { "OVERDUE" } else { "ok" };
-        let job = task["job"].as_str().map(|job| format!("job {job}"));
-        let by = task["by"].as_str().map(str::to_owned).or(job).unwrap_or_default();
-        vec![text(&task["task"]), text(&task["of"]), state.to_owned(), time(&task["lastDone"]), by, time(&task["due"]), text(&task["hint"])]
+    let time = |json: &Json| {
+        if json.is_null() {
+            "-".to_owned()
+        } else {
+            shown_time(json)
+        }
     };
-    print_table(&["Task", "Of", "State", "Last Done", "By", "Due By", "Hint"], tasks.iter().map(cells));
+    let cells = |task: &&Json| {
+        let state = if task["overdue"] == true {
+            "OVERDUE"
+        } else {
+            "ok"
+        };
+        let job = task["job"].as_str().map(|job| format!("job {job}"));
+        let by = task["by"]
+            .as_str()
+            .map(str::to_owned)
+            .or(job)
+            .unwrap_or_default();
+        vec![
+            text(&task["task"]),
+            text(&task["of"]),
+            state.to_owned(),
+            time(&task["lastDone"]),
+            by,
+            time(&task["due"]),
+            text(&task["hint"]),
+        ]
+    };
+    print_table(
+        &["Task", "Of", "State", "Last Done", "By", "Due By", "Hint"],
+        tasks.iter().map(cells),
+    );
     if entries {
         say!("");
         let rows = answer["data"]["entries"].as_array().into_iter().flatten();
-        let cells = |entry: &Json| vec![time(&entry["at"]), text(&entry["task"]), text(&entry["by"]), text(&entry["note"])];
+        let cells = |entry: &Json| {
+            vec![
+                time(&entry["at"]),
+                text(&entry["task"]),
+                text(&entry["by"]),
+                text(&entry["note"]),
+            ]
+        };
         print_table(&["Done", "Task", "By", "Note"], rows.map(cells));
     }
     Ok(well)
@@ -153,7 +216,12 @@ async fn windows(server: &ServerArgs, json: bool) -> Result<(), String> {
     }
     let text = |json: &Json| json.as_str().unwrap_or_default().to_owned();
     let cells = |window: &Json| {
-        let matchers: Vec<&str> = window["matchers"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+        let matchers: Vec<&str> = window["matchers"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Json::as_str)
+            .collect();
         vec![
             text(&window["id"]),
             text(&window["state"]),
@@ -165,6 +233,17 @@ async fn windows(server: &ServerArgs, json: bool) -> Result<(), String> {
         ]
     };
     let rows = answer["data"].as_array().into_iter().flatten().map(cells);
-    print_table(&["ID", "State", "Starts At", "Ends At", "Matchers", "Author", "Comment"], rows);
+    print_table(
+        &[
+            "ID",
+            "State",
+            "Starts At",
+            "Ends At",
+            "Matchers",
+            "Author",
+            "Comment",
+        ],
+        rows,
+    );
     Ok(())
 }

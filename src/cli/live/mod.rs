@@ -1,4 +1,5 @@
-//! Commands that ask a running nightbell, or change something there. [`server`] is the connection that they share.
+//! Commands that ask a running nightbell, or change something there. [`server`] is the connection
+//! that they share.
 
 pub(super) mod ack;
 pub(super) mod actions;

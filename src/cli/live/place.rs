@@ -1,4 +1,5 @@
-//! Where the nightbell runs that a command is about: at a URL, or where its configuration says that it listens.
+//! Where the nightbell runs that a command is about: at a URL, or where its configuration says that
+//! it listens.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -35,13 +36,21 @@ impl PlaceArgs {
         if let Some(url) = &self.url {
             return Ok(url.clone());
         }
-        let mut listen: SocketAddr = app::LISTEN.parse().map_err(|error| format!("{}: {error}", app::LISTEN))?;
+        let mut listen: SocketAddr = app::LISTEN
+            .parse()
+            .map_err(|error| format!("{}: {error}", app::LISTEN))?;
         let mut scheme = "http";
         if let Some(file) = &self.config {
-            let options = Options { config: Some(file.clone()), env_files: env_files.to_vec(), ..Options::default() };
+            let options = Options {
+                config: Some(file.clone()),
+                env_files: env_files.to_vec(),
+                ..Options::default()
+            };
             let config = app::load_alone(&options).map_err(|error| error.to_string())?;
             if let Some(written) = &config.web.listen {
-                listen = written.parse().map_err(|_| format!("web.listen: {written:?} is not an address and port"))?;
+                listen = written
+                    .parse()
+                    .map_err(|_| format!("web.listen: {written:?} is not an address and port"))?;
             }
             if config.web.config_file.is_some() {
                 scheme = "https";

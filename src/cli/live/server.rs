@@ -1,4 +1,5 @@
-//! The running nightbell that a command talks to: through the API v2 that amtool uses, and through its own.
+//! The running nightbell that a command talks to: through the API v2 that amtool uses, and through
+//! its own.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -22,10 +23,20 @@ const LONG: Duration = Duration::from_secs(125);
 #[derive(Args, Clone)]
 pub struct ServerArgs {
     /// The running nightbell; an Alertmanager will do too
-    #[arg(long, global = true, default_value = "http://127.0.0.1:9908", env = "NIGHTBELL_URL")]
+    #[arg(
+        long,
+        global = true,
+        default_value = "http://127.0.0.1:9908",
+        env = "NIGHTBELL_URL"
+    )]
     pub url: Url,
     /// The token of web.admin_token, for changes where one is set
-    #[arg(long, global = true, env = "NIGHTBELL_ADMIN_TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "NIGHTBELL_ADMIN_TOKEN",
+        hide_env_values = true
+    )]
     admin_token: Option<String>,
 }
 
@@ -47,24 +58,45 @@ impl ServerArgs {
 
     /// The value of an expression now: labels and values.
     pub async fn query(&self, expression: &str) -> Result<Vec<(Labels, f64)>, String> {
-        let body = self.ask(Method::GET, "v1/query", &[("query", expression)], None).await?.success()?;
+        let body = self
+            .ask(Method::GET, "v1/query", &[("query", expression)], None)
+            .await?
+            .success()?;
         let sample = |sample: &Json| {
-            let labels =
-                sample["metric"].as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()));
-            (Labels::from_pairs(labels), sample["value"][1].as_str().and_then(|value| value.parse().ok()).unwrap_or(f64::NAN))
+            let labels = sample["metric"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()));
+            (
+                Labels::from_pairs(labels),
+                sample["value"][1]
+                    .as_str()
+                    .and_then(|value| value.parse().ok())
+                    .unwrap_or(f64::NAN),
+            )
         };
-        Ok(body["data"]["result"].as_array().into_iter().flatten().map(sample).collect())
+        Ok(body["data"]["result"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(sample)
+            .collect())
     }
 
     /// GET below `/api/v2`; any status but 200 is an error.
     pub async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Json, String> {
-        let answer = self.ask(Method::GET, &format!("v2/{path}"), parameters, None).await?;
+        let answer = self
+            .ask(Method::GET, &format!("v2/{path}"), parameters, None)
+            .await?;
         answer.success()
     }
 
     /// GET below `/api/nightbell`; any status but 200 is an error.
     pub async fn ask_own(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Json, String> {
-        self.ask(Method::GET, &format!("nightbell/{path}"), parameters, None).await?.success()
+        self.ask(Method::GET, &format!("nightbell/{path}"), parameters, None)
+            .await?
+            .success()
     }
 
     /// `/health`, whatever it says.
@@ -75,13 +107,28 @@ impl ServerArgs {
         authorize(&mut request, self.admin_token.as_deref())?;
         let response = send(request).await?;
         let body: Json = serde_json::from_slice(&response.body).unwrap_or_default();
-        if body["status"].is_string() { Ok(body) } else { Err(format!("status {}: {}", response.status, visible(response.text().trim()))) }
+        if body["status"].is_string() {
+            Ok(body)
+        } else {
+            Err(format!(
+                "status {}: {}",
+                response.status,
+                visible(response.text().trim())
+            ))
+        }
     }
 
     /// GET of a text below `/api/nightbell`; any status but 200 is an error.
-    pub async fn text_own(&self, path: &str, parameters: &[(&str, &str)]) -> Result<String, String> {
+    pub async fn text_own(
+        &self,
+        path: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<String, String> {
         let mut url = self.url.clone();
-        url.set_path(&format!("{}/api/nightbell/{path}", self.url.path().trim_end_matches('/')));
+        url.set_path(&format!(
+            "{}/api/nightbell/{path}",
+            self.url.path().trim_end_matches('/')
+        ));
         url.query_pairs_mut().extend_pairs(parameters);
         let mut request = Request::get(url, LONG);
         request.max_body = 64 << 20;
@@ -90,40 +137,64 @@ impl ServerArgs {
         match response.status {
             200 => Ok(response.text().into_owned()),
             status => {
-                let body = serde_json::from_slice(&response.body).unwrap_or_else(|_| Json::from(response.text().trim()));
-                Answer { status, body, hint: token_missing(status, self.admin_token.as_deref()) }.success().map(|_| String::new())
+                let body = serde_json::from_slice(&response.body)
+                    .unwrap_or_else(|_| Json::from(response.text().trim()));
+                Answer {
+                    status,
+                    body,
+                    hint: token_missing(status, self.admin_token.as_deref()),
+                }
+                .success()
+                .map(|_| String::new())
             }
         }
     }
 
     /// POST without a body below `/api/nightbell`; any status but 200 is an error.
     pub async fn tell_own(&self, path: &str) -> Result<Json, String> {
-        self.ask(Method::POST, &format!("nightbell/{path}"), &[], None).await?.success()
+        self.ask(Method::POST, &format!("nightbell/{path}"), &[], None)
+            .await?
+            .success()
     }
 
     /// POST of JSON below `/api/nightbell`; any status but 200 is an error.
     pub async fn post_own(&self, path: &str, body: &Json) -> Result<Json, String> {
-        self.ask(Method::POST, &format!("nightbell/{path}"), &[], Some(body)).await?.success()
+        self.ask(Method::POST, &format!("nightbell/{path}"), &[], Some(body))
+            .await?
+            .success()
     }
 
     /// DELETE below `/api/nightbell`; any status but 200 is an error.
     pub async fn delete_own(&self, path: &str) -> Result<Json, String> {
-        self.ask(Method::DELETE, &format!("nightbell/{path}"), &[], None).await?.success()
+        self.ask(Method::DELETE, &format!("nightbell/{path}"), &[], None)
+            .await?
+            .success()
     }
 
     /// POST of JSON below `/api/v2`.
     pub async fn post(&self, path: &str, body: &Json) -> Result<Answer, String> {
-        self.ask(Method::POST, &format!("v2/{path}"), &[], Some(body)).await
+        self.ask(Method::POST, &format!("v2/{path}"), &[], Some(body))
+            .await
     }
 
     /// DELETE below `/api/v2`.
     pub async fn delete(&self, path: &str) -> Result<Answer, String> {
-        self.ask(Method::DELETE, &format!("v2/{path}"), &[], None).await
+        self.ask(Method::DELETE, &format!("v2/{path}"), &[], None)
+            .await
     }
 
-    async fn ask(&self, method: Method, path: &str, parameters: &[(&str, &str)], body: Option<&Json>) -> Result<Answer, String> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        parameters: &[(&str, &str)],
+        body: Option<&Json>,
+    ) -> Result<Answer, String> {
         let mut url = self.url.clone();
-        url.set_path(&format!("{}/api/{path}", self.url.path().trim_end_matches('/')));
+        url.set_path(&format!(
+            "{}/api/{path}",
+            self.url.path().trim_end_matches('/')
+        ));
         if !parameters.is_empty() {
             url.query_pairs_mut().extend_pairs(parameters);
         }
@@ -135,16 +206,22 @@ impl ServerArgs {
         request.max_body = 64 << 20;
         authorize(&mut request, self.admin_token.as_deref())?;
         let response = send(request).await?;
-        let body = serde_json::from_slice(&response.body).unwrap_or_else(|_| Json::from(response.text().trim()));
-        Ok(Answer { status: response.status, body, hint: token_missing(response.status, self.admin_token.as_deref()) })
+        let body = serde_json::from_slice(&response.body)
+            .unwrap_or_else(|_| Json::from(response.text().trim()));
+        Ok(Answer {
+            status: response.status,
+            body,
+            hint: token_missing(response.status, self.admin_token.as_deref()),
+        })
     }
 }
 
 /// Puts the administrator's token, where there is one, on a request.
 pub fn authorize(request: &mut Request, token: Option<&str>) -> Result<(), String> {
     if let Some(token) = token {
-        let value: HeaderValue =
-            format!("Bearer {token}").parse().map_err(|_| "the token holds characters that a header cannot carry".to_owned())?;
+        let value: HeaderValue = format!("Bearer {token}")
+            .parse()
+            .map_err(|_| "the token holds characters that a header cannot carry".to_owned())?;
         request.headers.insert("authorization", value);
     }
     Ok(())
@@ -166,7 +243,10 @@ static CLIENT: OnceLock<Client> = OnceLock::new();
 pub fn ask_with(file: &Path) -> Result<(), String> {
     let document = Document::read(file).map_err(|error| error.to_string())?;
     let environment = Environment::of_process();
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let loader = Loader::new(&document, &environment, folder);
     let config = {
         let root = loader.root();
@@ -189,8 +269,14 @@ pub fn client() -> Client {
 /// The answer to a request; the error names the server.
 pub async fn send(request: Request) -> Result<Response, String> {
     let host = request.url.host_str().unwrap_or("the server");
-    let host = request.url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-    client().send(request).await.map_err(|error| format!("{host} does not answer: {error}"))
+    let host = request
+        .url
+        .port_or_known_default()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    client()
+        .send(request)
+        .await
+        .map_err(|error| format!("{host} does not answer: {error}"))
 }
 
 impl Answer {
@@ -199,8 +285,16 @@ impl Answer {
         if self.status == 200 {
             return Ok(self.body);
         }
-        let said = [&self.body, &self.body["message"], &self.body["error"]].into_iter().find_map(Json::as_str).unwrap_or_default();
+        let said = [&self.body, &self.body["message"], &self.body["error"]]
+            .into_iter()
+            .find_map(Json::as_str)
+            .unwrap_or_default();
         let said = visible(said);
-        Err(format!("status {}{}{said}{}", self.status, if said.is_empty() { "" } else { ": " }, self.hint))
+        Err(format!(
+            "status {}{}{said}{}",
+            self.status,
+            if said.is_empty() { "" } else { ": " },
+            self.hint
+        ))
     }
 }

@@ -1,4 +1,5 @@
-//! `nightbell silence`: makes, shows, changes, ends and imports silences of a running nightbell, and shows what one would hide.
+//! `nightbell silence`: makes, shows, changes, ends and imports silences of a running nightbell,
+//! and shows what one would hide.
 
 use super::arguments::{Output, labels_of, moment, read_matchers};
 use std::collections::BTreeMap;
@@ -70,7 +71,13 @@ struct AddArgs {
     #[arg(required = true)]
     matchers: Vec<String>,
     /// Who makes it
-    #[arg(long, short, env = "USER", hide_env_values = true, default_value = "nightbell")]
+    #[arg(
+        long,
+        short,
+        env = "USER",
+        hide_env_values = true,
+        default_value = "nightbell"
+    )]
     author: String,
     /// Why
     #[arg(long, short, default_value = "")]
@@ -137,14 +144,25 @@ pub async fn silence(args: &SilenceArgs) -> Result<(), String> {
     let server = &args.server;
     match &args.action {
         Action::Add(args) => add(server, args).await,
-        Action::Preview { matchers, output } => preview(server, &read_matchers(matchers)?, *output).await,
+        Action::Preview { matchers, output } => {
+            preview(server, &read_matchers(matchers)?, *output).await
+        }
         Action::Query(args) => query(server, args).await,
         Action::Update(args) => update(server, args).await,
         Action::Expire { ids } => {
             for id in ids {
                 let answer = server.delete(&format!("silence/{id}")).await?;
                 let unknown = answer.status == 404;
-                answer.success().map_err(|error| format!("silence {id}: {}", if unknown { "there is none".to_owned() } else { error }))?;
+                answer.success().map_err(|error| {
+                    format!(
+                        "silence {id}: {}",
+                        if unknown {
+                            "there is none".to_owned()
+                        } else {
+                            error
+                        }
+                    )
+                })?;
             }
             Ok(())
         }
@@ -161,12 +179,16 @@ fn matcher_json(matcher: &Matcher) -> Json {
 
 /// Whether the matchers take whatever value their labels may have: `alertname=~".+"`.
 pub fn takes_everything(matchers: &[Matcher]) -> bool {
-    matchers.iter().all(|m| PROBES.iter().all(|probe| m.matches(probe)))
+    matchers
+        .iter()
+        .all(|m| PROBES.iter().all(|probe| m.matches(probe)))
 }
 
 /// The alerts that such a silence would hide, and how many there are in all.
 async fn hidden(server: &ServerArgs, matchers: &[Matcher]) -> Result<(Vec<Json>, usize), String> {
-    let Json::Array(alerts) = server.get("alerts", &[]).await? else { return Err("the answer is not a list of alerts".into()) };
+    let Json::Array(alerts) = server.get("alerts", &[]).await? else {
+        return Err("the answer is not a list of alerts".into());
+    };
     let all = alerts.len();
     let matching = |alert: &Json| {
         let labels = labels_of(&alert["labels"]);
@@ -181,7 +203,11 @@ async fn preview(server: &ServerArgs, matchers: &[Matcher], output: Output) -> R
         say!("{}", json_text(&Json::Array(alerts).to_string()));
         return Ok(());
     }
-    say!("{} would hide {} of {all} alerts.", canonical(matchers), alerts.len());
+    say!(
+        "{} would hide {} of {all} alerts.",
+        canonical(matchers),
+        alerts.len()
+    );
     if takes_everything(matchers) {
         say!("It would hide every alert that has these labels, later ones too.");
     }
@@ -206,21 +232,45 @@ async fn add(server: &ServerArgs, args: &AddArgs) -> Result<(), String> {
     });
     let (alerts, all) = hidden(server, &matchers).await?;
     let made = server.post("silences", &body).await?.success()?;
-    complain!("{} hides {} of {all} alerts.", canonical(&matchers), alerts.len());
-    say!("{}", visible(made["silenceID"].as_str().unwrap_or_default()));
+    complain!(
+        "{} hides {} of {all} alerts.",
+        canonical(&matchers),
+        alerts.len()
+    );
+    say!(
+        "{}",
+        visible(made["silenceID"].as_str().unwrap_or_default())
+    );
     Ok(())
 }
 
 async fn query(server: &ServerArgs, args: &QueryArgs) -> Result<(), String> {
-    let wanted: Vec<String> = read_matchers(&args.matchers)?.iter().map(ToString::to_string).collect();
-    let filters: Vec<(&str, &str)> = wanted.iter().map(|matcher| ("filter", matcher.as_str())).collect();
-    let Json::Array(mut silences) = server.get("silences", &filters).await? else { return Err("the answer is not a list".into()) };
+    let wanted: Vec<String> = read_matchers(&args.matchers)?
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let filters: Vec<(&str, &str)> = wanted
+        .iter()
+        .map(|matcher| ("filter", matcher.as_str()))
+        .collect();
+    let Json::Array(mut silences) = server.get("silences", &filters).await? else {
+        return Err("the answer is not a list".into());
+    };
     let now = Timestamp::now();
     silences.retain(|silence| {
         let end = time_of(&silence["endsAt"]);
         (silence["status"]["state"] == "expired") == args.expired
-            && args.within.is_none_or(|within| if args.expired { end >= now - within } else { end <= now + within })
-            && args.created_by.as_ref().is_none_or(|author| silence["createdBy"] == author.as_str())
+            && args.within.is_none_or(|within| {
+                if args.expired {
+                    end >= now - within
+                } else {
+                    end <= now + within
+                }
+            })
+            && args
+                .created_by
+                .as_ref()
+                .is_none_or(|author| silence["createdBy"] == author.as_str())
     });
     print_silences(&silences, args.quiet, args.output);
     Ok(())
@@ -229,19 +279,28 @@ async fn query(server: &ServerArgs, args: &QueryArgs) -> Result<(), String> {
 async fn update(server: &ServerArgs, args: &UpdateArgs) -> Result<(), String> {
     let mut changed = Vec::new();
     for id in &args.ids {
-        let mut silence = server.get(&format!("silence/{id}"), &[]).await.map_err(|error| format!("silence {id}: {error}"))?;
+        let mut silence = server
+            .get(&format!("silence/{id}"), &[])
+            .await
+            .map_err(|error| format!("silence {id}: {error}"))?;
         if let Some(start) = args.start {
             silence["startsAt"] = json!(start.rfc3339());
         }
         match (args.end, args.duration) {
             (Some(end), _) => silence["endsAt"] = json!(end.rfc3339()),
-            (None, Some(duration)) => silence["endsAt"] = json!((time_of(&silence["startsAt"]) + duration).rfc3339()),
+            (None, Some(duration)) => {
+                silence["endsAt"] = json!((time_of(&silence["startsAt"]) + duration).rfc3339())
+            }
             (None, None) => {}
         }
         if let Some(comment) = &args.comment {
             silence["comment"] = json!(comment);
         }
-        let made = server.post("silences", &silence).await?.success().map_err(|error| format!("silence {id}: {error}"))?;
+        let made = server
+            .post("silences", &silence)
+            .await?
+            .success()
+            .map_err(|error| format!("silence {id}: {error}"))?;
         let id = made["silenceID"].as_str().unwrap_or_default();
         changed.push(server.get(&format!("silence/{id}"), &[]).await?);
     }
@@ -252,11 +311,13 @@ async fn update(server: &ServerArgs, args: &UpdateArgs) -> Result<(), String> {
 async fn import(server: &ServerArgs, file: Option<&PathBuf>, force: bool) -> Result<(), String> {
     let mut text = String::new();
     let read = match file.filter(|file| file.as_os_str() != "-") {
-        Some(file) => std::fs::File::open(file).and_then(|file| file.take(MAX_IMPORT).read_to_string(&mut text)),
+        Some(file) => std::fs::File::open(file)
+            .and_then(|file| file.take(MAX_IMPORT).read_to_string(&mut text)),
         None => std::io::stdin().take(MAX_IMPORT).read_to_string(&mut text),
     };
     read.map_err(|error| format!("the silences cannot be read: {error}"))?;
-    let silences: Vec<Json> = serde_json::from_str(&text).map_err(|error| format!("not a JSON list of silences: {error}"))?;
+    let silences: Vec<Json> = serde_json::from_str(&text)
+        .map_err(|error| format!("not a JSON list of silences: {error}"))?;
     let (mut made, mut refused) = (0, BTreeMap::<String, usize>::new());
     for mut silence in silences {
         if force && let Some(silence) = silence.as_object_mut() {
@@ -279,12 +340,17 @@ async fn import(server: &ServerArgs, file: Option<&PathBuf>, force: bool) -> Res
     if refused.is_empty() {
         return Ok(());
     }
-    let refusals: Vec<String> = refused.iter().map(|(error, count)| format!("{count} refused: {error}")).collect();
+    let refusals: Vec<String> = refused
+        .iter()
+        .map(|(error, count)| format!("{count} refused: {error}"))
+        .collect();
     Err(refusals.join("\n"))
 }
 
 fn time_of(json: &Json) -> Timestamp {
-    json.as_str().and_then(Timestamp::parse_rfc3339).unwrap_or(Timestamp(0))
+    json.as_str()
+        .and_then(Timestamp::parse_rfc3339)
+        .unwrap_or(Timestamp(0))
 }
 
 fn matcher_text(json: &Json) -> String {
@@ -295,7 +361,8 @@ fn matcher_text(json: &Json) -> String {
         (true, false) => MatchOp::NotRegex,
     };
     let text = |key: &str| json[key].as_str().unwrap_or_default();
-    Matcher::new(text("name"), op, text("value")).map_or_else(|_| json.to_string(), |matcher| matcher.to_string())
+    Matcher::new(text("name"), op, text("value"))
+        .map_or_else(|_| json.to_string(), |matcher| matcher.to_string())
 }
 
 fn print_silences(silences: &[Json], quiet: bool, output: Output) {
@@ -310,12 +377,37 @@ fn print_silences(silences: &[Json], quiet: bool, output: Output) {
         return;
     }
     let rows = silences.iter().map(|silence| {
-        let matchers: Vec<String> = silence["matchers"].as_array().into_iter().flatten().map(matcher_text).collect();
+        let matchers: Vec<String> = silence["matchers"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(matcher_text)
+            .collect();
         let text = |key: &str| silence[key].as_str().unwrap_or_default().to_owned();
-        let state = silence["status"]["state"].as_str().unwrap_or_default().to_owned();
-        vec![text("id"), matchers.join(" "), state, shown_time(&silence["endsAt"]), text("createdBy"), text("comment")]
+        let state = silence["status"]["state"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        vec![
+            text("id"),
+            matchers.join(" "),
+            state,
+            shown_time(&silence["endsAt"]),
+            text("createdBy"),
+            text("comment"),
+        ]
     });
-    print_table(&["ID", "Matchers", "State", "Ends At", "Created By", "Comment"], rows);
+    print_table(
+        &[
+            "ID",
+            "Matchers",
+            "State",
+            "Ends At",
+            "Created By",
+            "Comment",
+        ],
+        rows,
+    );
 }
 
 #[cfg(test)]
@@ -324,16 +416,35 @@ mod tests {
 
     #[test]
     fn words_are_matchers_and_bare_words_alertnames() {
-        let read = |words: &[&str]| read_matchers(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>()).map(|m| canonical(&m));
-        assert_eq!(read(&["Down", "a=~b.*", "c!=d,e=f"]).as_deref(), Ok(r#"{a=~"b.*",alertname="Down",c!="d",e="f"}"#));
+        let read = |words: &[&str]| {
+            read_matchers(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>())
+                .map(|m| canonical(&m))
+        };
+        assert_eq!(
+            read(&["Down", "a=~b.*", "c!=d,e=f"]).as_deref(),
+            Ok(r#"{a=~"b.*",alertname="Down",c!="d",e="f"}"#)
+        );
         assert!(read(&["a=~("]).is_err());
     }
 
     #[test]
     fn a_silence_that_takes_every_value_is_seen() {
-        let takes =
-            |words: &[&str]| takes_everything(&read_matchers(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>()).expect("valid"));
-        assert!(takes(&["alertname=~.+"]) && takes(&["alertname=~.+", "x!=\"\""]) && takes(&["alertname!=\"\""]) && takes(&["a!~q|z"]));
-        assert!(!takes(&["alertname=~[A-Z].*"]) && !takes(&["alertname=~.+", "job=db"]) && !takes(&["Down"]));
+        let takes = |words: &[&str]| {
+            takes_everything(
+                &read_matchers(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>())
+                    .expect("valid"),
+            )
+        };
+        assert!(
+            takes(&["alertname=~.+"])
+                && takes(&["alertname=~.+", "x!=\"\""])
+                && takes(&["alertname!=\"\""])
+                && takes(&["a!~q|z"])
+        );
+        assert!(
+            !takes(&["alertname=~[A-Z].*"])
+                && !takes(&["alertname=~.+", "job=db"])
+                && !takes(&["Down"])
+        );
     }
 }

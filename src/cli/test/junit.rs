@@ -1,4 +1,5 @@
-//! Results of tests as JUnit XML, which build servers read; element for element as promtool writes it.
+//! Results of tests as JUnit XML, which build servers read; element for element as promtool writes
+//! it.
 
 use std::fmt::Write as _;
 
@@ -28,17 +29,29 @@ struct Case {
 impl Report {
     /// Begins a file; what is added from now on belongs to it.
     pub fn begin(&mut self, name: String, at: Timestamp) {
-        self.suites.push(Suite { name, at, cases: Vec::new() });
+        self.suites.push(Suite {
+            name,
+            at,
+            cases: Vec::new(),
+        });
     }
 
     /// A test that ran.
     pub fn add(&mut self, name: String, failures: Vec<String>) {
-        self.push(Case { name, failures, error: None });
+        self.push(Case {
+            name,
+            failures,
+            error: None,
+        });
     }
 
     /// The file could not be run.
     pub fn abort(&mut self, error: String) {
-        self.push(Case { name: "unknown".to_owned(), failures: Vec::new(), error: Some(error) });
+        self.push(Case {
+            name: "unknown".to_owned(),
+            failures: Vec::new(),
+            error: Some(error),
+        });
     }
 
     fn push(&mut self, case: Case) {
@@ -52,7 +65,11 @@ impl Report {
         let mut out = String::from("<testsuites>");
         for suite in &self.suites {
             let failures: usize = suite.cases.iter().map(|case| case.failures.len()).sum();
-            let errors = suite.cases.iter().filter(|case| case.error.is_some()).count();
+            let errors = suite
+                .cases
+                .iter()
+                .filter(|case| case.error.is_some())
+                .count();
             let _ = write!(
                 out,
                 "<testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"0\" timestamp=\"{}\">",

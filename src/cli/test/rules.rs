@@ -42,7 +42,11 @@ pub struct TestRulesArgs {
 }
 
 /// Runs the files; returns the exit status: 0 when all tests pass, else 1.
-pub fn test_rules(args: &TestRulesArgs, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
+pub fn test_rules(
+    args: &TestRulesArgs,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<u8> {
     let mut failed = false;
     let (mut report, mut coverage) = (Report::default(), args.coverage.then(Coverage::default));
     for file in &args.files {
@@ -61,7 +65,8 @@ pub fn test_rules(args: &TestRulesArgs, out: &mut dyn Write, err: &mut dyn Write
         writeln!(out)?;
     }
     if let Some(path) = &args.junit {
-        fs::write(path, report.to_xml()).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
+        fs::write(path, report.to_xml())
+            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
     }
     if let Some(coverage) = coverage {
         write!(out, "{}", coverage.gaps())?;
@@ -89,13 +94,20 @@ fn run_file(
     if let Some(coverage) = coverage {
         coverage.expect(&groups);
     }
-    let options = Options { diff: args.diff, dump: args.debug };
+    let options = Options {
+        diff: args.diff,
+        dump: args.debug,
+    };
     let mut failures = Vec::new();
     for (number, test) in tests.tests.iter().enumerate() {
         if !args.run.is_empty() && !args.run.iter().any(|regex| regex.is_match(&test.name)) {
             continue;
         }
-        let name = if test.name.is_empty() { format!("unnamed#{number}") } else { test.name.clone() };
+        let name = if test.name.is_empty() {
+            format!("unnamed#{number}")
+        } else {
+            test.name.clone()
+        };
         if args.debug {
             writeln!(out, "DEBUG: Starting test {name}")?;
         }
@@ -103,11 +115,18 @@ fn run_file(
         // promtool reads the rule files for each test: so each test fails of them.
         let outcome = match errors.is_empty() {
             true => run(&tests, test, &groups, options, coverage.as_mut()),
-            false => Outcome { failures: errors.clone(), dump: None },
+            false => Outcome {
+                failures: errors.clone(),
+                dump: None,
+            },
         };
         if args.debug {
             write!(out, "{}", outcome.dump.unwrap_or_default())?;
-            writeln!(out, "DEBUG: Test {name} finished, took {:?}", started.elapsed())?;
+            writeln!(
+                out,
+                "DEBUG: Test {name} finished, took {:?}",
+                started.elapsed()
+            )?;
         }
         report.add(name, outcome.failures.clone());
         failures.extend(outcome.failures);
@@ -116,9 +135,18 @@ fn run_file(
 }
 
 /// The groups of the rule files that a test file names, and the mistakes in them.
-fn read_groups(path: &Path, tests: &TestFile, args: &TestRulesArgs, err: &mut dyn Write) -> io::Result<(Vec<RuleGroup>, Vec<String>)> {
+fn read_groups(
+    path: &Path,
+    tests: &TestFile,
+    args: &TestRulesArgs,
+    err: &mut dyn Write,
+) -> io::Result<(Vec<RuleGroup>, Vec<String>)> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    let unknown_keys = if args.ignore_unknown_fields { UnknownKeys::Ignored } else { UnknownKeys::Refused };
+    let unknown_keys = if args.ignore_unknown_fields {
+        UnknownKeys::Ignored
+    } else {
+        UnknownKeys::Refused
+    };
     let (mut groups, mut errors) = (Vec::new(), Vec::new());
     for pattern in &tests.rule_files {
         let files = match glob(&folder.join(pattern)) {
@@ -129,7 +157,11 @@ fn read_groups(path: &Path, tests: &TestFile, args: &TestRulesArgs, err: &mut dy
             }
         };
         if files.is_empty() {
-            writeln!(err, "  WARNING: no file match pattern {}", folder.join(pattern).display())?;
+            writeln!(
+                err,
+                "  WARNING: no file match pattern {}",
+                folder.join(pattern).display()
+            )?;
         }
         for file in files {
             match read_with(&file, unknown_keys) {

@@ -1,14 +1,15 @@
-//! How a line of an access log is read: nginx's `log_format`, JSON, or what sshd and its kin write about logins.
+//! How a line of an access log is read: nginx's `log_format`, JSON, or what sshd and its kin write
+//! about logins.
 
 use memchr::memmem;
 
 use crate::collectors::log_file::json::{Paths, Raw, unescaped};
 
 /// nginx's `combined`, and Apache's.
-const COMBINED: &str =
-    r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent""#;
+const COMBINED: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent""#;
 /// The common log format.
-const COMMON: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent"#;
+const COMMON: &str =
+    r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent"#;
 
 /// One request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -83,21 +84,39 @@ impl Format {
         let mut before = before.as_bytes().to_vec();
         loop {
             let rest_of_name = rest.strip_prefix('{').unwrap_or(rest);
-            let length = rest_of_name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest_of_name.len());
+            let length = rest_of_name
+                .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                .unwrap_or(rest_of_name.len());
             let (variable, after) = rest_of_name.split_at(length);
-            let after = if rest.starts_with('{') { after.strip_prefix('}').unwrap_or(after) } else { after };
-            let (end, next) = after.split_once('$').map_or((after, None), |(end, next)| (end, Some(next)));
+            let after = if rest.starts_with('{') {
+                after.strip_prefix('}').unwrap_or(after)
+            } else {
+                after
+            };
+            let (end, next) = after
+                .split_once('$')
+                .map_or((after, None), |(end, next)| (end, Some(next)));
             if variable.is_empty() || (end.is_empty() && next.is_some()) {
-                return Err("has two variables without anything between them, or a $ without a name".into());
+                return Err(
+                    "has two variables without anything between them, or a $ without a name".into(),
+                );
             }
             let end = memmem::Finder::new(end).into_owned();
-            parts.push(Part { before: std::mem::take(&mut before), variable: variable.to_owned(), end });
+            parts.push(Part {
+                before: std::mem::take(&mut before),
+                variable: variable.to_owned(),
+                end,
+            });
             match next {
                 Some(next) => rest = next,
                 None => break,
             }
         }
-        let has = |names: &[&str]| parts.iter().any(|part| names.contains(&part.variable.as_str()));
+        let has = |names: &[&str]| {
+            parts
+                .iter()
+                .any(|part| names.contains(&part.variable.as_str()))
+        };
         if !has(&["status"]) || !has(&["request", "request_method"]) {
             return Err("has no $status, or neither $request nor $request_method".into());
         }
@@ -113,15 +132,23 @@ impl Format {
                 let mut rest = line;
                 for part in parts {
                     rest = rest.strip_prefix(part.before.as_slice())?;
-                    let end = if part.end.needle().is_empty() { rest.len() } else { part.end.find(rest)? };
+                    let end = if part.end.needle().is_empty() {
+                        rest.len()
+                    } else {
+                        part.end.find(rest)?
+                    };
                     let value = &rest[..end];
                     match part.variable.as_str() {
                         "remote_addr" => request.client = value,
-                        "http_x_forwarded_for" | "proxy_add_x_forwarded_for" => request.forwarded = value,
+                        "http_x_forwarded_for" | "proxy_add_x_forwarded_for" => {
+                            request.forwarded = value
+                        }
                         "request" => request.method = first_word(value),
                         "request_method" => request.method = value,
                         "status" => request.status = number(value)?,
-                        "body_bytes_sent" | "bytes_sent" => request.bytes = number(value).unwrap_or(0),
+                        "body_bytes_sent" | "bytes_sent" => {
+                            request.bytes = number(value).unwrap_or(0)
+                        }
                         "request_time" => request.seconds = number(value),
                         _ => {}
                     }
@@ -135,7 +162,10 @@ impl Format {
                 let mut next = |keys: &[&str]| {
                     let own = &found[from..from + keys.len()];
                     from += keys.len();
-                    own.iter().flatten().find(|raw| !raw.starts_with(b"{")).copied()
+                    own.iter()
+                        .flatten()
+                        .find(|raw| !raw.starts_with(b"{"))
+                        .copied()
                 };
                 let [client, forwarded, method, status, bytes, seconds] = JSON_KEYS.map(&mut next);
                 request.client = client.unwrap_or_default();
@@ -160,14 +190,24 @@ fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
 
 /// The method as a label: one of those that there are.
 pub fn method_label(method: &[u8]) -> &'static str {
-    const METHODS: [&str; 9] = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "CONNECT", "TRACE"];
-    METHODS.into_iter().find(|known| known.as_bytes() == method).unwrap_or("other")
+    const METHODS: [&str; 9] = [
+        "GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "CONNECT", "TRACE",
+    ];
+    METHODS
+        .into_iter()
+        .find(|known| known.as_bytes() == method)
+        .unwrap_or("other")
 }
 
 /// A login that failed: the program that says so, and the address that it names.
 pub fn failed_login(line: &[u8]) -> Option<(&'static str, String)> {
-    const SIGNS: [&[u8]; 5] =
-        [b"Failed password", b"authentication failure", b"Failed publickey", b"FAILED LOGIN", b"incorrect password attempt"];
+    const SIGNS: [&[u8]; 5] = [
+        b"Failed password",
+        b"authentication failure",
+        b"Failed publickey",
+        b"FAILED LOGIN",
+        b"incorrect password attempt",
+    ];
     if !SIGNS.iter().any(|sign| memmem::find(line, sign).is_some()) {
         return None;
     }
@@ -182,7 +222,10 @@ pub fn failed_login(line: &[u8]) -> Option<(&'static str, String)> {
         () => "other",
     };
     let text = unescaped(line);
-    let client = text.split_once(" from ").and_then(|(_, rest)| rest.split_whitespace().next()).unwrap_or_default();
+    let client = text
+        .split_once(" from ")
+        .and_then(|(_, rest)| rest.split_whitespace().next())
+        .unwrap_or_default();
     Some((source, client.to_owned()))
 }
 
@@ -194,15 +237,35 @@ mod tests {
     fn combined_own_and_json_formats_are_read() {
         let combined = Format::parse("combined").expect("known");
         let line = br#"203.0.113.7 - ann [30/Nov/2026:12:00:00 +0000] "POST /api/v1/x?a=b HTTP/1.1" 502 157 "-" "curl/8 \x22x\x22""#;
-        let want = Request { client: b"203.0.113.7", method: b"POST", status: 502, bytes: 157, ..Request::default() };
+        let want = Request {
+            client: b"203.0.113.7",
+            method: b"POST",
+            status: 502,
+            bytes: 157,
+            ..Request::default()
+        };
         assert_eq!(combined.read(line), Some(want.clone()));
         assert_eq!(combined.read(b"garbage"), None);
-        let own = Format::parse(r#"$remote_addr "$request" $status ${request_time}s xff=$http_x_forwarded_for"#).expect("a format");
-        let got = own.read(br#"::1 "GET / HTTP/1.1" 200 0.250s xff=198.51.100.1, 10.0.0.1"#).expect("read");
-        assert_eq!((got.seconds, got.forwarded, got.status), (Some(0.25), &b"198.51.100.1, 10.0.0.1"[..], 200));
+        let own = Format::parse(
+            r#"$remote_addr "$request" $status ${request_time}s xff=$http_x_forwarded_for"#,
+        )
+        .expect("a format");
+        let got = own
+            .read(br#"::1 "GET / HTTP/1.1" 200 0.250s xff=198.51.100.1, 10.0.0.1"#)
+            .expect("read");
+        assert_eq!(
+            (got.seconds, got.forwarded, got.status),
+            (Some(0.25), &b"198.51.100.1, 10.0.0.1"[..], 200)
+        );
         let json = Format::parse("json").expect("known");
         let line = br#"{"remote_addr":"203.0.113.7","request_method":"POST","status":"502","body_bytes_sent":157,"request_time":"0.1"}"#;
-        assert_eq!(json.read(line), Some(Request { seconds: Some(0.1), ..want }));
+        assert_eq!(
+            json.read(line),
+            Some(Request {
+                seconds: Some(0.1),
+                ..want
+            })
+        );
         for wrong in ["xml", "$status", "$request$status", "$ $status $request"] {
             assert!(Format::parse(wrong).is_err(), "{wrong}");
         }
@@ -214,9 +277,14 @@ mod tests {
         assert_eq!(failed_login(line), Some(("sshd", "203.0.113.9".into())));
         assert_eq!(failed_login(b"Nov 30 12:00:00 h sshd[7]: pam_unix(sshd:auth): authentication failure; rhost=203.0.113.9"), None);
         assert_eq!(
-            failed_login(b"Nov 30 12:00:00 h sudo: pam_unix(sudo:auth): authentication failure; user=x"),
+            failed_login(
+                b"Nov 30 12:00:00 h sudo: pam_unix(sudo:auth): authentication failure; user=x"
+            ),
             Some(("sudo", String::new()))
         );
-        assert_eq!(failed_login(b"Nov 30 12:00:00 h sshd[7]: Accepted password for x from 203.0.113.9"), None);
+        assert_eq!(
+            failed_login(b"Nov 30 12:00:00 h sshd[7]: Accepted password for x from 203.0.113.9"),
+            None
+        );
     }
 }

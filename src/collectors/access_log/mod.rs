@@ -1,8 +1,10 @@
-//! Access logs: requests by method and status under the names of a metrics endpoint, so that the rules for applications work for one that
-//! has none; bytes, durations where they are logged, clients that send more than a limit, and logins that failed (`format: auth`).
+//! Access logs: requests by method and status under the names of a metrics endpoint, so that the
+//! rules for applications work for one that has none; bytes, durations where they are logged,
+//! clients that send more than a limit, and logins that failed (`format: auth`).
 //!
-//! Files are followed as by [`super::log_file`]. Addresses are personal data: they are kept for the window of `clients` at most, a day, and
-//! what is shown of one is its network unless the configuration asks for more.
+//! Files are followed as by [`super::log_file`]. Addresses are personal data: they are kept for the
+//! window of `clients` at most, a day, and what is shown of one is its network unless the
+//! configuration asks for more.
 
 mod clients;
 mod format;
@@ -47,7 +49,9 @@ metrics! {
 }
 
 /// Upper bounds of durations, in seconds.
-const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const BUCKETS: [f64; 11] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 /// Clients that have a series at most.
 const MAX_CLIENTS: usize = 20;
 /// Addresses are kept no longer.
@@ -80,16 +84,22 @@ struct Counts {
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     let text = section.or("format", "combined".to_owned());
     let format = Format::parse(&text).unwrap_or_else(|problem| {
-        section.error("format", problem, "give combined, common, json, auth, or nginx's log_format as it is");
+        section.error(
+            "format",
+            problem,
+            "give combined, common, json, auth, or nginx's log_format as it is",
+        );
         Format::Logins
     });
     let mut trusted = Vec::new();
     for proxy in section.or("trusted_proxies", Vec::<String>::new()) {
         match Network::parse(&proxy) {
             Some(network) => trusted.push(network),
-            None => {
-                section.error("trusted_proxies", format!("{proxy:?} is no network"), "give addresses or networks: [127.0.0.1, 10.0.0.0/8]")
-            }
+            None => section.error(
+                "trusted_proxies",
+                format!("{proxy:?} is no network"),
+                "give addresses or networks: [127.0.0.1, 10.0.0.0/8]",
+            ),
         }
     }
     let clients = section.section("clients");
@@ -98,10 +108,18 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     let addresses = of.map_or_else(String::new, |s| s.or("addresses", "network".to_owned()));
     if let Some(section) = of {
         if window > DAY || window < Duration::from_secs(60) {
-            section.error("window", "is not between a minute and a day", "give 24h at most: addresses are personal data");
+            section.error(
+                "window",
+                "is not between a minute and a day",
+                "give 24h at most: addresses are personal data",
+            );
         }
         if !matches!(addresses.as_str(), "network" | "full") {
-            section.error("addresses", format!("{addresses:?} is not known"), "give network or full");
+            section.error(
+                "addresses",
+                format!("{addresses:?} is not known"),
+                "give network or full",
+            );
         }
     }
     let mut files = Files::read(section);
@@ -113,13 +131,18 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         trusted,
         limit: of.map_or(100, |s| s.or("above", 100)),
         window,
-        methods: of.map_or_else(|| vec!["POST".into()], |s| s.or("methods", vec!["POST".to_owned()])),
+        methods: of.map_or_else(
+            || vec!["POST".into()],
+            |s| s.or("methods", vec!["POST".to_owned()]),
+        ),
         full: addresses == "full",
         format,
     };
     clients.iter().for_each(Section::finish);
     let files = settings.files.clone();
-    Box::new(LogCollector::new(files, target, move |reader, time| measure(reader, &settings, time)))
+    Box::new(LogCollector::new(files, target, move |reader, time| {
+        measure(reader, &settings, time)
+    }))
 }
 
 struct Requests<'a> {
@@ -156,7 +179,9 @@ impl Requests<'_> {
         if matches!(self.settings.format, Format::Logins) {
             if let Some((source, client)) = failed_login(line) {
                 *counts.logins.entry(source.to_owned()).or_default() += 1;
-                sender(client.as_bytes(), b"", &[]).into_iter().for_each(|client| counts.clients.add(client));
+                sender(client.as_bytes(), b"", &[])
+                    .into_iter()
+                    .for_each(|client| counts.clients.add(client));
             }
             return;
         }
@@ -172,13 +197,19 @@ impl Requests<'_> {
             *by_status.entry(request.status).or_default() += 1;
         }
         counts.bytes += request.bytes;
-        if let Some(seconds) = request.seconds.filter(|seconds| seconds.is_finite() && *seconds >= 0.0) {
+        if let Some(seconds) = request
+            .seconds
+            .filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
+        {
             counts.buckets.resize(BUCKETS.len() + 1, 0);
             counts.buckets[BUCKETS.partition_point(|bound| *bound < seconds)] += 1;
             counts.seconds += seconds;
         }
         let methods = &self.settings.methods;
-        if (methods.is_empty() || methods.iter().any(|wanted| wanted.as_bytes() == request.method))
+        if (methods.is_empty()
+            || methods
+                .iter()
+                .any(|wanted| wanted.as_bytes() == request.method))
             && let Some(client) = sender(request.client, request.forwarded, &self.settings.trusted)
         {
             counts.clients.add(client);
@@ -187,7 +218,10 @@ impl Requests<'_> {
 }
 
 fn measure(reader: &mut Reader<Counts>, settings: &Settings, time: Duration) -> Looked {
-    let (now_ms, window_ms) = (Timestamp::now().0, i64::try_from(settings.window.as_millis()).unwrap_or(i64::MAX));
+    let (now_ms, window_ms) = (
+        Timestamp::now().0,
+        i64::try_from(settings.window.as_millis()).unwrap_or(i64::MAX),
+    );
     let mut seen = reader.look(time, &mut |counts, read| {
         counts.clients.turn(now_ms, window_ms);
         read(&mut Requests { settings, counts });
@@ -197,18 +231,34 @@ fn measure(reader: &mut Reader<Counts>, settings: &Settings, time: Duration) -> 
     let (counts, mut batch) = (&reader.counts, Batch::new());
     if matches!(settings.format, Format::Logins) {
         for source in ["sshd", "sudo", "su", "login", "other"] {
-            batch.push(&LOGINS, &[("source", source)], counts.logins.get(source).copied().unwrap_or(0) as f64);
+            batch.push(
+                &LOGINS,
+                &[("source", source)],
+                counts.logins.get(source).copied().unwrap_or(0) as f64,
+            );
         }
     } else {
         // A series that is there from the first look on: its first failure is an increase.
         for (method, status) in [("GET", 200), ("POST", 200), ("GET", 500), ("POST", 500)] {
-            if counts.requests.get(method).is_none_or(|by| !by.contains_key(&status)) {
-                batch.push(&REQUESTS, &[("method", method), ("status", &status.to_string())], 0.0);
+            if counts
+                .requests
+                .get(method)
+                .is_none_or(|by| !by.contains_key(&status))
+            {
+                batch.push(
+                    &REQUESTS,
+                    &[("method", method), ("status", &status.to_string())],
+                    0.0,
+                );
             }
         }
         for (method, by_status) in &counts.requests {
             for (status, count) in by_status {
-                batch.push(&REQUESTS, &[("method", method), ("status", &status.to_string())], *count as f64);
+                batch.push(
+                    &REQUESTS,
+                    &[("method", method), ("status", &status.to_string())],
+                    *count as f64,
+                );
             }
         }
         batch.push(&BYTES, &[], counts.bytes as f64);
@@ -221,7 +271,9 @@ fn measure(reader: &mut Reader<Counts>, settings: &Settings, time: Duration) -> 
     batch.push(&CLIENTS, &[], above.len() as f64);
     let mut shown: BTreeMap<String, u64> = BTreeMap::new();
     for (client, count) in above.into_iter().take(MAX_CLIENTS) {
-        let most = shown.entry(client_label(client, settings.full)).or_default();
+        let most = shown
+            .entry(client_label(client, settings.full))
+            .or_default();
         *most = count.max(*most);
     }
     for (client, count) in shown {

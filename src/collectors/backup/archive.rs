@@ -1,5 +1,6 @@
-//! PostgreSQL's archives: custom format and the table of contents of a directory dump (`pg_backup_archiver.c`, `pg_backup_custom.c`,
-//! versions 1.12 to 1.16 of the format, which are PostgreSQL 9 to 18).
+//! PostgreSQL's archives: custom format and the table of contents of a directory dump
+//! (`pg_backup_archiver.c`, `pg_backup_custom.c`, versions 1.12 to 1.16 of the format, which are
+//! PostgreSQL 9 to 18).
 
 use std::collections::HashSet;
 use std::io::{self, Read};
@@ -47,7 +48,9 @@ impl<R: Read> Archive<'_, R> {
     fn magnitude(&mut self) -> io::Result<i64> {
         let mut value: i64 = 0;
         for at in 0..self.head.int_size {
-            value |= i64::from(self.byte()?).checked_shl(u32::try_from(8 * at).unwrap_or(64)).unwrap_or(0);
+            value |= i64::from(self.byte()?)
+                .checked_shl(u32::try_from(8 * at).unwrap_or(64))
+                .unwrap_or(0);
         }
         Ok(value & i64::MAX)
     }
@@ -138,21 +141,38 @@ impl<R: Read> Archive<'_, R> {
 
 /// Reads what follows `PGDMP`.
 fn begin<R: Read>(reader: &mut R) -> io::Result<Archive<'_, R>> {
-    let mut archive = Archive { reader, head: Head { minor: 0, int_size: 4, offset_size: 8, format: 0 } };
+    let mut archive = Archive {
+        reader,
+        head: Head {
+            minor: 0,
+            int_size: 4,
+            offset_size: 8,
+            format: 0,
+        },
+    };
     let (major, minor, _revision) = (archive.byte()?, archive.byte()?, archive.byte()?);
     let (int_size, offset_size, format) = (archive.byte()?, archive.byte()?, archive.byte()?);
     if major != 1 || int_size > 8 || offset_size > 8 {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    archive.head = Head { minor, int_size: int_size.into(), offset_size: offset_size.into(), format };
+    archive.head = Head {
+        minor,
+        int_size: int_size.into(),
+        offset_size: offset_size.into(),
+        format,
+    };
     Ok(archive)
 }
 
-/// Judges an archive in custom format after its first five bytes: all data that its table of contents names are there, each to its end.
+/// Judges an archive in custom format after its first five bytes: all data that its table of
+/// contents names are there, each to its end.
 pub fn custom(reader: &mut impl Read) -> Result<(), Finding> {
     let mut archive = begin(reader)?;
     if archive.head.format != CUSTOM {
-        return Err(Finding::of(Reason::WrongFormat, "is an archive, but not in custom format"));
+        return Err(Finding::of(
+            Reason::WrongFormat,
+            "is an archive, but not in custom format",
+        ));
     }
     if !(12..=16).contains(&archive.head.minor) {
         // A version that is not known: it was read to here, and no more can be said.
@@ -166,8 +186,9 @@ pub fn custom(reader: &mut impl Read) -> Result<(), Finding> {
         if archive.reader.read(&mut kind)? == 0 {
             break;
         }
-        // pg_dump writes the table of contents again when it knows where the data are: over the first one, but behind the data where its
-        // output was opened for appending. It begins with the sign of a count, which no block does.
+        // pg_dump writes the table of contents again when it knows where the data are: over the
+        // first one, but behind the data where its output was opened for appending. It begins with
+        // the sign of a count, which no block does.
         if kind[0] == 0 {
             let count = archive.magnitude()?;
             archive.entries_with_data(count)?;
@@ -182,13 +203,21 @@ pub fn custom(reader: &mut impl Read) -> Result<(), Finding> {
                     archive.chunks()?;
                 }
             }
-            _ => return Err(Finding::of(Reason::Damaged, "a block of data is of no known kind")),
+            _ => {
+                return Err(Finding::of(
+                    Reason::Damaged,
+                    "a block of data is of no known kind",
+                ));
+            }
         }
         missing.remove(&id);
     }
     match missing.len() {
         0 => Ok(()),
-        count => Err(Finding::of(Reason::Truncated, format!("the data of {count} tables are missing"))),
+        count => Err(Finding::of(
+            Reason::Truncated,
+            format!("the data of {count} tables are missing"),
+        )),
     }
 }
 
@@ -196,7 +225,10 @@ pub fn custom(reader: &mut impl Read) -> Result<(), Finding> {
 pub fn directory(reader: &mut impl Read) -> Result<Vec<String>, Finding> {
     let mut archive = begin(reader)?;
     if !matches!(archive.head.format, TAR | DIRECTORY) {
-        return Err(Finding::of(Reason::WrongFormat, "toc.dat is not that of a directory dump"));
+        return Err(Finding::of(
+            Reason::WrongFormat,
+            "toc.dat is not that of a directory dump",
+        ));
     }
     if !(12..=16).contains(&archive.head.minor) {
         return Ok(Vec::new());

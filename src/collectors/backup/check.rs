@@ -1,7 +1,8 @@
 //! Whether a backup is complete to its real end.
 //!
-//! gzip is unpacked, checksums included, and what is inside is looked at. Of xz the footer with its checksum, of zstd the chain of frames
-//! and blocks is followed to the end of the file; what they hold is not unpacked.
+//! gzip is unpacked, checksums included, and what is inside is looked at. Of xz the footer with its
+//! checksum, of zstd the chain of frames and blocks is followed to the end of the file; what they
+//! hold is not unpacked.
 
 use std::fs::File;
 use std::io::{self, BufRead, Read, Seek as _, SeekFrom};
@@ -37,7 +38,10 @@ impl Reading<'_> {
         }
         let mut file = open(path, self.rate, self.progress)?;
         let start = file.fill_buf()?;
-        let (magic, length) = ([0, 1, 2, 3, 4, 5].map(|at| start.get(at).copied().unwrap_or(0)), start.len());
+        let (magic, length) = (
+            [0, 1, 2, 3, 4, 5].map(|at| start.get(at).copied().unwrap_or(0)),
+            start.len(),
+        );
         match magic {
             _ if length == 0 => Err(Finding::of(Reason::Empty, "is empty")),
             [0x1f, 0x8b, ..] => {
@@ -61,11 +65,18 @@ impl Reading<'_> {
         let contents = path.join("toc.dat");
         if kind != Kind::PgDump && !contents.exists() {
             let mut entries = std::fs::read_dir(path)?;
-            return if entries.next().is_some() { Ok(()) } else { Err(Finding::of(Reason::Empty, "the folder is empty")) };
+            return if entries.next().is_some() {
+                Ok(())
+            } else {
+                Err(Finding::of(Reason::Empty, "the folder is empty"))
+            };
         }
         let mut file = match open(&contents, self.rate, self.progress) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Finding::of(Reason::NoEnd, "toc.dat, which is written last, is missing"));
+                return Err(Finding::of(
+                    Reason::NoEnd,
+                    "toc.dat, which is written last, is missing",
+                ));
             }
             file => file?,
         };
@@ -74,8 +85,16 @@ impl Reading<'_> {
             return Err(Finding::of(Reason::Damaged, "toc.dat is none"));
         }
         for name in archive::directory(&mut file)? {
-            let there = ["", ".gz", ".lz4", ".zst"].iter().map(|suffix| path.join(format!("{name}{suffix}"))).find(|p| p.exists());
-            let Some(member) = there else { return Err(Finding::of(Reason::MemberMissing, format!("{name} is missing"))) };
+            let there = ["", ".gz", ".lz4", ".zst"]
+                .iter()
+                .map(|suffix| path.join(format!("{name}{suffix}")))
+                .find(|p| p.exists());
+            let Some(member) = there else {
+                return Err(Finding::of(
+                    Reason::MemberMissing,
+                    format!("{name} is missing"),
+                ));
+            };
             let mut file = open(&member, self.rate, self.progress)?;
             if member.extension().is_some_and(|e| e == "gz") {
                 drain(&mut MultiGzDecoder::new(file))?;
@@ -95,7 +114,8 @@ fn content(reader: &mut impl Read, kind: Kind, path: Option<&Path>) -> Result<()
     if head.is_empty() {
         return Err(Finding::of(Reason::Empty, "the archive holds nothing"));
     }
-    let is_tar = head.get(257..262).is_some_and(|magic| magic == b"ustar") || head.iter().all(|b| *b == 0) && head.len() == HEAD;
+    let is_tar = head.get(257..262).is_some_and(|magic| magic == b"ustar")
+        || head.iter().all(|b| *b == 0) && head.len() == HEAD;
     let is_sqlite = head.starts_with(b"SQLite format 3\0");
     let is_archive = head.starts_with(b"PGDMP");
     let is_dump = head.starts_with(b"--\n-- PostgreSQL database");
@@ -120,7 +140,8 @@ fn content(reader: &mut impl Read, kind: Kind, path: Option<&Path>) -> Result<()
     }
 }
 
-/// A dump as SQL: `-- PostgreSQL database dump complete` stands at its end; newer versions write `\unrestrict` after that.
+/// A dump as SQL: `-- PostgreSQL database dump complete` stands at its end; newer versions write
+/// `\unrestrict` after that.
 fn plain(reader: &mut impl Read) -> Result<(), Finding> {
     let mut tail: Vec<u8> = Vec::with_capacity(2 * TAIL);
     let mut part = [0; TAIL];
@@ -134,22 +155,34 @@ fn plain(reader: &mut impl Read) -> Result<(), Finding> {
         }
     }
     let text = String::from_utf8_lossy(&tail);
-    let ends = ["-- PostgreSQL database dump complete", "-- PostgreSQL database cluster dump complete"];
+    let ends = [
+        "-- PostgreSQL database dump complete",
+        "-- PostgreSQL database cluster dump complete",
+    ];
     let last = text.lines().rev().find(|line| {
         let line = line.trim_end();
         !(line.is_empty() || line == "--" || line.starts_with("\\unrestrict "))
     });
     match last {
         Some(line) if ends.contains(&line.trim_end()) && text.ends_with('\n') => Ok(()),
-        Some(_) | None => Err(Finding::of(Reason::NoEnd, "does not end with \"PostgreSQL database dump complete\"")),
+        Some(_) | None => Err(Finding::of(
+            Reason::NoEnd,
+            "does not end with \"PostgreSQL database dump complete\"",
+        )),
     }
 }
 
-/// A tar archive: headers with their checksums, contents, two blocks of zeros at the end (<https://www.gnu.org/software/tar/manual/html_node/Standard.html>).
+/// A tar archive: headers with their checksums, contents, two blocks of zeros at the end
+/// (<https://www.gnu.org/software/tar/manual/html_node/Standard.html>).
 fn tar(reader: &mut impl Read) -> Result<(), Finding> {
     let mut block = [0; 512];
     let mut members = 0u64;
-    let no_end = || Finding::of(Reason::Truncated, "the blocks that end a tar archive are missing");
+    let no_end = || {
+        Finding::of(
+            Reason::Truncated,
+            "the blocks that end a tar archive are missing",
+        )
+    };
     loop {
         match fill(reader, &mut block)? {
             512 => {}
@@ -160,13 +193,31 @@ fn tar(reader: &mut impl Read) -> Result<(), Finding> {
                 return Err(no_end());
             }
             drain(reader)?;
-            return if members > 0 { Ok(()) } else { Err(Finding::of(Reason::Empty, "the archive has no members")) };
+            return if members > 0 {
+                Ok(())
+            } else {
+                Err(Finding::of(Reason::Empty, "the archive has no members"))
+            };
         }
-        let sum: u64 = block.iter().enumerate().map(|(at, b)| if (148..156).contains(&at) { 32 } else { u64::from(*b) }).sum();
+        let sum: u64 = block
+            .iter()
+            .enumerate()
+            .map(|(at, b)| {
+                if (148..156).contains(&at) {
+                    32
+                } else {
+                    u64::from(*b)
+                }
+            })
+            .sum();
         if octal(&block[148..156]) != Some(sum) {
-            return Err(Finding::of(Reason::Damaged, "the checksum of a header is wrong"));
+            return Err(Finding::of(
+                Reason::Damaged,
+                "the checksum of a header is wrong",
+            ));
         }
-        let size = size(&block[124..136]).ok_or_else(|| Finding::of(Reason::Damaged, "the size in a header is none"))?;
+        let size = size(&block[124..136])
+            .ok_or_else(|| Finding::of(Reason::Damaged, "the size in a header is none"))?;
         let (kind, mut is_extended) = (block[156], block[156] == b'S' && block[482] != 0);
         while is_extended {
             reader.read_exact(&mut block)?;
@@ -174,7 +225,12 @@ fn tar(reader: &mut impl Read) -> Result<(), Finding> {
         }
         // Links, devices and folders have no contents, whatever their size says.
         if !matches!(kind, b'1'..=b'6') {
-            skip(reader, size.div_ceil(512).checked_mul(512).ok_or_else(|| Finding::of(Reason::Damaged, "a size is too large"))?)?;
+            skip(
+                reader,
+                size.div_ceil(512)
+                    .checked_mul(512)
+                    .ok_or_else(|| Finding::of(Reason::Damaged, "a size is too large"))?,
+            )?;
         }
         // Headers that only extend the next one are no members.
         members += u64::from(!matches!(kind, b'x' | b'g' | b'L' | b'K'));
@@ -189,18 +245,28 @@ fn octal(field: &[u8]) -> Option<u64> {
 /// A size: octal, or GNU's binary form.
 fn size(field: &[u8]) -> Option<u64> {
     if field[0] & 0x80 == 0 {
-        return if field.iter().all(|b| matches!(b, 0 | b' ')) { Some(0) } else { octal(field) };
+        return if field.iter().all(|b| matches!(b, 0 | b' ')) {
+            Some(0)
+        } else {
+            octal(field)
+        };
     }
-    field[field.len() - 8..].try_into().ok().map(u64::from_be_bytes)
+    field[field.len() - 8..]
+        .try_into()
+        .ok()
+        .map(u64::from_be_bytes)
 }
 
-/// The footer of an xz stream (<https://tukaani.org/xz/xz-file-format.txt>, 2.1.2); zeros may follow it.
+/// The footer of an xz stream (<https://tukaani.org/xz/xz-file-format.txt>, 2.1.2); zeros may
+/// follow it.
 fn xz(path: &Path) -> Result<(), Finding> {
     let mut file = File::open(path)?;
     let mut end = file.metadata()?.len();
     let mut footer = [0; 12];
     loop {
-        end = end.checked_sub(12).ok_or(Finding::of(Reason::Truncated, "ends too early"))?;
+        end = end
+            .checked_sub(12)
+            .ok_or(Finding::of(Reason::Truncated, "ends too early"))?;
         file.seek(SeekFrom::Start(end))?;
         file.read_exact(&mut footer)?;
         if footer[8..] != [0; 4] {
@@ -210,7 +276,10 @@ fn xz(path: &Path) -> Result<(), Finding> {
     }
     let checksum = u32::from_le_bytes([footer[0], footer[1], footer[2], footer[3]]);
     if footer[10..] != *b"YZ" || crc32fast::hash(&footer[4..10]) != checksum {
-        return Err(Finding::of(Reason::Truncated, "the footer of the xz stream is missing"));
+        return Err(Finding::of(
+            Reason::Truncated,
+            "the footer of the xz stream is missing",
+        ));
     }
     // The smallest stream: header, an index without records, footer.
     if end <= 12 + 8 {
@@ -238,13 +307,19 @@ fn zstd(reader: &mut impl Read) -> Result<(), Finding> {
             continue;
         }
         if magic != 0xfd2f_b528 {
-            return Err(Finding::of(Reason::Damaged, "something follows that is no frame"));
+            return Err(Finding::of(
+                Reason::Damaged,
+                "something follows that is no frame",
+            ));
         }
         reader.read_exact(&mut bytes[..1])?;
         let flags = bytes[0];
         let is_single = flags & 0x20 != 0;
         let size = [u64::from(is_single), 2, 4, 8][usize::from(flags >> 6)];
-        skip(reader, u64::from(!is_single) + [0, 1, 2, 4][usize::from(flags & 3)] + size)?;
+        skip(
+            reader,
+            u64::from(!is_single) + [0, 1, 2, 4][usize::from(flags & 3)] + size,
+        )?;
         loop {
             reader.read_exact(&mut bytes[..3])?;
             let header = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);
@@ -269,17 +344,26 @@ fn zstd(reader: &mut impl Read) -> Result<(), Finding> {
 fn sqlite(path: &Path) -> Result<(), Finding> {
     let path: PathBuf = path.to_owned();
     let check = async move {
-        let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(true).disable_statement_logging();
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .immutable(true)
+            .disable_statement_logging();
         let mut connection = options.connect().await?;
         let row = connection.fetch_one("PRAGMA quick_check(1)").await?;
         let answer: String = row.try_get(0)?;
         connection.close().await?;
         Ok::<_, sqlx::Error>(answer)
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
     match runtime.block_on(check) {
         Ok(answer) if answer == "ok" => Ok(()),
         Ok(answer) => Err(Finding::of(Reason::Damaged, answer.replace('\n', " "))),
-        Err(error) => Err(Finding::of(Reason::Damaged, error.to_string().replace('\n', " "))),
+        Err(error) => Err(Finding::of(
+            Reason::Damaged,
+            error.to_string().replace('\n', " "),
+        )),
     }
 }

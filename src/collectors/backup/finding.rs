@@ -54,7 +54,10 @@ pub struct Finding {
 impl Finding {
     /// A finding with this text.
     pub fn of(reason: Reason, detail: impl Into<String>) -> Self {
-        Finding { reason, detail: detail.into() }
+        Finding {
+            reason,
+            detail: detail.into(),
+        }
     }
 }
 
@@ -62,7 +65,9 @@ impl From<io::Error> for Finding {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::UnexpectedEof => Finding::of(Reason::Truncated, "ends too early"),
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => Finding::of(Reason::Damaged, error.to_string().replace('\n', " ")),
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+                Finding::of(Reason::Damaged, error.to_string().replace('\n', " "))
+            }
             _ => Finding::of(Reason::Unreadable, error.to_string().replace('\n', " ")),
         }
     }

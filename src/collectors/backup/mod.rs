@@ -1,8 +1,10 @@
-//! Backups on disk: whether the newest one is there in time, complete to its real end, and as large as those before it.
+//! Backups on disk: whether the newest one is there in time, complete to its real end, and as large
+//! as those before it.
 //!
-//! Read-only. A look lists names, sizes and times, on a thread of its own; what nobody writes to any longer is read through once for each
-//! version, newest first until one is complete, at a bounded rate on one further thread. What was found is kept across restarts. A file
-//! system that hangs holds up these two threads and nothing else.
+//! Read-only. A look lists names, sizes and times, on a thread of its own; what nobody writes to
+//! any longer is read through once for each version, newest first until one is complete, at a
+//! bounded rate on one further thread. What was found is kept across restarts. A file system that
+//! hangs holds up these two threads and nothing else.
 
 mod archive;
 mod check;
@@ -110,8 +112,13 @@ pub(super) struct Named(pub Mutex<BTreeMap<String, Arc<Settings>>>);
 
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     let settings = Arc::new(Settings::read(section));
-    let named = section.given::<Named>().unwrap_or_else(|| section.give(Named::default()));
-    named.0.lock().insert(target.name.clone(), Arc::clone(&settings));
+    let named = section
+        .given::<Named>()
+        .unwrap_or_else(|| section.give(Named::default()));
+    named
+        .0
+        .lock()
+        .insert(target.name.clone(), Arc::clone(&settings));
     Box::new(Backups {
         settings,
         target: target.clone(),
@@ -153,30 +160,47 @@ impl Collector for Backups {
 }
 
 impl Backups {
-    /// One look, on a thread of its own: of a file system that hangs, one thread waits, however long.
+    /// One look, on a thread of its own: of a file system that hangs, one thread waits, however
+    /// long.
     async fn look(&mut self) -> Result<Found, String> {
         if self.looking.is_none() {
             let (send, receive) = oneshot::channel();
             let (settings, before) = (Arc::clone(&self.settings), std::mem::take(&mut self.before));
             let memory = self.kept.is_none().then(|| self.target.memory.clone());
             let look = move || {
-                let kept = memory.map(|memory| memory.load().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default());
+                let kept = memory.map(|memory| {
+                    memory
+                        .load()
+                        .and_then(|text| serde_json::from_str(&text).ok())
+                        .unwrap_or_default()
+                });
                 // Nobody waits any longer: then nothing is to be done.
                 let _nobody = send.send((survey::look(&settings, &before), kept));
             };
-            std::thread::Builder::new().name("backup-look".into()).spawn(look).map_err(|error| error.to_string())?;
+            std::thread::Builder::new()
+                .name("backup-look".into())
+                .spawn(look)
+                .map_err(|error| error.to_string())?;
             self.looking = Some(receive);
         }
-        let Some(looking) = &mut self.looking else { return Err("ended early".into()) };
+        let Some(looking) = &mut self.looking else {
+            return Err("ended early".into());
+        };
         let answer = tokio::time::timeout(self.target.timeout.mul_f64(0.9), looking).await;
-        let Ok(answer) = answer else { return Err("timed out: the file system does not answer".into()) };
+        let Ok(answer) = answer else {
+            return Err("timed out: the file system does not answer".into());
+        };
         self.looking = None;
         let (found, kept) = answer.map_err(|_| "ended early".to_owned())?;
         if let Some(kept) = kept {
             self.kept = Some(kept);
         }
         let found = found.map_err(|error| error.to_string().replace('\n', " "))?;
-        self.before = found.newest.iter().map(|backup| (backup.path.clone(), backup.version)).collect();
+        self.before = found
+            .newest
+            .iter()
+            .map(|backup| (backup.path.clone(), backup.version))
+            .collect();
         let now = Timestamp::now();
         if let Some(kept) = self.kept.as_mut().filter(|kept| kept.since == 0) {
             kept.since = now.0;
@@ -187,7 +211,12 @@ impl Backups {
     }
 
     fn finding(&self, version: &Version) -> Option<&Option<Finding>> {
-        self.kept.as_ref()?.findings.iter().find(|(other, _)| other == version).map(|(_, finding)| finding)
+        self.kept
+            .as_ref()?
+            .findings
+            .iter()
+            .find(|(other, _)| other == version)
+            .map(|(_, finding)| finding)
     }
 
     /// Begins to read the newest backup that is not known, unless a newer one is complete.
@@ -201,15 +230,21 @@ impl Backups {
                 Some(Some(_)) => continue,
                 None => {}
             }
-            if self.unreadable.as_ref().is_some_and(|(version, _, when)| *version == backup.version && when.elapsed() < RETRY) {
+            if self.unreadable.as_ref().is_some_and(|(version, _, when)| {
+                *version == backup.version && when.elapsed() < RETRY
+            }) {
                 continue;
             }
             let early = match &backup.missing {
-                Some(name) => Some(Finding::of(Reason::MemberMissing, format!("{name} is missing or empty"))),
+                Some(name) => Some(Finding::of(
+                    Reason::MemberMissing,
+                    format!("{name} is missing or empty"),
+                )),
                 None if backup.version.size == 0 => Some(Finding::of(Reason::Empty, "is empty")),
-                None if backup.version.size < self.settings.min_size => {
-                    Some(Finding::of(Reason::TooSmall, format!("{} bytes, less than min_size", backup.version.size)))
-                }
+                None if backup.version.size < self.settings.min_size => Some(Finding::of(
+                    Reason::TooSmall,
+                    format!("{} bytes, less than min_size", backup.version.size),
+                )),
                 None => None,
             };
             match early {
@@ -221,28 +256,48 @@ impl Backups {
 
     fn read(&mut self, backup: &Backup, now: Timestamp) {
         let (send, receive) = oneshot::channel();
-        let (settings, progress, backup) = (Arc::clone(&self.settings), Arc::clone(&self.progress), backup.clone());
+        let (settings, progress, backup) = (
+            Arc::clone(&self.settings),
+            Arc::clone(&self.progress),
+            backup.clone(),
+        );
         let version = backup.version;
         let work = move || {
-            let reading = check::Reading { rate: settings.read_rate, progress: &progress };
+            let reading = check::Reading {
+                rate: settings.read_rate,
+                progress: &progress,
+            };
             let result = backup.parts.iter().try_for_each(|(part, kind)| {
                 reading.judge(part, *kind).map_err(|finding| {
                     let name = part.file_name().unwrap_or_default().to_string_lossy();
-                    Finding { detail: format!("{name}: {}", finding.detail), ..finding }
+                    Finding {
+                        detail: format!("{name}: {}", finding.detail),
+                        ..finding
+                    }
                 })
             });
             // What was written meanwhile is another version.
             let is_same = survey::look_at(&settings, backup.path).is_ok_and(|now| now == version);
             let _nobody = send.send((result, is_same));
         };
-        if std::thread::Builder::new().name("backup-read".into()).spawn(work).is_ok() {
-            self.reading = Some(Reading { version, since: now, result: receive });
+        if std::thread::Builder::new()
+            .name("backup-read".into())
+            .spawn(work)
+            .is_ok()
+        {
+            self.reading = Some(Reading {
+                version,
+                since: now,
+                result: receive,
+            });
         }
     }
 
     /// Takes over what the reading thread found, if it has ended.
     fn take_result(&mut self) {
-        let Some(reading) = &mut self.reading else { return };
+        let Some(reading) = &mut self.reading else {
+            return;
+        };
         match reading.result.try_recv() {
             Err(oneshot::error::TryRecvError::Empty) => {}
             Err(oneshot::error::TryRecvError::Closed) => self.reading = None,
@@ -259,12 +314,20 @@ impl Backups {
     fn note(&mut self, version: Version, result: Result<(), Finding>) {
         let target = &self.target.name;
         if let Err(finding) = &result {
-            warn!(collector = "backup", target, reason = finding.reason.as_str(), error = finding.detail, "Backup is of no use.");
+            warn!(
+                collector = "backup",
+                target,
+                reason = finding.reason.as_str(),
+                error = finding.detail,
+                "Backup is of no use."
+            );
         }
         self.unreadable = None;
         match result {
             // Permissions and media may change without the file.
-            Err(finding) if finding.reason == Reason::Unreadable => self.unreadable = Some((version, finding, Instant::now())),
+            Err(finding) if finding.reason == Reason::Unreadable => {
+                self.unreadable = Some((version, finding, Instant::now()))
+            }
             result => {
                 let Some(kept) = &mut self.kept else { return };
                 if result.is_ok() {
@@ -282,10 +345,21 @@ impl Backups {
 
     /// Writes what is kept, on a thread that may wait, one text after the other.
     fn save(&mut self) {
-        if !self.is_dirty || self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
+        if !self.is_dirty
+            || self
+                .saving
+                .as_ref()
+                .is_some_and(|saving| !saving.is_finished())
+        {
             return;
         }
-        let Some(text) = self.kept.as_ref().and_then(|kept| serde_json::to_string(kept).ok()) else { return };
+        let Some(text) = self
+            .kept
+            .as_ref()
+            .and_then(|kept| serde_json::to_string(kept).ok())
+        else {
+            return;
+        };
         let (memory, target) = (self.target.memory.clone(), self.target.name.clone());
         let save = move || {
             if let Err(error) = memory.save(&text) {
@@ -306,12 +380,22 @@ impl Backups {
         if let Some(newest) = found.newest.first() {
             batch.push(&NEWEST, &[], seconds(newest.version.millis()));
         }
-        let settled: Vec<&Backup> = found.newest.iter().filter(|backup| backup.is_settled).collect();
+        let settled: Vec<&Backup> = found
+            .newest
+            .iter()
+            .filter(|backup| backup.is_settled)
+            .collect();
         self.report_size(&settled, batch);
-        // The newest one that is known: while a newer one is read, what was said of the last stands.
+        // The newest one that is known: while a newer one is read, what was said of the last
+        // stands.
         let known = |backup: &&Backup| -> Option<Option<Finding>> {
-            let unreadable = self.unreadable.as_ref().filter(|(version, _, _)| *version == backup.version);
-            self.finding(&backup.version).cloned().or_else(|| unreadable.map(|(_, finding, _)| Some(finding.clone())))
+            let unreadable = self
+                .unreadable
+                .as_ref()
+                .filter(|(version, _, _)| *version == backup.version);
+            self.finding(&backup.version)
+                .cloned()
+                .or_else(|| unreadable.map(|(_, finding, _)| Some(finding.clone())))
         };
         let newest_known = found.newest.iter().find_map(|backup| known(&backup));
         if let Some(finding) = &newest_known {
@@ -321,27 +405,57 @@ impl Backups {
             batch.push(&INVALID, &[("reason", finding.reason.as_str())], 1.0);
         }
         // A file that is overwritten: its last complete version counts until the next one is read.
-        let here = found.newest.iter().filter(|backup| self.finding(&backup.version) == Some(&None)).map(|b| b.version.millis()).max();
-        let overwritten = self.kept.as_ref().and_then(|kept| kept.complete.last()).map(Version::millis).filter(|_| found.count == 1);
+        let here = found
+            .newest
+            .iter()
+            .filter(|backup| self.finding(&backup.version) == Some(&None))
+            .map(|b| b.version.millis())
+            .max();
+        let overwritten = self
+            .kept
+            .as_ref()
+            .and_then(|kept| kept.complete.last())
+            .map(Version::millis)
+            .filter(|_| found.count == 1);
         if let Some(success) = here.or(overwritten) {
             batch.push(&LAST_SUCCESS, &[], seconds(success));
         }
-        let (Some(schedule), Some(kept)) = (&self.settings.schedule, &self.kept) else { return };
+        let (Some(schedule), Some(kept)) = (&self.settings.schedule, &self.kept) else {
+            return;
+        };
         // One that waits to be read is in time; one that is of no use is none.
-        let waiting = settled.iter().filter(|backup| !matches!(known(backup), Some(Some(_)))).map(|b| b.version.millis()).max();
-        let last = waiting.into_iter().chain(here).chain(overwritten).max().unwrap_or(kept.since);
+        let waiting = settled
+            .iter()
+            .filter(|backup| !matches!(known(backup), Some(Some(_))))
+            .map(|b| b.version.millis())
+            .max();
+        let last = waiting
+            .into_iter()
+            .chain(here)
+            .chain(overwritten)
+            .max()
+            .unwrap_or(kept.since);
         if let Some(due) = schedule.next(Timestamp(last)) {
             batch.push(&DUE, &[], due.seconds() + self.settings.grace.as_secs_f64());
         }
     }
 
     fn report_size(&self, settled: &[&Backup], batch: &mut Batch) {
-        let Some((newest, older)) = settled.split_first() else { return };
+        let Some((newest, older)) = settled.split_first() else {
+            return;
+        };
         batch.push(&SIZE, &[], newest.version.size as f64);
-        let mut sizes: Vec<u64> = older.iter().take(PREDECESSORS).map(|backup| backup.version.size).collect();
+        let mut sizes: Vec<u64> = older
+            .iter()
+            .take(PREDECESSORS)
+            .map(|backup| backup.version.size)
+            .collect();
         if sizes.is_empty() {
             let kept = self.kept.iter().flat_map(|kept| &kept.complete);
-            sizes = kept.filter(|version| **version != newest.version).map(|version| version.size).collect();
+            sizes = kept
+                .filter(|version| **version != newest.version)
+                .map(|version| version.size)
+                .collect();
         }
         sizes.sort_unstable();
         if let Some(median) = sizes.get(sizes.len() / 2).filter(|median| **median > 0) {
@@ -351,7 +465,11 @@ impl Backups {
 
     fn report_settings(&self, batch: &mut Batch) {
         batch.push(&RATIO_MIN, &[], self.settings.min_ratio);
-        batch.push(&READ, &[], self.progress.bytes.load(Ordering::Relaxed) as f64);
+        batch.push(
+            &READ,
+            &[],
+            self.progress.bytes.load(Ordering::Relaxed) as f64,
+        );
         if let Some(reading) = &self.reading {
             batch.push(&READING, &[], reading.since.seconds());
         }

@@ -28,13 +28,26 @@ pub struct Paced<'a> {
 }
 
 /// Opens a regular file.
-pub fn open<'a>(path: &Path, rate: u64, progress: &'a Progress) -> io::Result<BufReader<Paced<'a>>> {
+pub fn open<'a>(
+    path: &Path,
+    rate: u64,
+    progress: &'a Progress,
+) -> io::Result<BufReader<Paced<'a>>> {
     // Opening a pipe would wait for its writer.
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("is no regular file"));
     }
     let file = File::open(path)?;
-    Ok(BufReader::with_capacity(STEP, Paced { file, rate, begun: Instant::now(), read: 0, progress }))
+    Ok(BufReader::with_capacity(
+        STEP,
+        Paced {
+            file,
+            rate,
+            begun: Instant::now(),
+            read: 0,
+            progress,
+        },
+    ))
 }
 
 impl Read for Paced<'_> {
@@ -42,9 +55,14 @@ impl Read for Paced<'_> {
         let step = buffer.len().min(STEP);
         let count = self.file.read(&mut buffer[..step])?;
         self.read += count as u64;
-        self.progress.bytes.fetch_add(count as u64, Ordering::Relaxed);
+        self.progress
+            .bytes
+            .fetch_add(count as u64, Ordering::Relaxed);
         let due = Duration::from_secs_f64(self.read as f64 / self.rate.max(1) as f64);
-        while let Some(ahead) = due.checked_sub(self.begun.elapsed()).filter(|ahead| !ahead.is_zero()) {
+        while let Some(ahead) = due
+            .checked_sub(self.begun.elapsed())
+            .filter(|ahead| !ahead.is_zero())
+        {
             if self.progress.stop.load(Ordering::Relaxed) {
                 break;
             }
@@ -74,7 +92,11 @@ pub fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 /// Reads and forgets `count` bytes; errs at an earlier end.
 pub fn skip(reader: &mut impl Read, count: u64) -> io::Result<()> {
     let copied = io::copy(&mut reader.take(count), &mut io::sink())?;
-    if copied < count { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    if copied < count {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    } else {
+        Ok(())
+    }
 }
 
 /// Reads to the end.

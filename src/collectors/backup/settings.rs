@@ -25,7 +25,10 @@ impl Kind {
     /// What a member of a set is, by its name.
     pub fn of_name(name: &str) -> Self {
         let name = name.to_ascii_lowercase();
-        let plain = [".gz", ".xz", ".zst"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
+        let plain = [".gz", ".xz", ".zst"]
+            .iter()
+            .find_map(|end| name.strip_suffix(end))
+            .unwrap_or(&name);
         match plain.rsplit_once('.').map(|(_, end)| end) {
             Some("tar") => Kind::Tar,
             _ if name.ends_with(".tgz") || name.ends_with(".txz") => Kind::Tar,
@@ -80,22 +83,40 @@ pub struct Settings {
 impl Settings {
     /// Reads the section and records its mistakes.
     pub fn read(section: &Section<'_>) -> Self {
-        let (files, set) = (section.get::<PathBuf>("files"), section.get::<PathBuf>("set"));
+        let (files, set) = (
+            section.get::<PathBuf>("files"),
+            section.get::<PathBuf>("set"),
+        );
         let needs: Vec<String> = section.or("needs", Vec::new());
         let kind = kind(section);
         let source = match (files, set) {
             (Some(files), None) => {
                 if !needs.is_empty() {
-                    section.error("needs", "belongs to \"set\"", "give set: a pattern of folders, or remove it");
+                    section.error(
+                        "needs",
+                        "belongs to \"set\"",
+                        "give set: a pattern of folders, or remove it",
+                    );
                 }
                 Source::Files(files, kind)
             }
             (None, Some(set)) => {
                 if needs.is_empty() {
-                    section.error("set", "has no members", "add needs: [names of the files in each folder]");
+                    section.error(
+                        "set",
+                        "has no members",
+                        "add needs: [names of the files in each folder]",
+                    );
                 }
-                if let Some(name) = needs.iter().find(|name| name.is_empty() || name.starts_with('/') || name.contains("..")) {
-                    section.error("needs", format!("{name:?} is no name in the folder"), "give names such as database.sql.gz");
+                if let Some(name) = needs
+                    .iter()
+                    .find(|name| name.is_empty() || name.starts_with('/') || name.contains(".."))
+                {
+                    section.error(
+                        "needs",
+                        format!("{name:?} is no name in the folder"),
+                        "give names such as database.sql.gz",
+                    );
                 }
                 Source::Set(set, needs)
             }
@@ -104,15 +125,25 @@ impl Settings {
                 Source::Files(PathBuf::new(), kind)
             }
             (None, None) => {
-                section.error("", "neither \"files\" nor \"set\" is given", "add files: a path or pattern, or set: a pattern of folders");
+                section.error(
+                    "",
+                    "neither \"files\" nor \"set\" is given",
+                    "add files: a path or pattern, or set: a pattern of folders",
+                );
                 Source::Files(PathBuf::new(), kind)
             }
         };
         let schedule = schedule::read(section, "at");
-        let grace = section.get("grace").unwrap_or_else(|| schedule.as_ref().map_or(Duration::ZERO, Schedule::grace));
+        let grace = section
+            .get("grace")
+            .unwrap_or_else(|| schedule.as_ref().map_or(Duration::ZERO, Schedule::grace));
         let rate = section.or("read_rate", ByteSize(20 << 20)).0;
         if rate < 1024 {
-            section.error("read_rate", "is too low", "give at least 1KB, bytes a second");
+            section.error(
+                "read_rate",
+                "is too low",
+                "give at least 1KB, bytes a second",
+            );
         }
         Settings {
             source,
@@ -137,7 +168,11 @@ pub fn kind(section: &Section<'_>) -> Kind {
         "folder" => Kind::Folder,
         "any" => Kind::Any,
         other => {
-            section.error("kind", format!("{other:?} is not known"), "give pg_dump, sqlite, tar, folder or any");
+            section.error(
+                "kind",
+                format!("{other:?} is not known"),
+                "give pg_dump, sqlite, tar, folder or any",
+            );
             Kind::Any
         }
     }
@@ -145,10 +180,21 @@ pub fn kind(section: &Section<'_>) -> Kind {
 
 /// By which share a backup may be smaller than its predecessors.
 fn shrink(section: &Section<'_>) -> f64 {
-    let Some(text) = section.get::<String>("shrink") else { return 0.5 };
-    let share = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok()).map(|percent| percent / 100.0);
-    share.filter(|share| (0.0..=1.0).contains(share)).unwrap_or_else(|| {
-        section.error("shrink", format!("{text:?} is not valid here"), "give a share such as 50%");
-        0.5
-    })
+    let Some(text) = section.get::<String>("shrink") else {
+        return 0.5;
+    };
+    let share = text
+        .strip_suffix('%')
+        .and_then(|number| number.trim().parse::<f64>().ok())
+        .map(|percent| percent / 100.0);
+    share
+        .filter(|share| (0.0..=1.0).contains(share))
+        .unwrap_or_else(|| {
+            section.error(
+                "shrink",
+                format!("{text:?} is not valid here"),
+                "give a share such as 50%",
+            );
+            0.5
+        })
 }

@@ -1,4 +1,5 @@
-//! What lies there: each backup with its size, time and identity. Blocks, so it runs on a thread of its own.
+//! What lies there: each backup with its size, time and identity. Blocks, so it runs on a thread of
+//! its own.
 
 use std::collections::HashMap;
 use std::io;
@@ -73,32 +74,56 @@ pub fn look(settings: &Settings, before: &HashMap<PathBuf, Version>) -> io::Resu
     check_readable(pattern)?;
     let paths = glob_at_most(pattern, MAX_BACKUPS).map_err(io::Error::other)?;
     let is_cut = paths.len() >= MAX_BACKUPS;
-    let wants_folder = matches!(settings.source, Source::Set(..) | Source::Files(_, Kind::Folder));
+    let wants_folder = matches!(
+        settings.source,
+        Source::Set(..) | Source::Files(_, Kind::Folder)
+    );
     let mut all = Vec::new();
     for path in paths {
         // What vanishes between listing and asking was removed by a clean-up.
-        let Ok(meta) = std::fs::metadata(&path) else { continue };
-        let dump = matches!(settings.source, Source::Files(_, Kind::PgDump | Kind::Any)) && meta.is_dir();
-        if if wants_folder { meta.is_dir() } else { meta.is_file() || dump } {
-            all.push((meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()), meta.is_dir(), path));
+        let Ok(meta) = std::fs::metadata(&path) else {
+            continue;
+        };
+        let dump =
+            matches!(settings.source, Source::Files(_, Kind::PgDump | Kind::Any)) && meta.is_dir();
+        if if wants_folder {
+            meta.is_dir()
+        } else {
+            meta.is_file() || dump
+        } {
+            all.push((
+                meta.mtime()
+                    .saturating_mul(1_000_000_000)
+                    .saturating_add(meta.mtime_nsec()),
+                meta.is_dir(),
+                path,
+            ));
         }
     }
     // A folder's own time does not follow its files: those that may be the newest are looked into.
     all.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| b.2.cmp(&a.2)));
-    let mut found =
-        Found { count: all.len(), oldest: all.last().map(|(mtime, _, _)| mtime.div_euclid(1_000_000)), is_cut, newest: Vec::new() };
+    let mut found = Found {
+        count: all.len(),
+        oldest: all.last().map(|(mtime, _, _)| mtime.div_euclid(1_000_000)),
+        is_cut,
+        newest: Vec::new(),
+    };
     for (_, is_folder, path) in all.into_iter().take(MAX_JUDGED) {
         if let Ok(backup) = backup(settings, path, is_folder, before) {
             found.newest.push(backup);
         }
     }
-    found.newest.sort_by_key(|backup| std::cmp::Reverse(backup.version.mtime));
+    found
+        .newest
+        .sort_by_key(|backup| std::cmp::Reverse(backup.version.mtime));
     Ok(found)
 }
 
-/// The folder of the pattern must be there and readable: one that is not looks as if it held nothing.
+/// The folder of the pattern must be there and readable: one that is not looks as if it held
+/// nothing.
 fn check_readable(pattern: &Path) -> io::Result<()> {
-    let is_pattern = |part: &std::ffi::OsStr| part.to_string_lossy().contains(['*', '?', '[', '\\']);
+    let is_pattern =
+        |part: &std::ffi::OsStr| part.to_string_lossy().contains(['*', '?', '[', '\\']);
     let mut folder = PathBuf::new();
     for part in pattern.components() {
         if is_pattern(part.as_os_str()) {
@@ -112,7 +137,9 @@ fn check_readable(pattern: &Path) -> io::Result<()> {
     if folder.as_os_str().is_empty() {
         folder.push(".");
     }
-    std::fs::read_dir(&folder).map(drop).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", folder.display())))
+    std::fs::read_dir(&folder)
+        .map(drop)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", folder.display())))
 }
 
 /// The version of one backup.
@@ -121,14 +148,21 @@ pub fn look_at(settings: &Settings, path: PathBuf) -> io::Result<Version> {
     backup(settings, path, is_folder, &HashMap::new()).map(|backup| backup.version)
 }
 
-fn backup(settings: &Settings, path: PathBuf, is_folder: bool, before: &HashMap<PathBuf, Version>) -> io::Result<Backup> {
+fn backup(
+    settings: &Settings,
+    path: PathBuf,
+    is_folder: bool,
+    before: &HashMap<PathBuf, Version>,
+) -> io::Result<Backup> {
     let (mut parts, mut missing) = (Vec::new(), None);
     match &settings.source {
         Source::Files(_, kind) => parts.push((path.clone(), *kind)),
         Source::Set(_, needs) => {
             for name in needs {
-                let members = glob_at_most(&path.join(name), MAX_FILES).map_err(io::Error::other)?;
-                let size = |member: &PathBuf| std::fs::metadata(member).map_or(0, |meta| meta.len());
+                let members =
+                    glob_at_most(&path.join(name), MAX_FILES).map_err(io::Error::other)?;
+                let size =
+                    |member: &PathBuf| std::fs::metadata(member).map_or(0, |meta| meta.len());
                 if members.iter().all(|member| size(member) == 0) {
                     missing.get_or_insert_with(|| name.clone());
                 }
@@ -140,34 +174,70 @@ fn backup(settings: &Settings, path: PathBuf, is_folder: bool, before: &HashMap<
         }
     }
     let meta = std::fs::metadata(&path)?;
-    let mut version = Version { device: meta.dev(), inode: meta.ino(), mtime: i64::MIN, size: 0 };
+    let mut version = Version {
+        device: meta.dev(),
+        inode: meta.ino(),
+        mtime: i64::MIN,
+        size: 0,
+    };
     for (part, _) in &parts {
         add_up(part, &mut version)?;
     }
     if is_folder && parts.is_empty() {
-        version.mtime = meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec());
+        version.mtime = meta
+            .mtime()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(meta.mtime_nsec());
     }
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let age = i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(version.mtime);
-    let wait = if missing.is_some() { settings.settle * PATIENCE } else { settings.settle };
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos();
+    let age = i64::try_from(now)
+        .unwrap_or(i64::MAX)
+        .saturating_sub(version.mtime);
+    let wait = if missing.is_some() {
+        settings.settle * PATIENCE
+    } else {
+        settings.settle
+    };
     // A time that lies ahead says nothing of how long ago that was.
     let is_old = age < 0 || Duration::from_nanos(age.unsigned_abs()) >= wait;
     let is_settled = is_old && before.get(&path) == Some(&version);
-    Ok(Backup { path, version, parts, missing, is_settled })
+    Ok(Backup {
+        path,
+        version,
+        parts,
+        missing,
+        is_settled,
+    })
 }
 
 /// Adds the sizes below `path`, and takes the newest time.
 fn add_up(path: &Path, version: &mut Version) -> io::Result<()> {
     let (mut open, mut files) = (vec![path.to_owned()], 0);
     while let Some(path) = open.pop() {
-        let meta = if files == 0 { std::fs::metadata(&path)? } else { std::fs::symlink_metadata(&path)? };
+        let meta = if files == 0 {
+            std::fs::metadata(&path)?
+        } else {
+            std::fs::symlink_metadata(&path)?
+        };
         files += 1;
-        version.mtime = version.mtime.max(meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()));
+        version.mtime = version.mtime.max(
+            meta.mtime()
+                .saturating_mul(1_000_000_000)
+                .saturating_add(meta.mtime_nsec()),
+        );
         if !meta.is_dir() {
             version.size = version.size.saturating_add(meta.len());
         } else if files < MAX_FILES {
             let room = MAX_FILES.saturating_sub(open.len());
-            open.extend(std::fs::read_dir(&path)?.flatten().take(room).map(|entry| entry.path()));
+            open.extend(
+                std::fs::read_dir(&path)?
+                    .flatten()
+                    .take(room)
+                    .map(|entry| entry.path()),
+            );
         }
         if files >= MAX_FILES {
             break;

@@ -1,5 +1,6 @@
-//! What Docker or Podman say of their containers, over their socket: `GET /containers/json?all=1` and `/containers/ID/json`
-//! (<https://docs.docker.com/reference/api/engine/>). Nothing is ever changed.
+//! What Docker or Podman say of their containers, over their socket: `GET /containers/json?all=1`
+//! and `/containers/ID/json` (<https://docs.docker.com/reference/api/engine/>). Nothing is ever
+//! changed.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -75,23 +76,44 @@ pub struct Engine {
 }
 
 fn short(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
+    text.chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_TEXT)
+        .collect()
 }
 
 impl Engine {
     /// Asks anew, within a time. What was known stands when the engine does not answer.
     pub async fn ask(&mut self, socket: &Path, timeout: Duration) -> Result<(), String> {
         let deadline = Instant::now() + timeout;
-        let (status, body) = get_by_socket(socket, "/containers/json?all=1", timeout, MAX_LIST).await?;
+        let (status, body) =
+            get_by_socket(socket, "/containers/json?all=1", timeout, MAX_LIST).await?;
         if status != 200 {
             return Err(format!("{}: status {status}", socket.display()));
         }
-        let wrong = |error: serde_json::Error| format!("{}: the list of containers cannot be read: {error}", socket.display());
+        let wrong = |error: serde_json::Error| {
+            format!(
+                "{}: the list of containers cannot be read: {error}",
+                socket.display()
+            )
+        };
         let listed: Vec<Listed> = serde_json::from_slice(&body).map_err(wrong)?;
         let mut known = HashMap::new();
         for one in listed.into_iter().filter(|one| !one.id.is_empty()) {
-            let label = |name: &str| one.labels.as_ref().and_then(|labels| labels.get(name)).map(|text| short(text)).unwrap_or_default();
-            let name = one.names.iter().flatten().next().map(|name| short(name.trim_start_matches('/'))).unwrap_or_default();
+            let label = |name: &str| {
+                one.labels
+                    .as_ref()
+                    .and_then(|labels| labels.get(name))
+                    .map(|text| short(text))
+                    .unwrap_or_default()
+            };
+            let name = one
+                .names
+                .iter()
+                .flatten()
+                .next()
+                .map(|name| short(name.trim_start_matches('/')))
+                .unwrap_or_default();
             let old = self.known.remove(&one.id).unwrap_or_default();
             let is_healthy = match () {
                 () if one.status.contains("(healthy)") => Some(true),
@@ -114,7 +136,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Restarts and exit statuses, of some containers each time. Those that vanish meanwhile are passed over.
+    /// Restarts and exit statuses, of some containers each time. Those that vanish meanwhile are
+    /// passed over.
     async fn ask_details(&mut self, socket: &Path, deadline: Instant) {
         let mut ids: Vec<String> = self.known.keys().cloned().collect();
         ids.sort();
@@ -128,8 +151,14 @@ impl Engine {
             if !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
                 continue;
             }
-            let Ok((200, body)) = get_by_socket(socket, &format!("/containers/{id}/json"), left, MAX_ONE).await else { continue };
-            let Ok(details) = serde_json::from_slice::<Details>(&body) else { continue };
+            let Ok((200, body)) =
+                get_by_socket(socket, &format!("/containers/{id}/json"), left, MAX_ONE).await
+            else {
+                continue;
+            };
+            let Ok(details) = serde_json::from_slice::<Details>(&body) else {
+                continue;
+            };
             if let Some(known) = self.known.get_mut(id) {
                 known.restarts = Some(details.restart_count);
                 known.exit_code = (!details.state.running).then_some(details.state.exit_code);

@@ -1,4 +1,5 @@
-//! Every metric of the collector: cAdvisor's names and labels, and what the engine says of a container.
+//! Every metric of the collector: cAdvisor's names and labels, and what the engine says of a
+//! container.
 
 use crate::model::MetricKind::{Counter, Gauge};
 

@@ -1,7 +1,9 @@
-//! Containers: CPU, memory, I/O and network by cgroups, without an engine; names, state, health and restarts by Docker's or Podman's socket where
-//! one is given. Only reads: of the engine, GET alone.
+//! Containers: CPU, memory, I/O and network by cgroups, without an engine; names, state, health and
+//! restarts by Docker's or Podman's socket where one is given. Only reads: of the engine, GET
+//! alone.
 //!
-//! Names and labels are cAdvisor's (<https://github.com/google/cadvisor/blob/master/docs/storage/prometheus.md>).
+//! Names and labels are cAdvisor's
+//! (<https://github.com/google/cadvisor/blob/master/docs/storage/prometheus.md>).
 
 mod cgroup;
 mod engine;
@@ -34,7 +36,8 @@ pub const KIND: CollectorKind = CollectorKind {
     build,
 };
 
-/// How long one that has gone is shown, in milliseconds, and how many of them. Without a name it may run again under another id.
+/// How long one that has gone is shown, in milliseconds, and how many of them. Without a name it
+/// may run again under another id.
 const GONE: i64 = 3_600_000;
 const GONE_UNNAMED: i64 = 300_000;
 const MAX_GONE: usize = 200;
@@ -87,7 +90,10 @@ impl Collector for Containers {
         async move {
             let mut problem = None;
             if let Some(socket) = &self.settings.socket {
-                let asked = self.engine.ask(socket, self.target.timeout.mul_f64(ENGINE)).await;
+                let asked = self
+                    .engine
+                    .ask(socket, self.target.timeout.mul_f64(ENGINE))
+                    .await;
                 batch.push(&m::SOCKET_UP, &[], f64::from(u8::from(asked.is_ok())));
                 problem = asked.err();
             }
@@ -108,7 +114,11 @@ impl Containers {
     async fn measure(&mut self) -> Result<Measured, String> {
         let (settings, known) = (self.settings.clone(), self.engine.known.clone());
         let look = move |(): &mut ()| measure(&settings, &known);
-        match self.files.run(self.target.timeout.mul_f64(FILES), look).await {
+        match self
+            .files
+            .run(self.target.timeout.mul_f64(FILES), look)
+            .await
+        {
             Ok(measured) => measured.map_err(|error| error.to_string()),
             Err(problem) => Err(format!("{}: {problem}", self.settings.root.display())),
         }
@@ -119,7 +129,10 @@ impl Containers {
         let mut unreadable = 0;
         let mut running = Vec::new();
         for (found, usage) in &measured.running {
-            let shown = Shown { path: found.path.clone(), known: known_of(&self.engine.known, &found.id) };
+            let shown = Shown {
+                path: found.path.clone(),
+                known: known_of(&self.engine.known, &found.id),
+            };
             running.push(found.id.as_str());
             unreadable += usize::from(usage.is_none());
             shown.push(&m::UP, None, 1.0, batch);
@@ -130,20 +143,42 @@ impl Containers {
         }
         // What the engine knows and does not run.
         let mut stopped: Vec<(&String, &Known)> = self.engine.known.iter().collect();
-        stopped.retain(|(id, known)| !running.contains(&id.as_str()) && self.settings.shows(&known.name, &known.project));
+        stopped.retain(|(id, known)| {
+            !running.contains(&id.as_str()) && self.settings.shows(&known.name, &known.project)
+        });
         stopped.sort_by_key(|(id, _)| *id);
         let room = self.settings.limit.saturating_sub(running.len());
         let omitted = measured.omitted + stopped.len().saturating_sub(room);
         let count = running.len() + stopped.len() + measured.omitted;
         for (id, known) in stopped.into_iter().take(room) {
-            let shown = Shown { path: format!("/{id}"), known: known.clone() };
+            let shown = Shown {
+                path: format!("/{id}"),
+                known: known.clone(),
+            };
             // In a virtual machine of its own it runs where no cgroup of ours shows it.
-            shown.push(&m::UP, None, f64::from(u8::from(known.state == "running")), batch);
+            shown.push(
+                &m::UP,
+                None,
+                f64::from(u8::from(known.state == "running")),
+                batch,
+            );
             shown.engine(batch);
             self.seen.remove(&known.name);
         }
-        self.seen.retain(|_, (shown, at)| now.0 - at.0 < if shown.known.state.is_empty() { GONE_UNNAMED } else { GONE });
-        for (shown, at) in self.seen.values().filter(|(_, at)| *at != now).take(MAX_GONE) {
+        self.seen.retain(|_, (shown, at)| {
+            now.0 - at.0
+                < if shown.known.state.is_empty() {
+                    GONE_UNNAMED
+                } else {
+                    GONE
+                }
+        });
+        for (shown, at) in self
+            .seen
+            .values()
+            .filter(|(_, at)| *at != now)
+            .take(MAX_GONE)
+        {
             shown.push(&m::UP, None, 0.0, batch);
             shown.push(&m::LAST_SEEN, None, at.seconds(), batch);
         }
@@ -156,7 +191,10 @@ impl Containers {
         let was_over = std::mem::replace(&mut self.is_over, omitted > 0);
         if self.is_over && !was_over {
             let (target, limit) = (&self.target.name, self.settings.limit);
-            warn!(collector = "container", target, limit, omitted, "There are more containers than are shown.");
+            warn!(
+                collector = "container",
+                target, limit, omitted, "There are more containers than are shown."
+            );
         }
     }
 }
@@ -171,23 +209,37 @@ fn known_of(known: &std::collections::HashMap<String, Known>, id: &str) -> Known
 }
 
 /// Finds and reads all that are shown.
-fn measure(settings: &Settings, known: &std::collections::HashMap<String, Known>) -> io::Result<Measured> {
+fn measure(
+    settings: &Settings,
+    known: &std::collections::HashMap<String, Known>,
+) -> io::Result<Measured> {
     let (version, base) = tree::hierarchy(&settings.root)?;
     let mut found = tree::containers(&base)?;
     found.retain(|one| {
         let known = known_of(known, &one.id);
         settings.shows(&known.name, &known.project)
     });
-    let mut measured = Measured { omitted: found.len().saturating_sub(settings.limit), ..Measured::default() };
+    let mut measured = Measured {
+        omitted: found.len().saturating_sub(settings.limit),
+        ..Measured::default()
+    };
     found.truncate(settings.limit);
     for one in found {
-        let cgroup = Cgroup { root: &settings.root, version, path: &one.path, procfs: &settings.procfs };
+        let cgroup = Cgroup {
+            root: &settings.root,
+            version,
+            path: &one.path,
+            procfs: &settings.procfs,
+        };
         match cgroup.usage() {
             Ok(usage) => measured.running.push((one, Some(usage))),
             // It ended meanwhile: ENOENT, or ENODEV for a file that is open.
-            Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(19) => {}
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(19) => {}
             Err(error) => {
-                measured.problem.get_or_insert_with(|| format!("{}: {error}", one.path));
+                measured
+                    .problem
+                    .get_or_insert_with(|| format!("{}: {error}", one.path));
                 measured.running.push((one, None));
             }
         }
@@ -207,12 +259,27 @@ impl Shown {
             more.unwrap_or_default(),
         ];
         // The last one stands for none.
-        batch.push(desc, if more.is_some() { &labels } else { &labels[..5] }, value);
+        batch.push(
+            desc,
+            if more.is_some() {
+                &labels
+            } else {
+                &labels[..5]
+            },
+            value,
+        );
     }
 
     fn usage(&self, usage: &Usage, batch: &mut Batch) {
-        let Usage { cpu, throttling, parts, .. } = usage;
-        let working_set = usage.memory.map(|memory| (memory - parts[2].unwrap_or(0.0)).max(0.0));
+        let Usage {
+            cpu,
+            throttling,
+            parts,
+            ..
+        } = usage;
+        let working_set = usage
+            .memory
+            .map(|memory| (memory - parts[2].unwrap_or(0.0)).max(0.0));
         if let Some(seconds) = cpu[0] {
             self.push(&m::CPU, Some(("cpu", "total")), seconds, batch);
         }
@@ -235,15 +302,30 @@ impl Shown {
             (&m::STARTED, usage.started),
         ];
         for (desc, value) in single {
-            value.into_iter().for_each(|value| self.push(desc, None, value, batch));
+            value
+                .into_iter()
+                .for_each(|value| self.push(desc, None, value, batch));
         }
         for (device, amounts) in &usage.io {
-            for (desc, amount) in [&m::READ_BYTES, &m::WRITTEN_BYTES, &m::READS, &m::WRITES].into_iter().zip(amounts) {
+            for (desc, amount) in [&m::READ_BYTES, &m::WRITTEN_BYTES, &m::READS, &m::WRITES]
+                .into_iter()
+                .zip(amounts)
+            {
                 self.push(desc, Some(("device", device)), *amount, batch);
             }
         }
-        let received = [&m::RECEIVED, &m::RECEIVED_PACKETS, &m::RECEIVE_ERRORS, &m::RECEIVE_DROPPED];
-        let sent = [&m::SENT, &m::SENT_PACKETS, &m::SEND_ERRORS, &m::SEND_DROPPED];
+        let received = [
+            &m::RECEIVED,
+            &m::RECEIVED_PACKETS,
+            &m::RECEIVE_ERRORS,
+            &m::RECEIVE_DROPPED,
+        ];
+        let sent = [
+            &m::SENT,
+            &m::SENT_PACKETS,
+            &m::SEND_ERRORS,
+            &m::SEND_DROPPED,
+        ];
         for (interface, amounts) in &usage.network {
             for (desc, amount) in received.into_iter().chain(sent).zip(amounts) {
                 self.push(desc, Some(("interface", interface)), *amount, batch);
@@ -259,8 +341,13 @@ impl Shown {
         if let Some(is_healthy) = known.is_healthy {
             self.push(&m::HEALTHY, None, f64::from(u8::from(is_healthy)), batch);
         }
-        for (desc, value) in [(&m::RESTARTS, known.restarts), (&m::EXIT_CODE, known.exit_code)] {
-            value.into_iter().for_each(|value| self.push(desc, None, value, batch));
+        for (desc, value) in [
+            (&m::RESTARTS, known.restarts),
+            (&m::EXIT_CODE, known.exit_code),
+        ] {
+            value
+                .into_iter()
+                .for_each(|value| self.push(desc, None, value, batch));
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Finds the cgroups of containers by their paths: scopes and folders of Docker, Podman, containerd and CRI-O.
+//! Finds the cgroups of containers by their paths: scopes and folders of Docker, Podman, containerd
+//! and CRI-O.
 
 use std::fs;
 use std::io;
@@ -31,8 +32,16 @@ pub fn hierarchy(root: &Path) -> io::Result<(Version, PathBuf)> {
     if root.join("cgroup.controllers").exists() {
         return Ok((Version::Two, root.to_owned()));
     }
-    let known = ["memory", "cpu,cpuacct", "cpuacct", "cpu", "pids"].into_iter().map(|name| root.join(name)).find(|path| path.is_dir());
-    let none = || io::Error::new(io::ErrorKind::NotFound, format!("{}: there are no cgroups", root.display()));
+    let known = ["memory", "cpu,cpuacct", "cpuacct", "cpu", "pids"]
+        .into_iter()
+        .map(|name| root.join(name))
+        .find(|path| path.is_dir());
+    let none = || {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("{}: there are no cgroups", root.display()),
+        )
+    };
     known.map(|path| (Version::One, path)).ok_or_else(none)
 }
 
@@ -44,15 +53,30 @@ pub fn containers(base: &Path) -> io::Result<Vec<Found>> {
         looked += 1;
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
-            Err(error) if depth == 0 => return Err(io::Error::new(error.kind(), format!("{}: {error}", folder.display()))),
+            Err(error) if depth == 0 => {
+                return Err(io::Error::new(
+                    error.kind(),
+                    format!("{}: {error}", folder.display()),
+                ));
+            }
             Err(_) => continue,
         };
-        for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-            let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
+        for entry in entries
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        {
+            let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+                continue;
+            };
             let below = format!("{path}/{name}");
             match id_of(&path, &name) {
-                Some(id) => found.push(Found { id: id.to_owned(), path: below }),
-                None if depth < MAX_DEPTH && looked + open.len() < MAX_FOLDERS => open.push((entry.path(), below, depth + 1)),
+                Some(id) => found.push(Found {
+                    id: id.to_owned(),
+                    path: below,
+                }),
+                None if depth < MAX_DEPTH && looked + open.len() < MAX_FOLDERS => {
+                    open.push((entry.path(), below, depth + 1))
+                }
                 None => {}
             }
         }
@@ -65,13 +89,23 @@ pub fn containers(base: &Path) -> io::Result<Vec<Found>> {
 fn id_of<'n>(folder: &str, name: &'n str) -> Option<&'n str> {
     const SCOPES: [&str; 5] = ["docker-", "libpod-", "cri-containerd-", "crio-", "nerdctl-"];
     let plain = name.strip_suffix(".scope").unwrap_or(name);
-    let scoped = SCOPES.iter().find_map(|scope| plain.strip_prefix(scope)).filter(|id| is_id(id));
-    let is_home = || ["docker", "libpod_parent", "default", "k8s.io"].iter().any(|home| folder.rsplit('/').next() == Some(home));
+    let scoped = SCOPES
+        .iter()
+        .find_map(|scope| plain.strip_prefix(scope))
+        .filter(|id| is_id(id));
+    let is_home = || {
+        ["docker", "libpod_parent", "default", "k8s.io"]
+            .iter()
+            .any(|home| folder.rsplit('/').next() == Some(home))
+    };
     scoped.or_else(|| (is_id(plain) && (is_home() || folder.contains("kubepods"))).then_some(plain))
 }
 
 fn is_id(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    text.len() == 64
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 #[cfg(test)]
@@ -86,7 +120,10 @@ mod tests {
             ("/docker", id.clone()),
             ("/machine.slice", format!("libpod-{id}.scope")),
             ("/libpod_parent", format!("libpod-{id}")),
-            ("/kubepods.slice/kubepods-pod1.slice", format!("cri-containerd-{id}.scope")),
+            (
+                "/kubepods.slice/kubepods-pod1.slice",
+                format!("cri-containerd-{id}.scope"),
+            ),
             ("/kubepods/burstable/pod1", id.clone()),
         ] {
             assert_eq!(id_of(folder, &name), Some(id.as_str()), "{folder}/{name}");

@@ -1,6 +1,8 @@
-//! Classes of errors: a closed set, because they label a metric. What a library, a provider or a status calls an error is sorted by a table.
+//! Classes of errors: a closed set, because they label a metric. What a library, a provider or a
+//! status calls an error is sorted by a table.
 
-/// A part of an error's type in lower case, letters and digits only, and the class that it means; the first that fits counts.
+/// A part of an error's type in lower case, letters and digits only, and the class that it means;
+/// the first that fits counts.
 const CLASSES: &[(&str, &str)] = &[
     ("insufficientquota", "quota_exhausted"),
     ("quotaexhausted", "quota_exhausted"),
@@ -53,7 +55,12 @@ const CLASSES: &[(&str, &str)] = &[
 
 /// The class of an error by its type, which may be a name, a code or a status.
 pub fn class_of(kind: &str) -> &'static str {
-    let plain: String = kind.chars().take(200).filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    let plain: String = kind
+        .chars()
+        .take(200)
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
     if let Some((_, class)) = CLASSES.iter().find(|(part, _)| plain.contains(part)) {
         return class;
     }

@@ -1,5 +1,6 @@
-//! What is known of calls: for each kind of call how many there were, how long they took, what they used and cost, and how they failed.
-//! Kinds of calls are bounded; beyond the bound their names become `other`.
+//! What is known of calls: for each kind of call how many there were, how long they took, what they
+//! used and cost, and how they failed. Kinds of calls are bounded; beyond the bound their names
+//! become `other`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -7,11 +8,14 @@ use std::time::Duration;
 use crate::config::Section;
 use crate::model::{Batch, Timestamp};
 
-use super::metrics::{self, COST, DURATION, ERRORS, FIRST_TOKEN, FOLDED, GAP, PRICES_DATE, TOKENS, UNPRICED};
+use super::metrics::{
+    self, COST, DURATION, ERRORS, FIRST_TOKEN, FOLDED, GAP, PRICES_DATE, TOKENS, UNPRICED,
+};
 use super::price::{Cost, Prices};
 use super::tokens::Tokens;
 
-/// Kinds of calls that are kept apart unless the configuration says otherwise, and most that it may say.
+/// Kinds of calls that are kept apart unless the configuration says otherwise, and most that it may
+/// say.
 const KINDS: usize = 200;
 const MOST_KINDS: usize = 5_000;
 /// A kind of which nothing came for so long is forgotten.
@@ -65,22 +69,52 @@ impl Call {
     /// A call by source and operation, without names.
     pub fn of(source: Source, operation: &'static str) -> Self {
         let empty = String::new;
-        Call { source, application: empty(), provider: empty(), model: empty(), operation, agent: empty(), tool: empty() }
+        Call {
+            source,
+            application: empty(),
+            provider: empty(),
+            model: empty(),
+            operation,
+            agent: empty(),
+            tool: empty(),
+        }
     }
 
     /// With names that are fit to be labels.
     fn cleaned(mut self) -> Self {
-        for name in [&mut self.application, &mut self.provider, &mut self.model, &mut self.agent, &mut self.tool] {
+        for name in [
+            &mut self.application,
+            &mut self.provider,
+            &mut self.model,
+            &mut self.agent,
+            &mut self.tool,
+        ] {
             if name.chars().count() > LONGEST || name.contains(char::is_control) {
-                *name = name.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
+                *name = name
+                    .chars()
+                    .filter(|c| !c.is_control())
+                    .take(LONGEST)
+                    .collect();
             }
         }
         self
     }
 
     fn folded(self) -> Self {
-        let fold = |name: String| if name.is_empty() { name } else { OTHER.to_owned() };
-        Call { application: fold(self.application), model: fold(self.model), agent: fold(self.agent), tool: fold(self.tool), ..self }
+        let fold = |name: String| {
+            if name.is_empty() {
+                name
+            } else {
+                OTHER.to_owned()
+            }
+        };
+        Call {
+            application: fold(self.application),
+            model: fold(self.model),
+            agent: fold(self.agent),
+            tool: fold(self.tool),
+            ..self
+        }
     }
 
     fn labels(&self) -> [(&str, &str); 7] {
@@ -130,7 +164,11 @@ struct Observed {
 
 impl Observed {
     fn new(bounds: &[f64]) -> Self {
-        Observed { bounds: bounds.to_vec(), counts: vec![0; bounds.len() + 1], sum: 0.0 }
+        Observed {
+            bounds: bounds.to_vec(),
+            counts: vec![0; bounds.len() + 1],
+            sum: 0.0,
+        }
     }
 
     fn observe(&mut self, value: f64) {
@@ -146,7 +184,10 @@ impl Observed {
         if self.bounds != grown.bounds || self.counts.len() != grown.counts.len() {
             *self = Observed::new(&grown.bounds);
         }
-        self.counts.iter_mut().zip(&grown.counts).for_each(|(count, more)| *count += more);
+        self.counts
+            .iter_mut()
+            .zip(&grown.counts)
+            .for_each(|(count, more)| *count += more);
         self.sum += grown.sum;
     }
 }
@@ -187,9 +228,16 @@ impl Settings {
     pub fn read(section: &Section<'_>) -> Self {
         let kinds = section.or("calls", KINDS);
         if !(1..=MOST_KINDS).contains(&kinds) {
-            section.error("calls", format!("is not a number from 1 to {MOST_KINDS}"), "leave it out: 200 kinds of calls are kept apart");
+            section.error(
+                "calls",
+                format!("is not a number from 1 to {MOST_KINDS}"),
+                "leave it out: 200 kinds of calls are kept apart",
+            );
         }
-        Settings { prices: Prices::read(section), kinds: kinds.min(MOST_KINDS) }
+        Settings {
+            prices: Prices::read(section),
+            kinds: kinds.min(MOST_KINDS),
+        }
     }
 }
 
@@ -203,7 +251,13 @@ pub struct Ledger {
 
 impl Ledger {
     /// Notes one call. Returns what its tokens cost.
-    pub fn note(&mut self, settings: &Settings, call: Call, measured: &Measured, now: Timestamp) -> Option<Cost> {
+    pub fn note(
+        &mut self,
+        settings: &Settings,
+        call: Call,
+        measured: &Measured,
+        now: Timestamp,
+    ) -> Option<Cost> {
         let cost = self.spend(settings, &call, &measured.tokens);
         let account = self.account(settings, call, now);
         if let Some(cost) = &cost {
@@ -211,14 +265,25 @@ impl Ledger {
         }
         for (value, observed, bounds) in [
             (measured.duration, &mut account.durations, metrics::BOUNDS),
-            (measured.first_token, &mut account.first_tokens, metrics::BOUNDS),
+            (
+                measured.first_token,
+                &mut account.first_tokens,
+                metrics::BOUNDS,
+            ),
         ] {
-            value.into_iter().for_each(|value| observed.get_or_insert_with(|| Observed::new(bounds)).observe(value));
+            value.into_iter().for_each(|value| {
+                observed
+                    .get_or_insert_with(|| Observed::new(bounds))
+                    .observe(value)
+            });
         }
         for (sum, more) in account.tokens.0.iter_mut().zip(measured.tokens.0) {
             *sum = sum.saturating_add(more);
         }
-        measured.error.into_iter().for_each(|class| *account.errors.entry(class).or_default() += 1);
+        measured
+            .error
+            .into_iter()
+            .for_each(|class| *account.errors.entry(class).or_default() += 1);
         cost
     }
 
@@ -230,12 +295,25 @@ impl Ledger {
             Of::FirstToken => (&mut account.first_tokens, metrics::BOUNDS),
             Of::Gap => (&mut account.gaps, metrics::GAP_BOUNDS),
         };
-        observed.get_or_insert_with(|| Observed::new(bounds)).add(grown);
+        observed
+            .get_or_insert_with(|| Observed::new(bounds))
+            .add(grown);
     }
 
     /// Notes further errors of a class.
-    pub fn fail(&mut self, settings: &Settings, call: Call, class: &'static str, count: u64, now: Timestamp) {
-        *self.account(settings, call, now).errors.entry(class).or_default() += count;
+    pub fn fail(
+        &mut self,
+        settings: &Settings,
+        call: Call,
+        class: &'static str,
+        count: u64,
+        now: Timestamp,
+    ) {
+        *self
+            .account(settings, call, now)
+            .errors
+            .entry(class)
+            .or_default() += count;
     }
 
     fn spend(&mut self, settings: &Settings, call: &Call, tokens: &Tokens) -> Option<Cost> {
@@ -252,7 +330,8 @@ impl Ledger {
     fn account(&mut self, settings: &Settings, call: Call, now: Timestamp) -> &mut Account {
         let mut call = call.cleaned();
         if !self.accounts.contains_key(&call) && self.accounts.len() >= settings.kinds {
-            self.accounts.retain(|_, account| now.since(account.last) < IDLE);
+            self.accounts
+                .retain(|_, account| now.since(account.last) < IDLE);
             if self.accounts.len() >= settings.kinds {
                 self.folded += 1;
                 call = call.folded();
@@ -269,13 +348,26 @@ impl Ledger {
 
     /// Shows everything.
     pub fn show(&mut self, settings: &Settings, now: Timestamp, batch: &mut Batch) {
-        self.accounts.retain(|_, account| now.since(account.last) < IDLE);
+        self.accounts
+            .retain(|_, account| now.since(account.last) < IDLE);
         for (call, account) in &self.accounts {
             let labels = call.labels();
-            let with = |name: &'static str, value| -> Vec<(&str, &str)> { labels.iter().copied().chain([(name, value)]).collect() };
-            for (desc, observed) in [(&DURATION, &account.durations), (&FIRST_TOKEN, &account.first_tokens), (&GAP, &account.gaps)] {
+            let with = |name: &'static str, value| -> Vec<(&str, &str)> {
+                labels.iter().copied().chain([(name, value)]).collect()
+            };
+            for (desc, observed) in [
+                (&DURATION, &account.durations),
+                (&FIRST_TOKEN, &account.first_tokens),
+                (&GAP, &account.gaps),
+            ] {
                 if let Some(observed) = observed {
-                    batch.push_buckets(desc, &labels, &observed.bounds, &observed.counts, observed.sum);
+                    batch.push_buckets(
+                        desc,
+                        &labels,
+                        &observed.bounds,
+                        &observed.counts,
+                        observed.sum,
+                    );
                 }
             }
             for (kind, count) in Tokens::TYPES.iter().zip(account.tokens.0) {
@@ -301,24 +393,47 @@ mod tests {
     use super::*;
 
     fn settings(kinds: usize) -> Settings {
-        Settings { prices: Prices::default(), kinds }
+        Settings {
+            prices: Prices::default(),
+            kinds,
+        }
     }
 
     fn call(model: &str) -> Call {
-        Call { model: model.into(), provider: "openai".into(), ..Call::of(Source::Spans, "chat") }
+        Call {
+            model: model.into(),
+            provider: "openai".into(),
+            ..Call::of(Source::Spans, "chat")
+        }
     }
 
     #[test]
     fn kinds_beyond_the_bound_are_other_and_their_tokens_are_counted() {
         let (mut ledger, settings) = (Ledger::default(), settings(3));
-        let measured = Measured { tokens: Tokens([2, 1, 0, 0, 0]), duration: Some(1.0), ..Measured::default() };
+        let measured = Measured {
+            tokens: Tokens([2, 1, 0, 0, 0]),
+            duration: Some(1.0),
+            ..Measured::default()
+        };
         for n in 0..50 {
-            ledger.note(&settings, call(&format!("unknown{n}")), &measured, Timestamp(1000));
+            ledger.note(
+                &settings,
+                call(&format!("unknown{n}")),
+                &measured,
+                Timestamp(1000),
+            );
         }
-        assert_eq!((ledger.accounts.len(), ledger.folded, ledger.unpriced), (4, 47, 150));
+        assert_eq!(
+            (ledger.accounts.len(), ledger.folded, ledger.unpriced),
+            (4, 47, 150)
+        );
         let mut batch = Batch::new();
         ledger.show(&settings, Timestamp(2000), &mut batch);
-        let sum: f64 = batch.samples().filter(|s| s.labels.metric_name() == "gen_ai_tokens_total").map(|s| s.value).sum();
+        let sum: f64 = batch
+            .samples()
+            .filter(|s| s.labels.metric_name() == "gen_ai_tokens_total")
+            .map(|s| s.value)
+            .sum();
         assert_eq!(sum, 150.0);
         ledger.show(&settings, Timestamp(1000 + 86_400_000), &mut Batch::new());
         assert!(ledger.accounts.is_empty(), "they are forgotten after a day");
@@ -328,9 +443,23 @@ mod tests {
     fn nothing_that_is_no_number_gets_into_a_histogram() {
         let (mut ledger, settings) = (Ledger::default(), settings(3));
         for value in [f64::NAN, f64::INFINITY, -1.0, 0.5] {
-            ledger.note(&settings, call("m"), &Measured { duration: Some(value), ..Measured::default() }, Timestamp(1));
+            ledger.note(
+                &settings,
+                call("m"),
+                &Measured {
+                    duration: Some(value),
+                    ..Measured::default()
+                },
+                Timestamp(1),
+            );
         }
         let account = ledger.accounts.values().next().expect("one");
-        assert_eq!(account.durations.as_ref().map(|observed| (observed.counts.iter().sum::<u64>(), observed.sum)), Some((1, 0.5)));
+        assert_eq!(
+            account
+                .durations
+                .as_ref()
+                .map(|observed| (observed.counts.iter().sum::<u64>(), observed.sum)),
+            Some((1, 0.5))
+        );
     }
 }

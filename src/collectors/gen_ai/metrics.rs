@@ -2,7 +2,15 @@
 
 use crate::model::MetricKind::{Counter, Gauge, Histogram};
 
-const CALL: &[&str] = &["source", "application", "provider", "model", "operation", "agent", "tool"];
+const CALL: &[&str] = &[
+    "source",
+    "application",
+    "provider",
+    "model",
+    "operation",
+    "agent",
+    "tool",
+];
 
 metrics! {
     DURATION "gen_ai_call_duration_seconds" Histogram "seconds" CALL, "Duration of whole calls: of models, tools, agents and retrieval, failed ones too.", "spans, metrics of OpenTelemetry, or the pass-through";
@@ -20,6 +28,11 @@ metrics! {
 }
 
 /// Bounds in seconds: OpenTelemetry's for operations of clients, and beyond.
-pub const BOUNDS: &[f64] = &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68];
+pub const BOUNDS: &[f64] = &[
+    0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84,
+    327.68,
+];
 /// Bounds in seconds between parts of an answer.
-pub const GAP_BOUNDS: &[f64] = &[0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96];
+pub const GAP_BOUNDS: &[f64] = &[
+    0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96,
+];

@@ -1,5 +1,6 @@
-//! Calls of language models as applications make them, whether spans, metrics or the pass-through show them: one set of `gen_ai_*` metrics,
-//! with prices. Numbers and names are kept, never a text of a prompt or of an answer.
+//! Calls of language models as applications make them, whether spans, metrics or the pass-through
+//! show them: one set of `gen_ai_*` metrics, with prices. Numbers and names are kept, never a text
+//! of a prompt or of an answer.
 
 mod failure;
 mod ledger;

@@ -77,13 +77,20 @@ mod tests {
         spending.add(2.0, at("2026-01-30T10:00:00Z"));
         spending.add(3.0, at("2026-01-31T10:00:00Z"));
         assert_eq!(
-            (spending.of(Period::Day, at("2026-01-31T11:00:00Z")), spending.of(Period::Month, at("2026-01-31T11:00:00Z"))),
+            (
+                spending.of(Period::Day, at("2026-01-31T11:00:00Z")),
+                spending.of(Period::Month, at("2026-01-31T11:00:00Z"))
+            ),
             (3.0, 5.0)
         );
-        let kept: Spending = serde_json::from_str(&serde_json::to_string(&spending).expect("JSON")).expect("read");
+        let kept: Spending =
+            serde_json::from_str(&serde_json::to_string(&spending).expect("JSON")).expect("read");
         assert_eq!(kept, spending);
         assert_eq!(
-            (spending.of(Period::Day, at("2026-02-01T00:00:00Z")), spending.of(Period::Month, at("2026-02-01T00:00:00Z"))),
+            (
+                spending.of(Period::Day, at("2026-02-01T00:00:00Z")),
+                spending.of(Period::Month, at("2026-02-01T00:00:00Z"))
+            ),
             (0.0, 0.0)
         );
     }

@@ -1,7 +1,7 @@
 //! Tokens that a call used, by type.
 
-/// Tokens by type: input, output, read from a cache, written to one, reasoning. Those of caches are parts of the input, reasoning is one of
-/// the output.
+/// Tokens by type: input, output, read from a cache, written to one, reasoning. Those of caches are
+/// parts of the input, reasoning is one of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tokens(pub [u64; 5]);
 

@@ -1,4 +1,5 @@
-//! Power supplies, memory controllers and NVMe disks: `/sys/class/power_supply`, `/sys/devices/system/edac`, `/sys/class/nvme`.
+//! Power supplies, memory controllers and NVMe disks: `/sys/class/power_supply`,
+//! `/sys/devices/system/edac`, `/sys/class/nvme`.
 
 use crate::model::MetricDesc;
 
@@ -7,31 +8,119 @@ use super::part::{Context, Lane, Part, counter, gauge};
 use super::scan::whole;
 
 /// Batteries and mains.
-pub const POWER: Part = Part { name: "powersupplyclass", default: true, lane: Lane::Device, metrics: &SUPPLIES, read: read_power };
+pub const POWER: Part = Part {
+    name: "powersupplyclass",
+    default: true,
+    lane: Lane::Device,
+    metrics: &SUPPLIES,
+    read: read_power,
+};
 /// Memory errors.
-pub const EDAC: Part = Part { name: "edac", default: true, lane: Lane::Device, metrics: &ERRORS, read: read_edac };
+pub const EDAC: Part = Part {
+    name: "edac",
+    default: true,
+    lane: Lane::Device,
+    metrics: &ERRORS,
+    read: read_edac,
+};
 /// NVMe disks.
-pub const NVME: Part = Part { name: "nvme", default: true, lane: Lane::Device, metrics: &[NVME_INFO], read: read_nvme };
+pub const NVME: Part = Part {
+    name: "nvme",
+    default: true,
+    lane: Lane::Device,
+    metrics: &[NVME_INFO],
+    read: read_nvme,
+};
 
-const fn supply(name: &'static str, unit: &'static str, help: &'static str, source: &'static str) -> MetricDesc {
+const fn supply(
+    name: &'static str,
+    unit: &'static str,
+    help: &'static str,
+    source: &'static str,
+) -> MetricDesc {
     gauge(name, unit, help, &["power_supply"], source)
 }
 
 /// One for each of [`SUPPLY_FILES`], then the description.
 const SUPPLIES: [MetricDesc; 14] = [
-    supply("node_power_supply_online", "", "1 when it gives power.", "online"),
-    supply("node_power_supply_present", "", "1 when it is there.", "present"),
-    supply("node_power_supply_capacity", "", "Charge in percent.", "capacity"),
-    supply("node_power_supply_cyclecount", "", "Charging cycles.", "cycle_count"),
-    supply("node_power_supply_energy_full", "", "Energy when full, in watt-hours.", "energy_full"),
-    supply("node_power_supply_energy_full_design", "", "Energy when full and new, in watt-hours.", "energy_full_design"),
-    supply("node_power_supply_energy_watthour", "", "Energy now, in watt-hours.", "energy_now"),
-    supply("node_power_supply_power_watt", "watts", "Power now.", "power_now"),
-    supply("node_power_supply_voltage_min_design", "volts", "Lowest voltage by design.", "voltage_min_design"),
-    supply("node_power_supply_voltage_volt", "volts", "Voltage now.", "voltage_now"),
-    supply("node_power_supply_current_ampere", "amperes", "Current now.", "current_now"),
-    supply("node_power_supply_charge_ampere", "", "Charge now, in ampere-hours.", "charge_now"),
-    supply("node_power_supply_temp_celsius", "celsius", "Temperature.", "temp"),
+    supply(
+        "node_power_supply_online",
+        "",
+        "1 when it gives power.",
+        "online",
+    ),
+    supply(
+        "node_power_supply_present",
+        "",
+        "1 when it is there.",
+        "present",
+    ),
+    supply(
+        "node_power_supply_capacity",
+        "",
+        "Charge in percent.",
+        "capacity",
+    ),
+    supply(
+        "node_power_supply_cyclecount",
+        "",
+        "Charging cycles.",
+        "cycle_count",
+    ),
+    supply(
+        "node_power_supply_energy_full",
+        "",
+        "Energy when full, in watt-hours.",
+        "energy_full",
+    ),
+    supply(
+        "node_power_supply_energy_full_design",
+        "",
+        "Energy when full and new, in watt-hours.",
+        "energy_full_design",
+    ),
+    supply(
+        "node_power_supply_energy_watthour",
+        "",
+        "Energy now, in watt-hours.",
+        "energy_now",
+    ),
+    supply(
+        "node_power_supply_power_watt",
+        "watts",
+        "Power now.",
+        "power_now",
+    ),
+    supply(
+        "node_power_supply_voltage_min_design",
+        "volts",
+        "Lowest voltage by design.",
+        "voltage_min_design",
+    ),
+    supply(
+        "node_power_supply_voltage_volt",
+        "volts",
+        "Voltage now.",
+        "voltage_now",
+    ),
+    supply(
+        "node_power_supply_current_ampere",
+        "amperes",
+        "Current now.",
+        "current_now",
+    ),
+    supply(
+        "node_power_supply_charge_ampere",
+        "",
+        "Charge now, in ampere-hours.",
+        "charge_now",
+    ),
+    supply(
+        "node_power_supply_temp_celsius",
+        "celsius",
+        "Temperature.",
+        "temp",
+    ),
     SUPPLY_INFO,
 ];
 /// File below the supply's folder and by what its number is divided.
@@ -54,17 +143,41 @@ const SUPPLY_INFO: MetricDesc = gauge(
     "node_power_supply_info",
     "",
     "What the power supply is, always 1.",
-    &["capacity_level", "manufacturer", "model_name", "power_supply", "serial_number", "status", "technology", "type"],
+    &[
+        "capacity_level",
+        "manufacturer",
+        "model_name",
+        "power_supply",
+        "serial_number",
+        "status",
+        "technology",
+        "type",
+    ],
     "/sys/class/power_supply/NAME",
 );
 
-const fn errors(name: &'static str, help: &'static str, labels: &'static [&'static str], source: &'static str) -> MetricDesc {
+const fn errors(
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+    source: &'static str,
+) -> MetricDesc {
     counter(name, "", help, labels, source)
 }
 
 const ERRORS: [MetricDesc; 4] = [
-    errors("node_edac_correctable_errors_total", "Memory errors that were corrected.", &["controller"], "mcN/ce_count"),
-    errors("node_edac_uncorrectable_errors_total", "Memory errors that could not be corrected.", &["controller"], "mcN/ue_count"),
+    errors(
+        "node_edac_correctable_errors_total",
+        "Memory errors that were corrected.",
+        &["controller"],
+        "mcN/ce_count",
+    ),
+    errors(
+        "node_edac_uncorrectable_errors_total",
+        "Memory errors that could not be corrected.",
+        &["controller"],
+        "mcN/ue_count",
+    ),
     errors(
         "node_edac_csrow_correctable_errors_total",
         "Memory errors that were corrected, for each row of chips.",
@@ -82,7 +195,14 @@ const NVME_INFO: MetricDesc = gauge(
     "node_nvme_info",
     "",
     "What the NVMe disk is, always 1.",
-    &["cntlid", "device", "firmware_revision", "model", "serial", "state"],
+    &[
+        "cntlid",
+        "device",
+        "firmware_revision",
+        "model",
+        "serial",
+        "state",
+    ],
     "/sys/class/nvme/DEVICE",
 );
 
@@ -96,7 +216,9 @@ fn read_power(context: &mut Context<'_>) -> Result<(), PartError> {
         let folder = class.join(name);
         for (desc, (file, scale)) in SUPPLIES.iter().zip(SUPPLY_FILES) {
             if let Some(value) = context.kernel.number(&folder.join(file)) {
-                context.batch.push(desc, &[("power_supply", name)], value / scale);
+                context
+                    .batch
+                    .push(desc, &[("power_supply", name)], value / scale);
             }
         }
         let mut labels = Vec::new();
@@ -105,7 +227,10 @@ fn read_power(context: &mut Context<'_>) -> Result<(), PartError> {
                 labels.push((*label, value.to_owned()));
             }
         }
-        let mut pairs: Vec<(&str, &str)> = labels.iter().map(|(label, value)| (*label, value.as_str())).collect();
+        let mut pairs: Vec<(&str, &str)> = labels
+            .iter()
+            .map(|(label, value)| (*label, value.as_str()))
+            .collect();
         pairs.push(("power_supply", name));
         context.batch.push(&SUPPLY_INFO, &pairs, 1.0);
     }
@@ -115,25 +240,60 @@ fn read_power(context: &mut Context<'_>) -> Result<(), PartError> {
 fn read_edac(context: &mut Context<'_>) -> Result<(), PartError> {
     let folder = context.kernel.in_sys("devices/system/edac/mc");
     let mut found = false;
-    for controller in names(&folder)?.iter().filter_map(|name| name.strip_prefix("mc")).filter(|id| whole(id.as_bytes()).is_some()) {
+    for controller in names(&folder)?
+        .iter()
+        .filter_map(|name| name.strip_prefix("mc"))
+        .filter(|id| whole(id.as_bytes()).is_some())
+    {
         found = true;
         let own = folder.join(format!("mc{controller}"));
-        for (row, files) in [(None, ["ce_count", "ue_count"]), (Some("unknown"), ["ce_noinfo_count", "ue_noinfo_count"])] {
+        for (row, files) in [
+            (None, ["ce_count", "ue_count"]),
+            (Some("unknown"), ["ce_noinfo_count", "ue_noinfo_count"]),
+        ] {
             push_errors(context, &own, controller, row, files);
         }
-        for row in names(&own)?.iter().filter_map(|name| name.strip_prefix("csrow")).filter(|id| whole(id.as_bytes()).is_some()) {
-            push_errors(context, &own.join(format!("csrow{row}")), controller, Some(row), ["ce_count", "ue_count"]);
+        for row in names(&own)?
+            .iter()
+            .filter_map(|name| name.strip_prefix("csrow"))
+            .filter(|id| whole(id.as_bytes()).is_some())
+        {
+            push_errors(
+                context,
+                &own.join(format!("csrow{row}")),
+                controller,
+                Some(row),
+                ["ce_count", "ue_count"],
+            );
         }
     }
-    if found { Ok(()) } else { Err(PartError::Absent) }
+    if found {
+        Ok(())
+    } else {
+        Err(PartError::Absent)
+    }
 }
 
-fn push_errors(context: &mut Context<'_>, folder: &std::path::Path, controller: &str, row: Option<&str>, files: [&str; 2]) {
+fn push_errors(
+    context: &mut Context<'_>,
+    folder: &std::path::Path,
+    controller: &str,
+    row: Option<&str>,
+    files: [&str; 2],
+) {
     for (index, file) in files.iter().enumerate() {
-        let Some(value) = context.kernel.number(&folder.join(file)) else { continue };
+        let Some(value) = context.kernel.number(&folder.join(file)) else {
+            continue;
+        };
         match row {
-            None => context.batch.push(&ERRORS[index], &[("controller", controller)], value),
-            Some(row) => context.batch.push(&ERRORS[2 + index], &[("controller", controller), ("csrow", row)], value),
+            None => context
+                .batch
+                .push(&ERRORS[index], &[("controller", controller)], value),
+            Some(row) => context.batch.push(
+                &ERRORS[2 + index],
+                &[("controller", controller), ("csrow", row)],
+                value,
+            ),
         }
     }
 }
@@ -142,7 +302,13 @@ fn read_nvme(context: &mut Context<'_>) -> Result<(), PartError> {
     let class = context.kernel.in_sys("class/nvme");
     for device in names(&class)?.iter().take(context.settings.max_objects) {
         let folder = class.join(device);
-        let mut text = |file: &str| context.kernel.text(&folder.join(file)).unwrap_or_default().to_owned();
+        let mut text = |file: &str| {
+            context
+                .kernel
+                .text(&folder.join(file))
+                .unwrap_or_default()
+                .to_owned()
+        };
         let (cntlid, firmware, model) = (text("cntlid"), text("firmware_rev"), text("model"));
         let (serial, state) = (text("serial"), text("state"));
         let labels = [

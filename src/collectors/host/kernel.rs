@@ -1,6 +1,8 @@
-//! Reading the kernel's text files below configurable roots: `/proc` files stay open and are read with `pread` into one buffer.
+//! Reading the kernel's text files below configurable roots: `/proc` files stay open and are read
+//! with `pread` into one buffer.
 //!
-//! A file that does not exist is not an error but [`PartError::Absent`]: this kernel, or this machine, does not have the thing.
+//! A file that does not exist is not an error but [`PartError::Absent`]: this kernel, or this
+//! machine, does not have the thing.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-/// Greatest size of one file, in bytes; what lies behind it is not read. `/proc/net/tcp` of a busy proxy is the largest.
+/// Greatest size of one file, in bytes; what lies behind it is not read. `/proc/net/tcp` of a busy
+/// proxy is the largest.
 const MAX_FILE: usize = 16 << 20;
 
 /// Why a part brought nothing.
@@ -35,12 +38,23 @@ pub enum PartError {
 }
 
 impl PartError {
-    /// A failed read of `path`; the ways of the kernel to say "not here" become [`PartError::Absent`].
+    /// A failed read of `path`; the ways of the kernel to say "not here" become
+    /// [`PartError::Absent`].
     pub fn of_read(path: &Path, source: io::Error) -> Self {
-        let absent = [Errno::NOENT, Errno::NODEV, Errno::NOTDIR, Errno::OPNOTSUPP, Errno::NXIO].map(Errno::raw_os_error);
+        let absent = [
+            Errno::NOENT,
+            Errno::NODEV,
+            Errno::NOTDIR,
+            Errno::OPNOTSUPP,
+            Errno::NXIO,
+        ]
+        .map(Errno::raw_os_error);
         match source.raw_os_error() {
             Some(code) if absent.contains(&code) => PartError::Absent,
-            _ => PartError::Io { path: path.to_owned(), source },
+            _ => PartError::Io {
+                path: path.to_owned(),
+                source,
+            },
         }
     }
 }
@@ -66,7 +80,11 @@ pub struct Kernel {
 impl Kernel {
     /// Opens nothing yet.
     pub fn new(roots: Roots) -> Self {
-        Kernel { roots, open: Vec::new(), buffer: vec![0; 16 << 10] }
+        Kernel {
+            roots,
+            open: Vec::new(),
+            buffer: vec![0; 16 << 10],
+        }
     }
 
     /// The whole of a file below `/proc`. It stays open for the next time.
@@ -83,7 +101,8 @@ impl Kernel {
         match read_whole(&self.open[index].1, &mut self.buffer) {
             Ok(length) => Ok(&self.buffer[..length]),
             Err(error) => {
-                // The next reading opens it afresh: the file may belong to a module that was unloaded.
+                // The next reading opens it afresh: the file may belong to a module that was
+                // unloaded.
                 self.open.swap_remove(index);
                 Err(PartError::of_read(&self.roots.procfs.join(path), error))
             }
@@ -93,13 +112,17 @@ impl Kernel {
     /// The whole of any file, opened for this one reading.
     pub fn once(&mut self, path: &Path) -> Result<&[u8], PartError> {
         let file = File::open(path).map_err(|e| PartError::of_read(path, e))?;
-        let length = read_whole(&file, &mut self.buffer).map_err(|e| PartError::of_read(path, e))?;
+        let length =
+            read_whole(&file, &mut self.buffer).map_err(|e| PartError::of_read(path, e))?;
         Ok(&self.buffer[..length])
     }
 
-    /// A small file as trimmed text; `None` when it is absent, unreadable or not UTF-8 (sysfs answers `EINVAL` for what does not apply).
+    /// A small file as trimmed text; `None` when it is absent, unreadable or not UTF-8 (sysfs
+    /// answers `EINVAL` for what does not apply).
     pub fn text(&mut self, path: &Path) -> Option<&str> {
-        std::str::from_utf8(self.once(path).ok()?).ok().map(str::trim)
+        std::str::from_utf8(self.once(path).ok()?)
+            .ok()
+            .map(str::trim)
     }
 
     /// A small file as a number, decimal or `0x…`.
@@ -123,7 +146,8 @@ impl Kernel {
     }
 }
 
-/// Reads from the start to the end into `buffer`, which grows as needed; returns the number of bytes.
+/// Reads from the start to the end into `buffer`, which grows as needed; returns the number of
+/// bytes.
 fn read_whole(file: &File, buffer: &mut Vec<u8>) -> io::Result<usize> {
     let mut length = 0;
     loop {
@@ -145,7 +169,9 @@ fn read_whole(file: &File, buffer: &mut Vec<u8>) -> io::Result<usize> {
 /// Names in a folder, sorted; absent when the folder is.
 pub fn names(path: &Path) -> Result<Vec<String>, PartError> {
     let entries = std::fs::read_dir(path).map_err(|e| PartError::of_read(path, e))?;
-    let mut names: Vec<String> = entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
+    let mut names: Vec<String> = entries
+        .filter_map(|e| e.ok()?.file_name().into_string().ok())
+        .collect();
     names.sort_unstable();
     Ok(names)
 }
@@ -160,10 +186,17 @@ mod tests {
         let text = "x".repeat(100_000);
         std::fs::write(folder.path().join("stat"), &text).expect("written");
         let root = folder.path().to_owned();
-        let mut kernel = Kernel::new(Roots { procfs: root.clone(), sysfs: root.clone(), rootfs: root });
+        let mut kernel = Kernel::new(Roots {
+            procfs: root.clone(),
+            sysfs: root.clone(),
+            rootfs: root,
+        });
         assert_eq!(kernel.proc("stat").expect("there").len(), 100_000);
         std::fs::write(folder.path().join("stat"), "12").expect("written");
         assert_eq!(kernel.proc("stat").expect("still open"), b"12");
-        assert!(matches!(kernel.proc("pressure/cpu"), Err(PartError::Absent)));
+        assert!(matches!(
+            kernel.proc("pressure/cpu"),
+            Err(PartError::Absent)
+        ));
     }
 }

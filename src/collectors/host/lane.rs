@@ -52,17 +52,33 @@ struct Work {
 impl Worker {
     /// The parts of `settings` that belong to `lane`.
     pub fn new(lane: Lane, settings: &Settings) -> Self {
-        let parts = PARTS.iter().filter(|part| part.lane == lane && settings.parts.contains(&part.name)).collect();
+        let parts = PARTS
+            .iter()
+            .filter(|part| part.lane == lane && settings.parts.contains(&part.name))
+            .collect();
         let kernel = Kernel::new(settings.roots.clone());
-        let work = Work { parts, settings: settings.clone(), kernel, memory: Memory::default() };
-        Worker { lane, deadline: settings.deadline, work: Some(work), running: None }
+        let work = Work {
+            parts,
+            settings: settings.clone(),
+            kernel,
+            memory: Memory::default(),
+        };
+        Worker {
+            lane,
+            deadline: settings.deadline,
+            work: Some(work),
+            running: None,
+        }
     }
 
-    /// Reads all parts; `None` when they are not done in time. The thread then goes on, and the next run waits for the same one.
+    /// Reads all parts; `None` when they are not done in time. The thread then goes on, and the
+    /// next run waits for the same one.
     pub async fn run(&mut self) -> Option<Done> {
         let running = match (&mut self.running, self.work.take()) {
             (Some(running), _) => running,
-            (None, Some(work)) => self.running.insert(tokio::task::spawn_blocking(move || work.read())),
+            (None, Some(work)) => self
+                .running
+                .insert(tokio::task::spawn_blocking(move || work.read())),
             (None, None) => return None,
         };
         match tokio::time::timeout(self.deadline, running).await {
@@ -93,7 +109,10 @@ impl Worker {
 
 impl Work {
     fn read(mut self) -> (Self, Done) {
-        let mut done = Done { batch: Batch::new(), outcomes: Vec::with_capacity(self.parts.len()) };
+        let mut done = Done {
+            batch: Batch::new(),
+            outcomes: Vec::with_capacity(self.parts.len()),
+        };
         for part in &self.parts {
             let start = Instant::now();
             let result = (part.read)(&mut Context {
@@ -108,7 +127,13 @@ impl Work {
                 Ok(odd) => (Ok(()), odd),
                 Err(error) => (Err(error), None),
             };
-            done.outcomes.push(Outcome { part: part.name, took: start.elapsed(), result, omitted, odd });
+            done.outcomes.push(Outcome {
+                part: part.name,
+                took: start.elapsed(),
+                result,
+                omitted,
+                odd,
+            });
         }
         (self, done)
     }

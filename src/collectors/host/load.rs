@@ -1,4 +1,5 @@
-//! `/proc/loadavg` and `/proc/pressure/*`: how much work waits (proc(5), `Documentation/accounting/psi.rst`).
+//! `/proc/loadavg` and `/proc/pressure/*`: how much work waits (proc(5),
+//! `Documentation/accounting/psi.rst`).
 
 use crate::model::MetricDesc;
 
@@ -7,19 +8,67 @@ use super::part::{Context, Lane, Part, counter, gauge};
 use super::scan::{decimal, lines, whole, words};
 
 /// Load averages.
-pub const LOAD: Part = Part { name: "loadavg", default: true, lane: Lane::Kernel, metrics: &LOADS, read: read_load };
+pub const LOAD: Part = Part {
+    name: "loadavg",
+    default: true,
+    lane: Lane::Kernel,
+    metrics: &LOADS,
+    read: read_load,
+};
 /// Pressure stall information.
-pub const PRESSURE: Part = Part { name: "pressure", default: true, lane: Lane::Kernel, metrics: &PRESSURES, read: read_pressure };
+pub const PRESSURE: Part = Part {
+    name: "pressure",
+    default: true,
+    lane: Lane::Kernel,
+    metrics: &PRESSURES,
+    read: read_pressure,
+};
 
 const LOADS: [MetricDesc; 3] = [
-    gauge("node_load1", "", "Load average over 1 minute.", &[], "/proc/loadavg"),
-    gauge("node_load5", "", "Load average over 5 minutes.", &[], "/proc/loadavg"),
-    gauge("node_load15", "", "Load average over 15 minutes.", &[], "/proc/loadavg"),
+    gauge(
+        "node_load1",
+        "",
+        "Load average over 1 minute.",
+        &[],
+        "/proc/loadavg",
+    ),
+    gauge(
+        "node_load5",
+        "",
+        "Load average over 5 minutes.",
+        &[],
+        "/proc/loadavg",
+    ),
+    gauge(
+        "node_load15",
+        "",
+        "Load average over 15 minutes.",
+        &[],
+        "/proc/loadavg",
+    ),
 ];
 const PRESSURES: [MetricDesc; 6] = [
-    counter("node_pressure_cpu_waiting_seconds_total", "seconds", "Time tasks waited for a CPU.", &[], "/proc/pressure/cpu some"),
-    counter("node_pressure_io_waiting_seconds_total", "seconds", "Time some tasks waited for I/O.", &[], "/proc/pressure/io some"),
-    counter("node_pressure_io_stalled_seconds_total", "seconds", "Time all tasks waited for I/O.", &[], "/proc/pressure/io full"),
+    counter(
+        "node_pressure_cpu_waiting_seconds_total",
+        "seconds",
+        "Time tasks waited for a CPU.",
+        &[],
+        "/proc/pressure/cpu some",
+    ),
+    counter(
+        "node_pressure_io_waiting_seconds_total",
+        "seconds",
+        "Time some tasks waited for I/O.",
+        &[],
+        "/proc/pressure/io some",
+    ),
+    counter(
+        "node_pressure_io_stalled_seconds_total",
+        "seconds",
+        "Time all tasks waited for I/O.",
+        &[],
+        "/proc/pressure/io full",
+    ),
     counter(
         "node_pressure_memory_waiting_seconds_total",
         "seconds",
@@ -34,7 +83,13 @@ const PRESSURES: [MetricDesc; 6] = [
         &[],
         "/proc/pressure/memory full",
     ),
-    counter("node_pressure_irq_stalled_seconds_total", "seconds", "Time tasks waited for interrupts.", &[], "/proc/pressure/irq full"),
+    counter(
+        "node_pressure_irq_stalled_seconds_total",
+        "seconds",
+        "Time tasks waited for interrupts.",
+        &[],
+        "/proc/pressure/irq full",
+    ),
 ];
 /// File, then the metrics of its `some` and its `full` line.
 const PRESSURE_FILES: [(&str, Option<usize>, Option<usize>); 4] = [
@@ -47,7 +102,10 @@ const PRESSURE_FILES: [(&str, Option<usize>, Option<usize>); 4] = [
 fn read_load(context: &mut Context<'_>) -> Result<(), PartError> {
     let mut parts = words(context.kernel.proc("loadavg")?);
     for desc in &LOADS {
-        let value = parts.next().and_then(decimal).ok_or(PartError::Malformed { path: "loadavg" })?;
+        let value = parts
+            .next()
+            .and_then(decimal)
+            .ok_or(PartError::Malformed { path: "loadavg" })?;
         context.batch.push(desc, &[], value);
     }
     Ok(())
@@ -69,11 +127,19 @@ fn read_pressure(context: &mut Context<'_>) -> Result<(), PartError> {
                 Some(b"full") => full,
                 _ => None,
             };
-            let total = parts.find_map(|word| word.strip_prefix(b"total=")).and_then(whole);
+            let total = parts
+                .find_map(|word| word.strip_prefix(b"total="))
+                .and_then(whole);
             if let (Some(index), Some(microseconds)) = (index, total) {
-                context.batch.push(&PRESSURES[index], &[], microseconds as f64 / 1e6);
+                context
+                    .batch
+                    .push(&PRESSURES[index], &[], microseconds as f64 / 1e6);
             }
         }
     }
-    if found { Ok(()) } else { Err(PartError::Absent) }
+    if found {
+        Ok(())
+    } else {
+        Err(PartError::Absent)
+    }
 }

@@ -1,10 +1,15 @@
-//! The host: what the kernel tells in `/proc` and `/sys`, under node_exporter's names (<https://github.com/prometheus/node_exporter>).
+//! The host: what the kernel tells in `/proc` and `/sys`, under node_exporter's names
+//! (<https://github.com/prometheus/node_exporter>).
 //!
-//! Names, types, labels and values are node_exporter's, so that its dashboards and rules work unchanged. A part that this kernel or
-//! machine lacks brings nothing and is no failure. On top of node_exporter's defaults it shows the fields of vmstat and netstat that
-//! dashboards use, `processes`, and where configured listening ports and groups of processes. Not offered: routes, queueing disciplines and drivers' own counters (they need netlink and `ioctl`), the counters of XFS, Btrfs, ZFS, NFS and InfiniBand.
+//! Names, types, labels and values are node_exporter's, so that its dashboards and rules work
+//! unchanged. A part that this kernel or machine lacks brings nothing and is no failure. On top of
+//! node_exporter's defaults it shows the fields of vmstat and netstat that dashboards use,
+//! `processes`, and where configured listening ports and groups of processes. Not offered: routes,
+//! queueing disciplines and drivers' own counters (they need netlink and `ioctl`), the counters of
+//! XFS, Btrfs, ZFS, NFS and InfiniBand.
 //!
-//! Parts run in lanes, each on one thread: a sensor that does not answer costs the sensors, not the memory.
+//! Parts run in lanes, each on one thread: a sensor that does not answer costs the sensors, not the
+//! memory.
 
 mod cpu;
 mod cpufreq;
@@ -126,8 +131,13 @@ const SUCCESS: MetricDesc = gauge(
     &["collector"],
     "nightbell",
 );
-const DURATION: MetricDesc =
-    gauge("node_scrape_collector_duration_seconds", "seconds", "Time that reading the part took.", &["collector"], "nightbell");
+const DURATION: MetricDesc = gauge(
+    "node_scrape_collector_duration_seconds",
+    "seconds",
+    "Time that reading the part took.",
+    &["collector"],
+    "nightbell",
+);
 const OMITTED: MetricDesc = gauge(
     "host_omitted_objects",
     "",
@@ -142,8 +152,13 @@ const ODD: MetricDesc = gauge(
     &["collector"],
     "nightbell",
 );
-const BUILD: MetricDesc =
-    gauge("node_exporter_build_info", "", "The version of this collector, always 1.", &["goarch", "goos", "version"], "nightbell");
+const BUILD: MetricDesc = gauge(
+    "node_exporter_build_info",
+    "",
+    "The version of this collector, always 1.",
+    &["goarch", "goos", "version"],
+    "nightbell",
+);
 /// What belongs to no part.
 const OWN: &[MetricDesc] = &[SUCCESS, DURATION, OMITTED, ODD, BUILD];
 /// This processor as Go names it.
@@ -179,7 +194,8 @@ struct Host {
 
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     let settings = Settings::read(section, target.timeout);
-    let lanes = [Lane::Kernel, Lane::Device, Lane::Process].map(|lane| Worker::new(lane, &settings));
+    let lanes =
+        [Lane::Kernel, Lane::Device, Lane::Process].map(|lane| Worker::new(lane, &settings));
     Box::new(Host {
         address: settings.roots.procfs.display().to_string(),
         lanes: lanes.into(),
@@ -197,10 +213,19 @@ impl Collector for Host {
                 let filesystem = self.filesystem.as_mut()?;
                 let start = Instant::now();
                 let result = filesystem.read(&mut mounts).await;
-                let (omitted, odd) = result.as_ref().map_or((None, None), |(omitted, odd)| (Some(*omitted), *odd));
-                Some(Outcome { part: FILESYSTEM, took: start.elapsed(), result: result.map(drop), omitted, odd })
+                let (omitted, odd) = result
+                    .as_ref()
+                    .map_or((None, None), |(omitted, odd)| (Some(*omitted), *odd));
+                Some(Outcome {
+                    part: FILESYSTEM,
+                    took: start.elapsed(),
+                    result: result.map(drop),
+                    omitted,
+                    odd,
+                })
             };
-            let (lanes, filesystem) = join(join_all(self.lanes.iter_mut().map(Worker::run)), filesystem).await;
+            let (lanes, filesystem) =
+                join(join_all(self.lanes.iter_mut().map(Worker::run)), filesystem).await;
             let (mut outcomes, mut stuck) = (Vec::from_iter(filesystem), Vec::new());
             for (lane, done) in self.lanes.iter().zip(lanes) {
                 match done {
@@ -212,17 +237,30 @@ impl Collector for Host {
                 }
             }
             batch.append(mounts);
-            let read = outcomes.iter().filter(|outcome| outcome.result.is_ok()).count();
+            let read = outcomes
+                .iter()
+                .filter(|outcome| outcome.result.is_ok())
+                .count();
             self.report(outcomes, batch);
-            let labels = [("goarch", ARCHITECTURE), ("goos", "linux"), ("version", env!("CARGO_PKG_VERSION"))];
+            let labels = [
+                ("goarch", ARCHITECTURE),
+                ("goos", "linux"),
+                ("version", env!("CARGO_PKG_VERSION")),
+            ];
             batch.push(&BUILD, &labels, 1.0);
             if read == 0 {
-                return Err(CollectError::new(format!("`{}`: nothing could be read", self.address)));
+                return Err(CollectError::new(format!(
+                    "`{}`: nothing could be read",
+                    self.address
+                )));
             }
             if stuck.is_empty() {
                 Ok(())
             } else {
-                Err(CollectError::new(format!("no answer from the kernel in time: {}", stuck.join(", "))))
+                Err(CollectError::new(format!(
+                    "no answer from the kernel in time: {}",
+                    stuck.join(", ")
+                )))
             }
         })
     }
@@ -233,11 +271,15 @@ impl Collector for Host {
 }
 
 impl Host {
-    /// Shows how each part fared. A part that begins to fail, or fails in another way, is logged once.
+    /// Shows how each part fared. A part that begins to fail, or fails in another way, is logged
+    /// once.
     fn report(&mut self, outcomes: Vec<Outcome>, batch: &mut Batch) {
         for outcome in outcomes {
             let labels = [("collector", outcome.part)];
-            let known = self.failing.iter().position(|(part, _)| *part == outcome.part);
+            let known = self
+                .failing
+                .iter()
+                .position(|(part, _)| *part == outcome.part);
             match outcome.result {
                 Err(PartError::Absent) => continue,
                 Err(error) => {
@@ -252,7 +294,11 @@ impl Host {
                 Ok(()) => {
                     batch.push(&SUCCESS, &labels, 1.0);
                     if let Some(index) = known {
-                        tracing::info!(collector = "host", part = outcome.part, "Part of the host can be read again.");
+                        tracing::info!(
+                            collector = "host",
+                            part = outcome.part,
+                            "Part of the host can be read again."
+                        );
                         self.failing.swap_remove(index);
                     }
                 }
@@ -264,19 +310,33 @@ impl Host {
             if let Some(count) = outcome.odd {
                 batch.push(&ODD, &labels, count as f64);
             }
-            self.log_lacking(outcome.part, [outcome.odd.unwrap_or(0), outcome.omitted.unwrap_or(0)]);
+            self.log_lacking(
+                outcome.part,
+                [outcome.odd.unwrap_or(0), outcome.omitted.unwrap_or(0)],
+            );
         }
     }
 
     /// Says once when a part begins to leave something out: other numbers of the same are no news.
     fn log_lacking(&mut self, part: &'static str, [odd, omitted]: [usize; 2]) {
         let known = self.lacking.iter().position(|(of, _)| *of == part);
-        let [knew_odd, knew_omitted] = known.map_or([0, 0], |index| self.lacking.swap_remove(index).1);
+        let [knew_odd, knew_omitted] =
+            known.map_or([0, 0], |index| self.lacking.swap_remove(index).1);
         if odd > 0 && knew_odd == 0 {
-            tracing::warn!(collector = "host", part, lines = odd, "Lines are not as documented and were left out.");
+            tracing::warn!(
+                collector = "host",
+                part,
+                lines = odd,
+                "Lines are not as documented and were left out."
+            );
         }
         if omitted > 0 && knew_omitted == 0 {
-            tracing::warn!(collector = "host", part, objects = omitted, "Objects beyond the cap were left out.");
+            tracing::warn!(
+                collector = "host",
+                part,
+                objects = omitted,
+                "Objects beyond the cap were left out."
+            );
         }
         if odd + omitted > 0 {
             self.lacking.push((part, [odd, omitted]));

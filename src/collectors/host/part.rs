@@ -6,7 +6,8 @@ use super::kernel::{Kernel, PartError};
 use super::remembered::{CpuTimes, Groups, Used};
 use super::settings::Settings;
 
-/// One part. Its name is that of node_exporter's collector where there is one: it is the `collector` label of `node_scrape_collector_*`.
+/// One part. Its name is that of node_exporter's collector where there is one: it is the
+/// `collector` label of `node_scrape_collector_*`.
 pub struct Part {
     /// The name.
     pub name: &'static str,
@@ -25,7 +26,8 @@ pub struct Part {
 pub enum Lane {
     /// Files that the kernel answers from memory.
     Kernel,
-    /// Files whose reading asks a device: sensors, batteries, memory controllers, and textfiles on any file system.
+    /// Files whose reading asks a device: sensors, batteries, memory controllers, and textfiles on
+    /// any file system.
     Device,
     /// Files of single processes, which wait for the process's memory lock.
     Process,
@@ -52,7 +54,8 @@ pub struct Memory {
     pub groups: Groups,
     /// What processes had used.
     pub used: Used,
-    /// How many objects (disks, interfaces, …) the part that is being read left out for its cap; `None` where it has none.
+    /// How many objects (disks, interfaces, …) the part that is being read left out for its cap;
+    /// `None` where it has none.
     pub omitted: Option<usize>,
     /// How the lines fared of the file that is being read.
     pub lines: LineCount,
@@ -97,7 +100,14 @@ pub const fn gauge(
     labels: &'static [&'static str],
     source: &'static str,
 ) -> MetricDesc {
-    MetricDesc { name, kind: MetricKind::Gauge, unit, help, labels, source }
+    MetricDesc {
+        name,
+        kind: MetricKind::Gauge,
+        unit,
+        help,
+        labels,
+        source,
+    }
 }
 
 /// A counter.
@@ -108,17 +118,34 @@ pub const fn counter(
     labels: &'static [&'static str],
     source: &'static str,
 ) -> MetricDesc {
-    MetricDesc { name, kind: MetricKind::Counter, unit, help, labels, source }
+    MetricDesc {
+        name,
+        kind: MetricKind::Counter,
+        unit,
+        help,
+        labels,
+        source,
+    }
 }
 
 /// A number whose type node_exporter leaves open.
 pub const fn untyped(name: &'static str, help: &'static str, source: &'static str) -> MetricDesc {
-    MetricDesc { name, kind: MetricKind::Untyped, unit: "", help, labels: &[], source }
+    MetricDesc {
+        name,
+        kind: MetricKind::Untyped,
+        unit: "",
+        help,
+        labels: &[],
+        source,
+    }
 }
 
 /// The description with this name in a table sorted by name.
 pub fn find(sorted: &'static [MetricDesc], name: &str) -> Option<&'static MetricDesc> {
-    sorted.binary_search_by(|desc| desc.name.cmp(name)).ok().map(|index| &sorted[index])
+    sorted
+        .binary_search_by(|desc| desc.name.cmp(name))
+        .ok()
+        .map(|index| &sorted[index])
 }
 
 #[cfg(test)]
@@ -129,9 +156,17 @@ mod tests {
     /// The parts that look names up have sorted tables.
     #[test]
     fn every_metric_of_a_sorted_table_is_found() {
-        for part in PARTS.iter().filter(|p| ["meminfo", "vmstat", "netstat", "sockstat", "hwmon"].contains(&p.name)) {
+        for part in PARTS
+            .iter()
+            .filter(|p| ["meminfo", "vmstat", "netstat", "sockstat", "hwmon"].contains(&p.name))
+        {
             for desc in part.metrics {
-                assert_eq!(find(part.metrics, desc.name).map(|d| d.name), Some(desc.name), "{}", part.name);
+                assert_eq!(
+                    find(part.metrics, desc.name).map(|d| d.name),
+                    Some(desc.name),
+                    "{}",
+                    part.name
+                );
             }
         }
     }

@@ -1,7 +1,9 @@
-//! Processes: all of them by state (`/proc/PID/stat`), and groups of them by name or command line, under process-exporter's names.
+//! Processes: all of them by state (`/proc/PID/stat`), and groups of them by name or command line,
+//! under process-exporter's names.
 //!
-//! sysinfo keeps the process table; what it does not know of a group's members (user and system time, threads, faults) is read here.
-//! A group's counters never fall: what an ended process had used stays counted.
+//! sysinfo keeps the process table; what it does not know of a group's members (user and system
+//! time, threads, faults) is read here. A group's counters never fall: what an ended process had
+//! used stays counted.
 
 use super::remembered::{Stat, USER_HZ};
 use std::collections::HashMap;
@@ -16,23 +18,64 @@ use super::scan::{whole, words};
 use super::settings::GroupRule;
 
 /// All processes by state.
-pub const PROCESSES: Part = Part { name: "processes", default: true, lane: Lane::Process, metrics: &ALL, read: read_processes };
+pub const PROCESSES: Part = Part {
+    name: "processes",
+    default: true,
+    lane: Lane::Process,
+    metrics: &ALL,
+    read: read_processes,
+};
 /// All threads by state: a file for each thread.
-pub const THREADS: Part = Part { name: "threads", default: false, lane: Lane::Process, metrics: &[THREAD_STATE], read: read_threads };
+pub const THREADS: Part = Part {
+    name: "threads",
+    default: false,
+    lane: Lane::Process,
+    metrics: &[THREAD_STATE],
+    read: read_threads,
+};
 /// Configured groups.
-pub const GROUPS: Part = Part { name: "process_groups", default: true, lane: Lane::Process, metrics: &GROUP, read: read_groups };
+pub const GROUPS: Part = Part {
+    name: "process_groups",
+    default: true,
+    lane: Lane::Process,
+    metrics: &GROUP,
+    read: read_groups,
+};
 
 const ALL: [MetricDesc; 7] = [
     gauge("node_processes_pids", "", "Processes.", &[], "/proc"),
-    gauge("node_processes_threads", "", "Threads of all processes.", &[], "/proc/PID/stat num_threads"),
-    gauge("node_processes_max_processes", "", "Processes there can be.", &[], "/proc/sys/kernel/pid_max"),
-    gauge("node_processes_max_threads", "", "Threads there can be.", &[], "/proc/sys/kernel/threads-max"),
+    gauge(
+        "node_processes_threads",
+        "",
+        "Threads of all processes.",
+        &[],
+        "/proc/PID/stat num_threads",
+    ),
+    gauge(
+        "node_processes_max_processes",
+        "",
+        "Processes there can be.",
+        &[],
+        "/proc/sys/kernel/pid_max",
+    ),
+    gauge(
+        "node_processes_max_threads",
+        "",
+        "Threads there can be.",
+        &[],
+        "/proc/sys/kernel/threads-max",
+    ),
     STATE,
     TOP_CPU,
     TOP_MEMORY,
 ];
-const STATE: MetricDesc =
-    gauge("node_processes_state", "", "Processes in each state, by the kernel's letter.", &["state"], "/proc/PID/stat state");
+const STATE: MetricDesc = gauge(
+    "node_processes_state",
+    "",
+    "Processes in each state, by the kernel's letter.",
+    &["state"],
+    "/proc/PID/stat state",
+);
 const THREAD_STATE: MetricDesc = gauge(
     "node_processes_threads_state",
     "",
@@ -58,9 +101,27 @@ const TOP_MEMORY: MetricDesc = gauge(
 
 const NAME: &[&str] = &["groupname"];
 const GROUP: [MetricDesc; 8] = [
-    gauge("namedprocess_namegroup_num_procs", "", "Processes of the group.", NAME, "/proc"),
-    gauge("namedprocess_namegroup_num_threads", "", "Threads of the group.", NAME, "/proc/PID/stat num_threads"),
-    gauge("namedprocess_namegroup_open_filedesc", "", "Open files of the group.", NAME, "/proc/PID/fd"),
+    gauge(
+        "namedprocess_namegroup_num_procs",
+        "",
+        "Processes of the group.",
+        NAME,
+        "/proc",
+    ),
+    gauge(
+        "namedprocess_namegroup_num_threads",
+        "",
+        "Threads of the group.",
+        NAME,
+        "/proc/PID/stat num_threads",
+    ),
+    gauge(
+        "namedprocess_namegroup_open_filedesc",
+        "",
+        "Open files of the group.",
+        NAME,
+        "/proc/PID/fd",
+    ),
     gauge(
         "namedprocess_namegroup_worst_fd_ratio",
         "ratio",
@@ -108,29 +169,52 @@ fn stat_of(content: &[u8]) -> Option<Stat> {
     let state = *parts.next()?.first()?;
     let mut rest = parts.map(whole);
     let mut field = |skip: usize| rest.nth(skip)?;
-    // Fields 12, 14, 15, 20, 22 and 24 of proc(5); tpgid (8) may be -1, which is skipped like the others.
+    // Fields 12, 14, 15, 20, 22 and 24 of proc(5); tpgid (8) may be -1, which is skipped like the
+    // others.
     let faults = field(8)?;
     let (user, system) = (field(1)?, field(0)?);
     let threads = field(4)?;
     let (start, resident) = (field(1)?, field(1)?);
-    Some(Stat { state, threads, user, system, faults, start, resident })
+    Some(Stat {
+        state,
+        threads,
+        user,
+        system,
+        faults,
+        start,
+        resident,
+    })
 }
 
 /// The name between the parentheses.
 fn name_of(content: &[u8]) -> Option<String> {
-    let (begin, end) = (memchr::memchr(b'(', content)?, memchr::memrchr(b')', content)?);
+    let (begin, end) = (
+        memchr::memchr(b'(', content)?,
+        memchr::memrchr(b')', content)?,
+    );
     Some(String::from_utf8_lossy(content.get(begin + 1..end)?).into_owned())
 }
 
 /// Tells who uses most.
 fn push_top(context: &mut Context<'_>, processes: &[(u64, String, Stat)]) {
-    let uptime = context.kernel.proc("uptime").ok().and_then(|text| std::str::from_utf8(text).ok()?.split(' ').next()?.parse::<f64>().ok());
+    let uptime = context.kernel.proc("uptime").ok().and_then(|text| {
+        std::str::from_utf8(text)
+            .ok()?
+            .split(' ')
+            .next()?
+            .parse::<f64>()
+            .ok()
+    });
     let [cpu, memory] = context.memory.used.top(uptime, processes);
     for (name, cpus) in cpu {
         context.batch.push(&TOP_CPU, &[("process", name)], cpus);
     }
     for (name, pages) in memory {
-        context.batch.push(&TOP_MEMORY, &[("process", name)], pages * rustix::param::page_size() as f64);
+        context.batch.push(
+            &TOP_MEMORY,
+            &[("process", name)],
+            pages * rustix::param::page_size() as f64,
+        );
     }
 }
 
@@ -141,10 +225,16 @@ fn read_processes(context: &mut Context<'_>) -> Result<(), PartError> {
     let entries = std::fs::read_dir(&folder).map_err(|e| PartError::of_read(&folder, e))?;
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Some(pid) = whole(name.as_encoded_bytes()) else { continue };
+        let Some(pid) = whole(name.as_encoded_bytes()) else {
+            continue;
+        };
         // It may have ended meanwhile.
-        let Ok(content) = context.kernel.once(&entry.path().join("stat")) else { continue };
-        let Some(stat) = stat_of(content) else { continue };
+        let Ok(content) = context.kernel.once(&entry.path().join("stat")) else {
+            continue;
+        };
+        let Some(stat) = stat_of(content) else {
+            continue;
+        };
         processes.extend(name_of(content).map(|name| (pid, name, stat)));
         pids += 1;
         threads += stat.threads;
@@ -153,8 +243,12 @@ fn read_processes(context: &mut Context<'_>) -> Result<(), PartError> {
     for (desc, value) in ALL.iter().zip([pids, threads]) {
         context.batch.push(desc, &[], value as f64);
     }
-    for (desc, path) in ALL[2..].iter().zip(["sys/kernel/pid_max", "sys/kernel/threads-max"]) {
-        let value = whole(context.kernel.proc(path)?.trim_ascii()).ok_or(PartError::Malformed { path })?;
+    for (desc, path) in ALL[2..]
+        .iter()
+        .zip(["sys/kernel/pid_max", "sys/kernel/threads-max"])
+    {
+        let value =
+            whole(context.kernel.proc(path)?.trim_ascii()).ok_or(PartError::Malformed { path })?;
         context.batch.push(desc, &[], value as f64);
     }
     push_states(context.batch, &STATE, "state", states);
@@ -166,11 +260,22 @@ fn read_threads(context: &mut Context<'_>) -> Result<(), PartError> {
     let mut states = [0_u32; 128];
     let folder = context.kernel.in_proc("");
     let entries = std::fs::read_dir(&folder).map_err(|e| PartError::of_read(&folder, e))?;
-    for process in entries.flatten().filter(|entry| whole(entry.file_name().as_encoded_bytes()).is_some()) {
+    for process in entries
+        .flatten()
+        .filter(|entry| whole(entry.file_name().as_encoded_bytes()).is_some())
+    {
         // A process or a thread may have ended meanwhile.
-        for thread in std::fs::read_dir(process.path().join("task")).into_iter().flatten().flatten() {
-            let Ok(content) = context.kernel.once(&thread.path().join("stat")) else { continue };
-            let Some(stat) = stat_of(content) else { continue };
+        for thread in std::fs::read_dir(process.path().join("task"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let Ok(content) = context.kernel.once(&thread.path().join("stat")) else {
+                continue;
+            };
+            let Some(stat) = stat_of(content) else {
+                continue;
+            };
             states[usize::from(stat.state & 127)] += 1;
         }
     }
@@ -181,7 +286,11 @@ fn read_threads(context: &mut Context<'_>) -> Result<(), PartError> {
 /// How many there are in each state.
 fn push_states(batch: &mut Batch, desc: &MetricDesc, label: &str, states: [u32; 128]) {
     for (letter, count) in (0_u8..).zip(states).filter(|(_, count)| *count > 0) {
-        batch.push(desc, &[(label, char::from(letter).encode_utf8(&mut [0; 4]))], f64::from(count));
+        batch.push(
+            desc,
+            &[(label, char::from(letter).encode_utf8(&mut [0; 4]))],
+            f64::from(count),
+        );
     }
 }
 
@@ -206,13 +315,20 @@ fn read_groups(context: &mut Context<'_>) -> Result<(), PartError> {
     if groups.table.is_none() {
         groups.table = System::new().ok();
     }
-    let Some(table) = &mut groups.table else { return Err(PartError::Absent) };
-    let wanted = ProcessRefreshKind::nothing().without_tasks().with_memory().with_cmd(UpdateKind::OnlyIfNotSet);
+    let Some(table) = &mut groups.table else {
+        return Err(PartError::Absent);
+    };
+    let wanted = ProcessRefreshKind::nothing()
+        .without_tasks()
+        .with_memory()
+        .with_cmd(UpdateKind::OnlyIfNotSet);
     table.refresh_processes_specifics(ProcessesToUpdate::All, true, wanted);
     let mut sums: Vec<Sum> = rules.iter().map(|_| Sum::default()).collect();
     let mut alive = HashMap::new();
     for (pid, process) in table.processes() {
-        let Some(index) = group_of(rules, process) else { continue };
+        let Some(index) = group_of(rules, process) else {
+            continue;
+        };
         let sum = &mut sums[index];
         sum.add(process);
         let key = (pid.as_u32(), process.start_time());
@@ -270,17 +386,38 @@ impl Sum {
 
 fn push(name: &str, sum: &Sum, total: &Stat, batch: &mut Batch) {
     let group = ("groupname", name);
-    let numbers = [sum.processes as f64, sum.threads as f64, sum.files as f64, sum.worst];
+    let numbers = [
+        sum.processes as f64,
+        sum.threads as f64,
+        sum.files as f64,
+        sum.worst,
+    ];
     for (desc, value) in GROUP.iter().zip(numbers) {
         batch.push(desc, &[group], value);
     }
     if let Some(start) = sum.oldest {
         batch.push(&GROUP[4], &[group], start as f64);
     }
-    batch.push(&MEMORY, &[group, ("memtype", "resident")], sum.resident as f64);
-    batch.push(&MEMORY, &[group, ("memtype", "virtual")], sum.virtual_memory as f64);
-    batch.push(&CPU, &[group, ("mode", "user")], total.user as f64 / USER_HZ);
-    batch.push(&CPU, &[group, ("mode", "system")], total.system as f64 / USER_HZ);
+    batch.push(
+        &MEMORY,
+        &[group, ("memtype", "resident")],
+        sum.resident as f64,
+    );
+    batch.push(
+        &MEMORY,
+        &[group, ("memtype", "virtual")],
+        sum.virtual_memory as f64,
+    );
+    batch.push(
+        &CPU,
+        &[group, ("mode", "user")],
+        total.user as f64 / USER_HZ,
+    );
+    batch.push(
+        &CPU,
+        &[group, ("mode", "system")],
+        total.system as f64 / USER_HZ,
+    );
     batch.push(&FAULTS, &[group], total.faults as f64);
 }
 
@@ -293,16 +430,47 @@ mod tests {
     #[test]
     fn the_names_that_use_most_are_notified_since_the_last_collection() {
         let process = |pid, name: &str, ticks, start, resident| {
-            (pid, name.to_owned(), Stat { user: ticks, system: ticks, start, resident, ..Stat::default() })
+            (
+                pid,
+                name.to_owned(),
+                Stat {
+                    user: ticks,
+                    system: ticks,
+                    start,
+                    resident,
+                    ..Stat::default()
+                },
+            )
         };
         let mut used = Used::default();
-        let first = [process(1, "init", 5000, 0, 10), process(2, "db", 100, 7, 500), process(3, "db", 100, 8, 500)];
-        assert_eq!(used.top(Some(100.0), &first), [vec![], vec![("db", 1000.0), ("init", 10.0)]], "since when?");
-        // Two seconds later: one worker used a CPU, 1 did nothing, and number 3 is another process by now.
-        let second = [process(1, "init", 5000, 0, 10), process(2, "db", 200, 7, 600), process(3, "cron", 50, 99, 1)];
-        assert_eq!(used.top(Some(102.0), &second)[0], [("db", 1.0), ("cron", 0.5)]);
-        let many: Vec<_> = (0..50).map(|pid| process(pid, &format!("p{pid}"), pid, 0, pid)).collect();
-        assert_eq!(used.top(Some(103.0), &many).map(|top| top.len()), [TOP, TOP]);
+        let first = [
+            process(1, "init", 5000, 0, 10),
+            process(2, "db", 100, 7, 500),
+            process(3, "db", 100, 8, 500),
+        ];
+        assert_eq!(
+            used.top(Some(100.0), &first),
+            [vec![], vec![("db", 1000.0), ("init", 10.0)]],
+            "since when?"
+        );
+        // Two seconds later: one worker used a CPU, 1 did nothing, and number 3 is another process
+        // by now.
+        let second = [
+            process(1, "init", 5000, 0, 10),
+            process(2, "db", 200, 7, 600),
+            process(3, "cron", 50, 99, 1),
+        ];
+        assert_eq!(
+            used.top(Some(102.0), &second)[0],
+            [("db", 1.0), ("cron", 0.5)]
+        );
+        let many: Vec<_> = (0..50)
+            .map(|pid| process(pid, &format!("p{pid}"), pid, 0, pid))
+            .collect();
+        assert_eq!(
+            used.top(Some(103.0), &many).map(|top| top.len()),
+            [TOP, TOP]
+        );
     }
 
     #[test]
@@ -311,7 +479,18 @@ mod tests {
         let line: Vec<u8> = line.iter().copied().chain(*b"\n").collect();
         // tpgid is -1: it is no number here, and nothing asks for it.
         let stat = stat_of(&line).expect("read");
-        assert_eq!(stat, Stat { state: b'S', threads: 3, user: 250, system: 50, faults: 7, start: 500, resident: 20 });
+        assert_eq!(
+            stat,
+            Stat {
+                state: b'S',
+                threads: 3,
+                user: 250,
+                system: 50,
+                faults: 7,
+                start: 500,
+                resident: 20
+            }
+        );
         assert_eq!(name_of(&line).as_deref(), Some("a) S b"));
         assert_eq!(stat_of(b"12 (a"), None);
     }

@@ -9,11 +9,13 @@ pub const TOP: usize = 5;
 
 /// Ticks of a CPU time in one second (`USER_HZ`).
 pub const USER_HZ: f64 = 100.0;
-/// A counter that falls by more than this many ticks belongs to a CPU that was away; a smaller fall is the kernel's rounding of idle time.
+/// A counter that falls by more than this many ticks belongs to a CPU that was away; a smaller fall
+/// is the kernel's rounding of idle time.
 const REAL_FALL: u64 = 300;
 pub const FIELDS: usize = 10;
 
-/// The last CPU times. The kernel lets `idle` and `iowait` fall a little; a counter that falls would look like a restart of the machine.
+/// The last CPU times. The kernel lets `idle` and `iowait` fall a little; a counter that falls
+/// would look like a restart of the machine.
 #[derive(Default)]
 pub struct CpuTimes(Vec<(String, [u64; FIELDS])>);
 
@@ -43,13 +45,15 @@ pub struct Stat {
     pub user: u64,
     pub system: u64,
     pub faults: u64,
-    /// Clock ticks after the boot at which it started: with the number of the process, which is used again, it names it.
+    /// Clock ticks after the boot at which it started: with the number of the process, which is
+    /// used again, it names it.
     pub start: u64,
     /// Pages in RAM.
     pub resident: u64,
 }
 
-/// What the processes had used at the last collection, and when that was, in seconds after the boot.
+/// What the processes had used at the last collection, and when that was, in seconds after the
+/// boot.
 #[derive(Default)]
 pub struct Used {
     at: Option<f64>,
@@ -58,24 +62,39 @@ pub struct Used {
 
 /// The names with the greatest amounts, none that is nothing.
 fn greatest(amounts: HashMap<&str, f64>) -> Vec<(&str, f64)> {
-    let mut all: Vec<(&str, f64)> = amounts.into_iter().filter(|(_, amount)| *amount > 0.0).collect();
+    let mut all: Vec<(&str, f64)> = amounts
+        .into_iter()
+        .filter(|(_, amount)| *amount > 0.0)
+        .collect();
     all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
     all.truncate(TOP);
     all
 }
 
 impl Used {
-    /// CPUs used since the last collection, where it is known how long ago that was, and pages in RAM, of the names that use most.
-    pub fn top<'p>(&mut self, uptime: Option<f64>, processes: &'p [(u64, String, Stat)]) -> [Vec<(&'p str, f64)>; 2] {
-        let elapsed = self.at.zip(uptime).map(|(before, now)| now - before).filter(|elapsed| *elapsed > 0.0);
-        let (mut cpu, mut memory): (HashMap<&str, f64>, HashMap<&str, f64>) = (HashMap::new(), HashMap::new());
+    /// CPUs used since the last collection, where it is known how long ago that was, and pages in
+    /// RAM, of the names that use most.
+    pub fn top<'p>(
+        &mut self,
+        uptime: Option<f64>,
+        processes: &'p [(u64, String, Stat)],
+    ) -> [Vec<(&'p str, f64)>; 2] {
+        let elapsed = self
+            .at
+            .zip(uptime)
+            .map(|(before, now)| now - before)
+            .filter(|elapsed| *elapsed > 0.0);
+        let (mut cpu, mut memory): (HashMap<&str, f64>, HashMap<&str, f64>) =
+            (HashMap::new(), HashMap::new());
         let mut ticks = HashMap::with_capacity(processes.len());
         for (pid, name, stat) in processes {
             let now = stat.user + stat.system;
             // One that is new began at nothing.
-            let since = now.saturating_sub(self.ticks.get(&(*pid, stat.start)).copied().unwrap_or(0));
+            let since =
+                now.saturating_sub(self.ticks.get(&(*pid, stat.start)).copied().unwrap_or(0));
             ticks.insert((*pid, stat.start), now);
-            *cpu.entry(name).or_default() += elapsed.map_or(0.0, |elapsed| since as f64 / USER_HZ / elapsed);
+            *cpu.entry(name).or_default() +=
+                elapsed.map_or(0.0, |elapsed| since as f64 / USER_HZ / elapsed);
             *memory.entry(name).or_default() += stat.resident as f64;
         }
         (self.at, self.ticks) = (uptime, ticks);

@@ -7,7 +7,8 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// The words of a line.
 pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
+    line.split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty())
 }
 
 /// A whole decimal number. Larger than 64 bits, or not a number: `None`.
@@ -26,7 +27,9 @@ pub fn hex(word: &[u8]) -> Option<u64> {
     if word.is_empty() || word.len() > 16 {
         return None;
     }
-    word.iter().try_fold(0_u64, |sum, b| Some(sum << 4 | u64::from(char::from(*b).to_digit(16)?)))
+    word.iter().try_fold(0_u64, |sum, b| {
+        Some(sum << 4 | u64::from(char::from(*b).to_digit(16)?))
+    })
 }
 
 /// A number as sample value: decimal, perhaps negative, or `0x…`.

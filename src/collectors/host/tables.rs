@@ -7,18 +7,48 @@ use super::part::{Context, Lane, Part, counter, gauge};
 use super::scan::{hex, lines, signed, text, whole, words};
 
 /// Control groups by controller.
-pub const CGROUPS: Part = Part { name: "cgroups", default: false, lane: Lane::Kernel, metrics: &CGROUP, read: read_cgroups };
+pub const CGROUPS: Part = Part {
+    name: "cgroups",
+    default: false,
+    lane: Lane::Kernel,
+    metrics: &CGROUP,
+    read: read_cgroups,
+};
 /// Caches and tables of the network, by CPU.
-pub const LNSTAT: Part = Part { name: "lnstat", default: false, lane: Lane::Kernel, metrics: &LN, read: read_lnstat };
+pub const LNSTAT: Part = Part {
+    name: "lnstat",
+    default: false,
+    lane: Lane::Kernel,
+    metrics: &LN,
+    read: read_lnstat,
+};
 /// Packets that IPsec refused.
-pub const XFRM: Part = Part { name: "xfrm", default: false, lane: Lane::Kernel, metrics: &XFRMS, read: read_xfrm };
+pub const XFRM: Part = Part {
+    name: "xfrm",
+    default: false,
+    lane: Lane::Kernel,
+    metrics: &XFRMS,
+    read: read_xfrm,
+};
 
 /// Series of caches at most.
 const MAX_SERIES: usize = 5000;
 
 const CGROUP: [MetricDesc; 2] = [
-    gauge("node_cgroups_cgroups", "", "Control groups of the controller.", &["subsys_name"], "/proc/cgroups num_cgroups"),
-    gauge("node_cgroups_enabled", "", "1 when the controller is on.", &["subsys_name"], "/proc/cgroups enabled"),
+    gauge(
+        "node_cgroups_cgroups",
+        "",
+        "Control groups of the controller.",
+        &["subsys_name"],
+        "/proc/cgroups num_cgroups",
+    ),
+    gauge(
+        "node_cgroups_enabled",
+        "",
+        "1 when the controller is on.",
+        &["subsys_name"],
+        "/proc/cgroups enabled",
+    ),
 ];
 
 fn read_cgroups(context: &mut Context<'_>) -> Result<(), PartError> {
@@ -28,16 +58,29 @@ fn read_cgroups(context: &mut Context<'_>) -> Result<(), PartError> {
             context.memory.lines.odd += 1;
             continue;
         };
-        let Some((count, enabled)) = context.memory.lines.take(whole(count).zip(whole(enabled))) else { continue };
-        context.batch.push(&CGROUP[0], &[("subsys_name", &text(name))], count as f64);
-        context.batch.push(&CGROUP[1], &[("subsys_name", &text(name))], enabled as f64);
+        let Some((count, enabled)) = context.memory.lines.take(whole(count).zip(whole(enabled)))
+        else {
+            continue;
+        };
+        context
+            .batch
+            .push(&CGROUP[0], &[("subsys_name", &text(name))], count as f64);
+        context
+            .batch
+            .push(&CGROUP[1], &[("subsys_name", &text(name))], enabled as f64);
     }
     Ok(())
 }
 
 /// A counter of a cache.
 const fn cache(name: &'static str) -> MetricDesc {
-    counter(name, "", "What the kernel counts under this name for the cache or table.", &["cpu", "subsystem"], "/proc/net/stat")
+    counter(
+        name,
+        "",
+        "What the kernel counts under this name for the cache or table.",
+        &["cpu", "subsystem"],
+        "/proc/net/stat",
+    )
 }
 
 /// The columns that are shown, sorted, in the order of [`LN`].
@@ -155,20 +198,34 @@ fn read_lnstat(context: &mut Context<'_>) -> Result<(), PartError> {
     let (mut pushed, mut omitted) = (0, 0);
     for subsystem in names(&folder)? {
         // A table goes away with its module.
-        let Ok(content) = context.kernel.once(&folder.join(&subsystem)) else { continue };
+        let Ok(content) = context.kernel.once(&folder.join(&subsystem)) else {
+            continue;
+        };
         let mut all = lines(content);
-        let columns: Vec<Option<usize>> =
-            all.next().map(|line| words(line).map(|word| COLUMNS.binary_search(&&*text(word)).ok()).collect()).unwrap_or_default();
+        let columns: Vec<Option<usize>> = all
+            .next()
+            .map(|line| {
+                words(line)
+                    .map(|word| COLUMNS.binary_search(&&*text(word)).ok())
+                    .collect()
+            })
+            .unwrap_or_default();
         for (cpu, line) in all.enumerate() {
             let cpu = cpu.to_string();
             for (column, value) in columns.iter().zip(words(line).map(hex)) {
-                let (Some(column), Some(value)) = (*column, value) else { continue };
+                let (Some(column), Some(value)) = (*column, value) else {
+                    continue;
+                };
                 if pushed == MAX_SERIES {
                     omitted += 1;
                     continue;
                 }
                 pushed += 1;
-                context.batch.push(&LN[column], &[("cpu", &cpu), ("subsystem", &subsystem)], value as f64);
+                context.batch.push(
+                    &LN[column],
+                    &[("cpu", &cpu), ("subsystem", &subsystem)],
+                    value as f64,
+                );
             }
         }
     }
@@ -178,7 +235,13 @@ fn read_lnstat(context: &mut Context<'_>) -> Result<(), PartError> {
 
 /// A counter of packets.
 const fn packets(name: &'static str) -> MetricDesc {
-    counter(name, "", "Packets that the kernel counts under this name.", &[], "/proc/net/xfrm_stat")
+    counter(
+        name,
+        "",
+        "Packets that the kernel counts under this name.",
+        &[],
+        "/proc/net/xfrm_stat",
+    )
 }
 
 /// The kernel's names, sorted, in the order of [`XFRMS`].
@@ -246,8 +309,12 @@ const XFRMS: [MetricDesc; ERRORS.len()] = [
 fn read_xfrm(context: &mut Context<'_>) -> Result<(), PartError> {
     for line in lines(context.kernel.proc("net/xfrm_stat")?) {
         let mut parts = words(line);
-        let Some(name) = parts.next().map(text) else { continue };
-        let Ok(index) = ERRORS.binary_search(&&*name) else { continue };
+        let Some(name) = parts.next().map(text) else {
+            continue;
+        };
+        let Ok(index) = ERRORS.binary_search(&&*name) else {
+            continue;
+        };
         if let Some(value) = context.memory.lines.take(parts.next().and_then(signed)) {
             context.batch.push(&XFRMS[index], &[], value);
         }

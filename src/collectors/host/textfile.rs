@@ -1,6 +1,8 @@
-//! `*.prom` files in a directory, shown as they are: how jobs of the host publish numbers (node_exporter's textfile collector).
+//! `*.prom` files in a directory, shown as they are: how jobs of the host publish numbers
+//! (node_exporter's textfile collector).
 //!
-//! A file is taken whole or not at all; exposed timestamps are refused, since they would outlive their job.
+//! A file is taken whole or not at all; exposed timestamps are refused, since they would outlive
+//! their job.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -13,15 +15,32 @@ use super::kernel::PartError;
 use super::part::{Context, Lane, Part, gauge};
 
 /// The directory of text files.
-pub const PART: Part = Part { name: "textfile", default: true, lane: Lane::Device, metrics: &[MTIME, ERROR], read };
+pub const PART: Part = Part {
+    name: "textfile",
+    default: true,
+    lane: Lane::Device,
+    metrics: &[MTIME, ERROR],
+    read,
+};
 
 /// Files at most.
 const MAX_FILES: usize = 100;
 /// Size of one file at most, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
-const MTIME: MetricDesc = gauge("node_textfile_mtime_seconds", "seconds", "When the file was written, as Unix time.", &["file"], "stat(2)");
-const ERROR: MetricDesc =
-    gauge("node_textfile_scrape_error", "", "1 when a file could not be read or is not in the text format.", &[], "textfile_directory");
+const MTIME: MetricDesc = gauge(
+    "node_textfile_mtime_seconds",
+    "seconds",
+    "When the file was written, as Unix time.",
+    &["file"],
+    "stat(2)",
+);
+const ERROR: MetricDesc = gauge(
+    "node_textfile_scrape_error",
+    "",
+    "1 when a file could not be read or is not in the text format.",
+    &[],
+    "textfile_directory",
+);
 
 fn read(context: &mut Context<'_>) -> Result<(), PartError> {
     let Some(directory) = &context.settings.textfile_directory else {
@@ -32,10 +51,17 @@ fn read(context: &mut Context<'_>) -> Result<(), PartError> {
     let mut problems = BTreeMap::new();
     let files = super::kernel::names(directory).unwrap_or_default();
     if !directory.is_dir() {
-        problems.insert(directory.display().to_string(), "is not a folder that can be read".to_owned());
+        problems.insert(
+            directory.display().to_string(),
+            "is not a folder that can be read".to_owned(),
+        );
     }
     let (mut omitted, mut seen) = (0, HashSet::new());
-    for (index, name) in files.iter().filter(|name| name.ends_with(".prom")).enumerate() {
+    for (index, name) in files
+        .iter()
+        .filter(|name| name.ends_with(".prom"))
+        .enumerate()
+    {
         if index >= MAX_FILES {
             omitted += 1;
             continue;
@@ -49,7 +75,10 @@ fn read(context: &mut Context<'_>) -> Result<(), PartError> {
                 continue;
             }
         };
-        let page = context.kernel.once(&path).map_err(|error| error.to_string());
+        let page = context
+            .kernel
+            .once(&path)
+            .map_err(|error| error.to_string());
         if let Err(problem) = page.and_then(|page| take(page, &mut own)) {
             problems.insert(name.clone(), problem);
             continue;
@@ -64,15 +93,23 @@ fn read(context: &mut Context<'_>) -> Result<(), PartError> {
             });
         }
         if twice > 0 {
-            problems.insert(name.clone(), format!("{twice} series are in another file, or in this one, already"));
+            problems.insert(
+                name.clone(),
+                format!("{twice} series are in another file, or in this one, already"),
+            );
         }
         context.batch.append(own);
         let file = path.to_string_lossy();
         context.batch.push(&MTIME, &[("file", &file)], written);
     }
     context.memory.omitted = Some(omitted);
-    context.batch.push(&ERROR, &[], f64::from(u8::from(!problems.is_empty())));
-    for (file, error) in problems.iter().filter(|(file, error)| context.memory.textfiles.get(*file) != Some(*error)) {
+    context
+        .batch
+        .push(&ERROR, &[], f64::from(u8::from(!problems.is_empty())));
+    for (file, error) in problems
+        .iter()
+        .filter(|(file, error)| context.memory.textfiles.get(*file) != Some(*error))
+    {
         tracing::warn!(collector = "host", part = "textfile", file, %error, "Text file cannot be used.");
     }
     context.memory.textfiles = problems;
@@ -88,8 +125,13 @@ fn look(path: &Path) -> Result<f64, String> {
     if meta.len() > MAX_BYTES {
         return Err(format!("is larger than {MAX_BYTES} bytes"));
     }
-    let written = meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    written.map(|time| time.as_secs_f64()).ok_or_else(|| "was written before 1970".into())
+    let written = meta
+        .modified()
+        .ok()
+        .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    written
+        .map(|time| time.as_secs_f64())
+        .ok_or_else(|| "was written before 1970".into())
 }
 
 /// All samples of a page; errs with what is not in the text format.
@@ -117,10 +159,27 @@ fn take(page: &[u8], batch: &mut Batch) -> Result<(), String> {
                 labels(line.series, family.1, &mut builder).map_err(|error| error.to_string())?;
                 let set = builder.build();
                 let name = set.metric_name();
-                let part = name.strip_prefix(family.0.as_str()).is_some_and(|s| matches!(s, "" | "_bucket" | "_sum" | "_count"));
-                let (name, kind) = if part { (family.0.clone(), family.1) } else { (name.to_owned(), MetricKind::Untyped) };
-                let help = helps.get(&name).map_or("From a text file of the host.", String::as_str);
-                batch.push_sample(&name, kind, help, Sample { labels: set, value: line.value, timestamp: None });
+                let part = name
+                    .strip_prefix(family.0.as_str())
+                    .is_some_and(|s| matches!(s, "" | "_bucket" | "_sum" | "_count"));
+                let (name, kind) = if part {
+                    (family.0.clone(), family.1)
+                } else {
+                    (name.to_owned(), MetricKind::Untyped)
+                };
+                let help = helps
+                    .get(&name)
+                    .map_or("From a text file of the host.", String::as_str);
+                batch.push_sample(
+                    &name,
+                    kind,
+                    help,
+                    Sample {
+                        labels: set,
+                        value: line.value,
+                        timestamp: None,
+                    },
+                );
             }
         }
     }

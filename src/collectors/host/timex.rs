@@ -9,7 +9,13 @@ use super::kernel::PartError;
 use super::part::{Context, Lane, Part, counter, gauge};
 
 /// The clock's discipline.
-pub const PART: Part = Part { name: "timex", default: true, lane: Lane::Kernel, metrics: METRICS, read };
+pub const PART: Part = Part {
+    name: "timex",
+    default: true,
+    lane: Lane::Kernel,
+    metrics: METRICS,
+    read,
+};
 
 /// The kernel's fixed-point unit of frequency: parts per million in 16 fractional bits.
 const PPM16: f64 = 1_000_000.0 * 65_536.0;
@@ -74,6 +80,8 @@ fn read(context: &mut Context<'_>) -> Result<(), PartError> {
         (&TAI, f64::from(t.tai)),
         (&TICK, t.tick as f64 / MICRO),
     ];
-    values.iter().for_each(|(desc, value)| context.batch.push(desc, &[], *value));
+    values
+        .iter()
+        .for_each(|(desc, value)| context.batch.push(desc, &[], *value));
     Ok(())
 }

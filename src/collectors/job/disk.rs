@@ -1,4 +1,5 @@
-//! Writes what is kept: at most one thread for each file, the newest text last, and nobody waits long for a disk that hangs.
+//! Writes what is kept: at most one thread for each file, the newest text last, and nobody waits
+//! long for a disk that hangs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +27,12 @@ pub struct Disk {
 impl Disk {
     /// The file of a memory.
     pub fn new(memory: Memory) -> Arc<Self> {
-        Arc::new(Disk { memory, text: Mutex::new(None), is_busy: AtomicBool::new(false), has_failed: AtomicBool::new(false) })
+        Arc::new(Disk {
+            memory,
+            text: Mutex::new(None),
+            is_busy: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
+        })
     }
 
     /// What was written last.
@@ -34,8 +40,8 @@ impl Disk {
         self.memory.load()
     }
 
-    /// Writes a text on a thread of its own, in place of one that still waits. The handle ends when it is on disk; there is none when
-    /// another thread will write it, now or with the next text.
+    /// Writes a text on a thread of its own, in place of one that still waits. The handle ends when
+    /// it is on disk; there is none when another thread will write it, now or with the next text.
     pub fn write(self: &Arc<Self>, text: String) -> Option<JoinHandle<()>> {
         *self.text.lock() = Some(text);
         let permit = THREADS.try_acquire().ok()?;
@@ -62,7 +68,9 @@ impl Disk {
 
     fn save(&self, text: &str) {
         match self.memory.save(text) {
-            Ok(()) if self.has_failed.swap(false, Ordering::Relaxed) => info!("What a collector knows is saved again."),
+            Ok(()) if self.has_failed.swap(false, Ordering::Relaxed) => {
+                info!("What a collector knows is saved again.")
+            }
             Ok(()) => {}
             Err(error) if !self.has_failed.swap(true, Ordering::Relaxed) => {
                 warn!(%error, "What a collector knows cannot be saved; after a restart it is forgotten.");

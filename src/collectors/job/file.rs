@@ -24,8 +24,13 @@ pub struct Newest {
 pub fn newest(pattern: &Path) -> Result<Newest, String> {
     let shown = pattern.display();
     let of = |path: &Path| {
-        let modified = path.metadata().and_then(|meta| meta.modified()).map_err(|error| format!("{}: {error}", path.display()))?;
-        let since = modified.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX));
+        let modified = path
+            .metadata()
+            .and_then(|meta| meta.modified())
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        let since = modified.duration_since(UNIX_EPOCH).map_or(0, |since| {
+            i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+        });
         Ok(Newest { modified: since })
     };
     if !pattern.to_string_lossy().contains(['*', '?', '[']) {
@@ -33,13 +38,23 @@ pub fn newest(pattern: &Path) -> Result<Newest, String> {
     }
     let files = glob_at_most(pattern, MAX_FILES).map_err(|error| error.to_string())?;
     let found: Vec<Result<Newest, String>> = files.iter().map(|path| of(path)).collect();
-    let newest = found.iter().flatten().max_by_key(|newest| newest.modified).copied();
+    let newest = found
+        .iter()
+        .flatten()
+        .max_by_key(|newest| newest.modified)
+        .copied();
     // One that is removed meanwhile is none.
-    newest.ok_or_else(|| found.into_iter().find_map(Result::err).unwrap_or_else(|| format!("{shown}: no file fits the pattern")))
+    newest.ok_or_else(|| {
+        found
+            .into_iter()
+            .find_map(Result::err)
+            .unwrap_or_else(|| format!("{shown}: no file fits the pattern"))
+    })
 }
 
 impl Newest {
-    /// Notes a modification that was not seen before. The first one counts for no run: nobody knows when it was.
+    /// Notes a modification that was not seen before. The first one counts for no run: nobody knows
+    /// when it was.
     pub fn note(self, kept: &mut Kept, now: Timestamp) {
         if self.modified == kept.modified {
             return;
@@ -47,14 +62,23 @@ impl Newest {
         let is_first = std::mem::replace(&mut kept.modified, self.modified) == 0;
         let at = self.modified / 1_000_000;
         // A time that lies ahead would hide that runs are missing.
-        let at = if at > now.0 + AHEAD { now.0 } else { at.min(now.0) };
+        let at = if at > now.0 + AHEAD {
+            now.0
+        } else {
+            at.min(now.0)
+        };
         if kept.success.is_some_and(|last| at < last) {
             return;
         }
         if is_first {
             (kept.success, kept.end, kept.is_success) = (Some(at), Some(at), true);
         } else {
-            kept.ended(Ended { outcome: Outcome::Success, at, duration: None, exit_code: None });
+            kept.ended(Ended {
+                outcome: Outcome::Success,
+                at,
+                duration: None,
+                exit_code: None,
+            });
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Where reports and pushes arrive: the jobs that are configured, by name, and the groups that were pushed. The web puts in, collectors take out.
+//! Where reports and pushes arrive: the jobs that are configured, by name, and the groups that were
+//! pushed. The web puts in, collectors take out.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -74,8 +75,16 @@ impl Job {
     /// A job that nobody reports to.
     pub fn alone(memory: Memory) -> Arc<Self> {
         let disk = Disk::new(memory);
-        let kept = disk.load().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        Arc::new(Job { kept: Mutex::new(kept), disk, token: Mutex::default(), holders: AtomicUsize::new(0) })
+        let kept = disk
+            .load()
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default();
+        Arc::new(Job {
+            kept: Mutex::new(kept),
+            disk,
+            token: Mutex::default(),
+            holders: AtomicUsize::new(0),
+        })
     }
 
     /// Writes what is known.
@@ -130,18 +139,24 @@ impl Drop for GatewayHeld {
 }
 
 impl Inbox {
-    /// Takes reports for a job from now on. What a collector of the same name holds is shared, so that a reload loses none; else it is read
-    /// from disk, which may take its time.
+    /// Takes reports for a job from now on. What a collector of the same name holds is shared, so
+    /// that a reload loses none; else it is read from disk, which may take its time.
     pub fn hold_job(&self, name: &str, memory: Memory, token: Option<SecretSource>) -> JobHeld {
         let is_known = self.0.jobs.lock().contains_key(name);
         let loaded = (!is_known).then(|| Job::alone(memory.clone()));
         let mut jobs = self.0.jobs.lock();
-        let job = jobs.entry(name.to_owned()).or_insert_with(|| loaded.unwrap_or_else(|| Job::alone(memory)));
+        let job = jobs
+            .entry(name.to_owned())
+            .or_insert_with(|| loaded.unwrap_or_else(|| Job::alone(memory)));
         let job = Arc::clone(job);
         job.holders.fetch_add(1, Ordering::AcqRel);
         *job.token.lock() = token;
         drop(jobs);
-        JobHeld { inbox: self.clone(), name: name.to_owned(), job }
+        JobHeld {
+            inbox: self.clone(),
+            name: name.to_owned(),
+            job,
+        }
     }
 
     /// Takes pushes from now on, likewise.
@@ -151,7 +166,10 @@ impl Inbox {
             Some(gateway) => Arc::clone(gateway),
             None => {
                 let disk = Disk::new(memory);
-                let groups = disk.load().map(|text| Groups::load(&text)).unwrap_or_default();
+                let groups = disk
+                    .load()
+                    .map(|text| Groups::load(&text))
+                    .unwrap_or_default();
                 *self.0.pushes.lock() = groups.last_pushes();
                 let groups = Mutex::new(groups);
                 let gateway = Arc::new(Gateway {
@@ -168,18 +186,31 @@ impl Inbox {
         gateway.holders.fetch_add(1, Ordering::AcqRel);
         *gateway.token.lock() = token;
         drop(held);
-        GatewayHeld { inbox: self.clone(), gateway }
+        GatewayHeld {
+            inbox: self.clone(),
+            gateway,
+        }
     }
 
     /// Whether a token is the one of this job. The file that it stands in is read.
     pub fn lets_in(&self, name: &str, token: &str) -> bool {
-        let source = self.0.jobs.lock().get(name).and_then(|job| job.token.lock().clone());
+        let source = self
+            .0
+            .jobs
+            .lock()
+            .get(name)
+            .and_then(|job| job.token.lock().clone());
         is_right(source, token)
     }
 
     /// Whether a token is the one for pushes.
     pub fn lets_push(&self, token: &str) -> bool {
-        let source = self.0.gateway.lock().as_ref().and_then(|gateway| gateway.token.lock().clone());
+        let source = self
+            .0
+            .gateway
+            .lock()
+            .as_ref()
+            .and_then(|gateway| gateway.token.lock().clone());
         is_right(source, token)
     }
 
@@ -225,6 +256,11 @@ impl Inbox {
 
 /// Whether a token is the one of a source, whose file is read.
 pub fn is_right(source: Option<SecretSource>, token: &str) -> bool {
-    let Some(secret) = source.and_then(|source| source.current().ok()).filter(|secret| !secret.is_empty()) else { return false };
+    let Some(secret) = source
+        .and_then(|source| source.current().ok())
+        .filter(|secret| !secret.is_empty())
+    else {
+        return false;
+    };
     bool::from(secret.expose().as_bytes().ct_eq(token.as_bytes()))
 }

@@ -1,5 +1,7 @@
-//! Scheduled jobs: whether each ran when it ought to, how it ended, how long it took, and whether runs overlap. Runs are learned from the age of
-//! a file, from lines of a log, from reports (`nightbell job run`, the API), and from pushes in the way of Pushgateway, whose metrics are kept.
+//! Scheduled jobs: whether each ran when it ought to, how it ended, how long it took, and whether
+//! runs overlap. Runs are learned from the age of a file, from lines of a log, from reports
+//! (`nightbell job run`, the API), and from pushes in the way of Pushgateway, whose metrics are
+//! kept.
 //!
 //! It only listens: nothing is started or stopped here.
 
@@ -31,8 +33,9 @@ use file::Newest;
 use inbox::{GatewayHeld, Job, JobHeld};
 use kept::{Ended, Kept, Outcome};
 use metrics::{
-    DUE, FILE_READABLE, LAST_DURATION, LAST_EXIT_CODE, LAST_FAILURE, LAST_RUN, LAST_RUN_SUCCESS, LAST_SUCCESS, MAX_DURATION, MISSED,
-    OVERDUE, OVERLAPS, PUSH_GROUPS, PUSH_REFUSED, RUNNING, RUNNING_SINCE, RUNS,
+    DUE, FILE_READABLE, LAST_DURATION, LAST_EXIT_CODE, LAST_FAILURE, LAST_RUN, LAST_RUN_SUCCESS,
+    LAST_SUCCESS, MAX_DURATION, MISSED, OVERDUE, OVERLAPS, PUSH_GROUPS, PUSH_REFUSED, RUNNING,
+    RUNNING_SINCE, RUNS,
 };
 use settings::{Settings, Source};
 
@@ -51,21 +54,34 @@ pub const KIND: CollectorKind = CollectorKind {
 
 /// Part of the deadline for a file system to answer.
 const WAITING: f64 = 0.9;
-/// What is known is saved so often, although nothing happened, so that a start knows how long nobody looked.
+/// What is known is saved so often, although nothing happened, so that a start knows how long
+/// nobody looked.
 const SAVE: Duration = Duration::from_secs(300);
 
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     let settings = Settings::read(section);
-    let inbox = section.given::<Inbox>().map(|inbox| (*inbox).clone()).unwrap_or_default();
+    let inbox = section
+        .given::<Inbox>()
+        .map(|inbox| (*inbox).clone())
+        .unwrap_or_default();
     if let Source::Log(log) = &settings.source {
         let (files, interval) = (log.files.clone(), target.interval);
-        return Box::new(LogCollector::new(files, target, move |reader, time| measure(reader, &settings, interval, time)));
+        return Box::new(LogCollector::new(files, target, move |reader, time| {
+            measure(reader, &settings, interval, time)
+        }));
     }
     let files = match &settings.source {
         Source::File(path) => Some((path.clone(), Thread::new(()))),
         _ => None,
     };
-    Box::new(Jobs { settings: Arc::new(settings), target: target.clone(), inbox, held: Held::Nothing, files, saved: Timestamp::MIN })
+    Box::new(Jobs {
+        settings: Arc::new(settings),
+        target: target.clone(),
+        inbox,
+        held: Held::Nothing,
+        files,
+        saved: Timestamp::MIN,
+    })
 }
 
 /// A job whose runs are learned from anything but a log, or what is pushed.
@@ -121,10 +137,18 @@ impl Collector for Jobs {
                 }
             }
             if matches!(self.settings.source, Source::Push)
-                && let Some(pushed) = self.inbox.last_push(&self.target.name).filter(|pushed| *pushed > kept.pushed)
+                && let Some(pushed) = self
+                    .inbox
+                    .last_push(&self.target.name)
+                    .filter(|pushed| *pushed > kept.pushed)
             {
                 kept.pushed = pushed;
-                kept.ended(Ended { outcome: Outcome::Success, at: pushed, duration: None, exit_code: None });
+                kept.ended(Ended {
+                    outcome: Outcome::Success,
+                    at: pushed,
+                    duration: None,
+                    exit_code: None,
+                });
             }
             kept.end_lost(now, Process::is_gone);
             show(&mut kept, &self.settings, now, batch);
@@ -164,12 +188,19 @@ impl Jobs {
         let (inbox, settings) = (self.inbox.clone(), Arc::clone(&self.settings));
         let (name, memory) = (self.target.name.clone(), self.target.memory.clone());
         let hold = move || match &settings.source {
-            Source::Pushgateway => Held::Gateway(inbox.hold_gateway(memory, settings.token.clone())),
+            Source::Pushgateway => {
+                Held::Gateway(inbox.hold_gateway(memory, settings.token.clone()))
+            }
             Source::Reports => Held::Job(inbox.hold_job(&name, memory, settings.token.clone())),
             Source::File(_) | Source::Log(_) | Source::Push => Held::Alone(Job::alone(memory)),
         };
-        let held = tokio::time::timeout(self.target.timeout.mul_f64(WAITING), tokio::task::spawn_blocking(hold)).await;
-        let held = held.map_err(|_| CollectError::new("timed out: the state folder does not answer"))?;
+        let held = tokio::time::timeout(
+            self.target.timeout.mul_f64(WAITING),
+            tokio::task::spawn_blocking(hold),
+        )
+        .await;
+        let held =
+            held.map_err(|_| CollectError::new("timed out: the state folder does not answer"))?;
         self.held = held.map_err(|_| CollectError::new("ended early"))?;
         Ok(())
     }
@@ -184,10 +215,23 @@ impl Jobs {
 }
 
 /// Reads what is new in a log, and shows what follows.
-fn measure(reader: &mut Reader<Kept>, settings: &Settings, interval: Duration, time: Duration) -> Looked {
-    let Source::Log(log) = &settings.source else { return (Batch::new(), None) };
+fn measure(
+    reader: &mut Reader<Kept>,
+    settings: &Settings,
+    interval: Duration,
+    time: Duration,
+) -> Looked {
+    let Source::Log(log) = &settings.source else {
+        return (Batch::new(), None);
+    };
     let now = Timestamp::now();
-    let mut seen = reader.look(time, &mut |kept, read| read(&mut log::Lines { log, kept, now: now.0 }));
+    let mut seen = reader.look(time, &mut |kept, read| {
+        read(&mut log::Lines {
+            log,
+            kept,
+            now: now.0,
+        })
+    });
     let mut batch = Batch::new();
     reader.counts.totals.add(&seen, true);
     reader.counts.look(now, interval);
@@ -203,26 +247,46 @@ fn show(kept: &mut Kept, settings: &Settings, now: Timestamp, batch: &mut Batch)
     let due = kept.due(settings, now);
     let seconds = |millis: i64| millis as f64 / 1000.0;
     let flag = |set: bool| f64::from(u8::from(set));
-    for (desc, time) in [(&LAST_SUCCESS, kept.success), (&LAST_FAILURE, kept.failure), (&LAST_RUN, kept.end)] {
-        time.into_iter().for_each(|time| batch.push(desc, &[], seconds(time)));
+    for (desc, time) in [
+        (&LAST_SUCCESS, kept.success),
+        (&LAST_FAILURE, kept.failure),
+        (&LAST_RUN, kept.end),
+    ] {
+        time.into_iter()
+            .for_each(|time| batch.push(desc, &[], seconds(time)));
     }
     if kept.end.is_some() {
         batch.push(&LAST_RUN_SUCCESS, &[], flag(kept.is_success));
     }
-    kept.duration.into_iter().for_each(|took| batch.push(&LAST_DURATION, &[], took));
-    kept.exit_code.into_iter().for_each(|code| batch.push(&LAST_EXIT_CODE, &[], f64::from(code)));
+    kept.duration
+        .into_iter()
+        .for_each(|took| batch.push(&LAST_DURATION, &[], took));
+    kept.exit_code
+        .into_iter()
+        .for_each(|code| batch.push(&LAST_EXIT_CODE, &[], f64::from(code)));
     for outcome in Outcome::ALL {
-        batch.push(&RUNS, &[("result", outcome.as_str())], kept.runs[outcome as usize] as f64);
+        batch.push(
+            &RUNS,
+            &[("result", outcome.as_str())],
+            kept.runs[outcome as usize] as f64,
+        );
     }
     if matches!(settings.source, Source::Reports) {
         batch.push(&RUNNING, &[], kept.open.len() as f64);
         batch.push(&OVERLAPS, &[], kept.overlaps as f64);
-        kept.open.iter().map(|run| run.started).min().into_iter().for_each(|since| batch.push(&RUNNING_SINCE, &[], seconds(since)));
+        kept.open
+            .iter()
+            .map(|run| run.started)
+            .min()
+            .into_iter()
+            .for_each(|since| batch.push(&RUNNING_SINCE, &[], seconds(since)));
     }
     if settings.schedule.is_some() {
         batch.push(&OVERDUE, &[], flag(due.is_overdue));
         batch.push(&MISSED, &[], f64::from(due.missed));
-        due.at.into_iter().for_each(|at| batch.push(&DUE, &[], at.seconds()));
+        due.at
+            .into_iter()
+            .for_each(|at| batch.push(&DUE, &[], at.seconds()));
     }
     if let Some(most) = settings.max_duration {
         batch.push(&MAX_DURATION, &[], most.as_secs_f64());

@@ -1,4 +1,5 @@
-//! Which process a run is, and whether it is still there: `/proc/sys/kernel/random/boot_id`, `/proc/self/ns/pid`, `/proc/[pid]/stat`.
+//! Which process a run is, and whether it is still there: `/proc/sys/kernel/random/boot_id`,
+//! `/proc/self/ns/pid`, `/proc/[pid]/stat`.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -20,7 +21,11 @@ pub struct Process {
 impl Process {
     /// A process of this machine.
     pub fn of(pid: u32) -> Option<Self> {
-        Some(Process { machine: machine()?.to_owned(), pid, ticks: ticks(pid)? })
+        Some(Process {
+            machine: machine()?.to_owned(),
+            pid,
+            ticks: ticks(pid)?,
+        })
     }
 
     /// Whether it ran here and has gone. Of other machines nothing is known.
@@ -45,5 +50,9 @@ fn ticks(pid: u32) -> Option<u64> {
     let rest = text.get(text.rfind(')')? + 1..)?;
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?;
-    fields.nth(18)?.parse().ok().filter(|_| state != "Z" && state != "X")
+    fields
+        .nth(18)?
+        .parse()
+        .ok()
+        .filter(|_| state != "Z" && state != "X")
 }

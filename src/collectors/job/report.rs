@@ -55,8 +55,14 @@ impl Report {
         if self.id.as_ref().is_some_and(|id| id.len() > MAX_ID) {
             return Some(format!("id is longer than {MAX_ID} bytes"));
         }
-        let times = [("started_at", self.started_at), ("ended_at", self.ended_at), ("duration_seconds", self.duration_seconds)];
-        let wrong = times.into_iter().find(|(_, value)| value.is_some_and(|value| !value.is_finite() || value < 0.0));
+        let times = [
+            ("started_at", self.started_at),
+            ("ended_at", self.ended_at),
+            ("duration_seconds", self.duration_seconds),
+        ];
+        let wrong = times
+            .into_iter()
+            .find(|(_, value)| value.is_some_and(|value| !value.is_finite() || value < 0.0));
         wrong.map(|(name, _)| format!("{name} is not a number of seconds, 0 or more"))
     }
 }

@@ -85,23 +85,35 @@ impl Settings {
             Source::Pushgateway => {
                 for key in ["every", "schedule", "grace", "max_duration"] {
                     if section.node(key).is_some() {
-                        section.error(key, "belongs to a job", "give it to an entry with push: true and the name of the job");
+                        section.error(
+                            key,
+                            "belongs to a job",
+                            "give it to an entry with push: true and the name of the job",
+                        );
                     }
                 }
             }
-            Source::File(_) | Source::Push if settings.schedule.is_none() && !has(section, &["every", "schedule"]) => {
-                let remedy = "add every: 1d, or schedule: \"0 2 * * *\"; without it nothing is ever late";
+            Source::File(_) | Source::Push
+                if settings.schedule.is_none() && !has(section, &["every", "schedule"]) =>
+            {
+                let remedy =
+                    "add every: 1d, or schedule: \"0 2 * * *\"; without it nothing is ever late";
                 section.error("", "neither \"every\" nor \"schedule\" is given", remedy);
             }
             _ => {}
         }
         if settings.token.is_some() && matches!(settings.source, Source::File(_) | Source::Log(_)) {
-            section.error("token", "belongs to a job that reports", "remove it, or remove file: or log:");
+            section.error(
+                "token",
+                "belongs to a job that reports",
+                "remove it, or remove file: or log:",
+            );
         }
         settings
     }
 
-    /// How much later than its time a run may be over: what is configured, or a fifth of the time between two, an hour at most.
+    /// How much later than its time a run may be over: what is configured, or a fifth of the time
+    /// between two, an hour at most.
     pub fn grace(&self, between: Duration) -> Duration {
         self.grace.unwrap_or_else(|| match &self.schedule {
             Some(Schedule::Every(every)) => *every / 5,
@@ -118,36 +130,76 @@ fn source(section: &Section<'_>) -> Source {
     let file = section.get::<PathBuf>("file");
     let log = section.section("log").map(|log| read_log(section, &log));
     let push = section.or("push", false).then_some(Source::Push);
-    let gateway = section.or("pushgateway", false).then_some(Source::Pushgateway);
-    let mut given: Vec<Source> =
-        [file.map(Source::File), log.map(|log| Source::Log(Box::new(log))), push, gateway].into_iter().flatten().collect();
+    let gateway = section
+        .or("pushgateway", false)
+        .then_some(Source::Pushgateway);
+    let mut given: Vec<Source> = [
+        file.map(Source::File),
+        log.map(|log| Source::Log(Box::new(log))),
+        push,
+        gateway,
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     if given.len() > 1 {
-        section.error("", "runs are learned from more than one of file, log, push, pushgateway", "keep one of them");
+        section.error(
+            "",
+            "runs are learned from more than one of file, log, push, pushgateway",
+            "keep one of them",
+        );
     }
     given.pop().unwrap_or(Source::Reports)
 }
 
 fn read_log(section: &Section<'_>, log: &Section<'_>) -> Log {
-    let zone = section.get::<String>("timezone").filter(|name| name != "Local");
-    let zone = zone.and_then(|name| TimeZone::get(&name).ok()).unwrap_or_else(TimeZone::system);
+    let zone = section
+        .get::<String>("timezone")
+        .filter(|name| name != "Local");
+    let zone = zone
+        .and_then(|name| TimeZone::get(&name).ok())
+        .unwrap_or_else(TimeZone::system);
     let (contains, regex) = (log.get::<String>("contains"), log.get::<String>("regex"));
     let success = match (contains, regex) {
-        (Some(text), None) if !text.is_empty() => Some(Pattern::Contains(Box::new(memmem::Finder::new(&text).into_owned()))),
+        (Some(text), None) if !text.is_empty() => Some(Pattern::Contains(Box::new(
+            memmem::Finder::new(&text).into_owned(),
+        ))),
         (None, Some(text)) => compile(log, "regex", &text).map(Pattern::Regex),
         _ => {
-            log.error("", "does not say which line ends a run", "give contains: \"some text\", or regex: EXPRESSION");
+            log.error(
+                "",
+                "does not say which line ends a run",
+                "give contains: \"some text\", or regex: EXPRESSION",
+            );
             None
         }
     };
-    let failed = log.get::<String>("failed").filter(|text| !text.is_empty()).and_then(|text| compile(log, "failed", &text));
+    let failed = log
+        .get::<String>("failed")
+        .filter(|text| !text.is_empty())
+        .and_then(|text| compile(log, "failed", &text));
     let files = Files::read(log);
     log.finish();
     let nothing = || Pattern::Contains(Box::new(memmem::Finder::new("\0").into_owned()));
-    Log { files, success: success.unwrap_or_else(nothing), failed, zone }
+    Log {
+        files,
+        success: success.unwrap_or_else(nothing),
+        failed,
+        zone,
+    }
 }
 
 fn compile(section: &Section<'_>, key: &str, text: &str) -> Option<Regex> {
-    let built = RegexBuilder::new(text).size_limit(MAX_REGEX).dfa_size_limit(MAX_REGEX).build();
-    let wrong = |error: regex::Error| section.error(key, format!("is no regular expression: {error}"), "use RE2 syntax");
+    let built = RegexBuilder::new(text)
+        .size_limit(MAX_REGEX)
+        .dfa_size_limit(MAX_REGEX)
+        .build();
+    let wrong = |error: regex::Error| {
+        section.error(
+            key,
+            format!("is no regular expression: {error}"),
+            "use RE2 syntax",
+        )
+    };
     built.map_err(wrong).ok()
 }

@@ -1,7 +1,9 @@
-//! JSON as it comes from outside: texts stay where they are, and depth and number of values are bounded.
+//! JSON as it comes from outside: texts stay where they are, and depth and number of values are
+//! bounded.
 //!
-//! More is taken than RFC 8259 allows, because one bad number must not cost all others: `NaN`, `Infinity` and `1e999` are numbers that are
-//! not finite, and of a key that comes twice the last value counts.
+//! More is taken than RFC 8259 allows, because one bad number must not cost all others: `NaN`,
+//! `Infinity` and `1e999` are numbers that are not finite, and of a key that comes twice the last
+//! value counts.
 
 use std::borrow::Cow;
 
@@ -31,7 +33,11 @@ impl Json<'_> {
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&Self> {
         match self {
-            Json::Map(entries) => entries.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value),
+            Json::Map(entries) => entries
+                .iter()
+                .rev()
+                .find(|(name, _)| name == key)
+                .map(|(_, value)| value),
             _ => None,
         }
     }
@@ -61,7 +67,11 @@ pub enum Problem {
 pub fn parse(body: &[u8]) -> Result<Json<'_>, Problem> {
     let text = std::str::from_utf8(body).map_err(|_| Problem::NotJson)?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut reader = Reader { text, at: 0, values: 0 };
+    let mut reader = Reader {
+        text,
+        at: 0,
+        values: 0,
+    };
     reader.pass_space();
     match reader.peek() {
         None => return Err(Problem::Empty),
@@ -70,7 +80,11 @@ pub fn parse(body: &[u8]) -> Result<Json<'_>, Problem> {
     }
     let value = reader.value(0)?;
     reader.pass_space();
-    if reader.peek().is_some() { Err(Problem::NotJson) } else { Ok(value) }
+    if reader.peek().is_some() {
+        Err(Problem::NotJson)
+    } else {
+        Ok(value)
+    }
 }
 
 struct Reader<'a> {
@@ -121,10 +135,16 @@ impl<'a> Reader<'a> {
 
     fn number(&mut self) -> Result<Json<'a>, Problem> {
         let start = self.at;
-        while matches!(self.peek(), Some(b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')) {
+        while matches!(
+            self.peek(),
+            Some(b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')
+        ) {
             self.at += 1;
         }
-        self.text[start..self.at].parse().map(Json::Number).map_err(|_| Problem::NotJson)
+        self.text[start..self.at]
+            .parse()
+            .map(Json::Number)
+            .map_err(|_| Problem::NotJson)
     }
 
     fn list(&mut self, depth: usize) -> Result<Json<'a>, Problem> {
@@ -183,7 +203,11 @@ impl<'a> Reader<'a> {
             self.at += end + 1;
             if rest.as_bytes()[end] == b'"' {
                 let part = &rest[..end];
-                return Ok(if owned.is_empty() { Cow::Borrowed(part) } else { Cow::Owned(owned + part) });
+                return Ok(if owned.is_empty() {
+                    Cow::Borrowed(part)
+                } else {
+                    Cow::Owned(owned + part)
+                });
             }
             owned.push_str(&rest[..end]);
             owned.push(self.escaped()?);
@@ -221,9 +245,14 @@ impl<'a> Reader<'a> {
     }
 
     fn four_digits(&mut self) -> Result<u32, Problem> {
-        let digits = self.text.get(self.at..self.at + 4).filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()));
+        let digits = self
+            .text
+            .get(self.at..self.at + 4)
+            .filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()));
         self.at += 4;
-        digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()).ok_or(Problem::NotJson)
+        digits
+            .and_then(|digits| u32::from_str_radix(digits, 16).ok())
+            .ok_or(Problem::NotJson)
     }
 }
 
@@ -236,19 +265,49 @@ mod tests {
         let text = "\u{feff} {\"a\": [1, -2.5e1, true, false, null, []], \"\u{952e}\": \"x\\n\\u4e2d\\ud83d\\ude00\\ud83d!\", \"a\": {}} ";
         let json = parse(text.as_bytes()).expect("JSON");
         assert_eq!(json.get("a"), Some(&Json::Map(vec![])));
-        assert_eq!(json.get("\u{952e}"), Some(&Json::Text("x\n\u{4e2d}\u{1f600}\u{fffd}!".into())));
-        let Json::Map(entries) = json else { panic!("a mapping") };
-        let numbers = vec![Json::Number(1.0), Json::Number(-25.0), Json::Bool(true), Json::Bool(false), Json::Null, Json::List(vec![])];
+        assert_eq!(
+            json.get("\u{952e}"),
+            Some(&Json::Text("x\n\u{4e2d}\u{1f600}\u{fffd}!".into()))
+        );
+        let Json::Map(entries) = json else {
+            panic!("a mapping")
+        };
+        let numbers = vec![
+            Json::Number(1.0),
+            Json::Number(-25.0),
+            Json::Bool(true),
+            Json::Bool(false),
+            Json::Null,
+            Json::List(vec![]),
+        ];
         assert_eq!(entries[0].1, Json::List(numbers));
     }
 
     /// Whatever stands at any place of a document, it is read or refused.
     #[test]
     fn no_document_makes_the_reader_panic() {
-        let text = "{\"a\": [1.5e3, \"\\u00e9\\ud83d\\ude00\u{952e}\", null, {\"b\": -0}], \"c\": true}";
+        let text =
+            "{\"a\": [1.5e3, \"\\u00e9\\ud83d\\ude00\u{952e}\", null, {\"b\": -0}], \"c\": true}";
         let places: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
         for at in places {
-            for other in ["", "\"", "\\", "\\u", "\\ud800", "{", "[", "}", "]", ",", ":", "e", "-", "9", "\u{1f600}", "\0"] {
+            for other in [
+                "",
+                "\"",
+                "\\",
+                "\\u",
+                "\\ud800",
+                "{",
+                "[",
+                "}",
+                "]",
+                ",",
+                ":",
+                "e",
+                "-",
+                "9",
+                "\u{1f600}",
+                "\0",
+            ] {
                 let end = at + text[at..].chars().next().map_or(0, char::len_utf8);
                 let _result = parse(format!("{}{other}{}", &text[..at], &text[end..]).as_bytes());
                 let _result = parse(format!("{}{other}", &text[..at]).as_bytes());
@@ -259,8 +318,15 @@ mod tests {
     #[test]
     fn numbers_that_are_not_finite_do_not_cost_the_document() {
         let json = parse(b"[NaN, Infinity, -Infinity, 1e999]").expect("JSON");
-        let Json::List(items) = json else { panic!("a list") };
-        assert!(items.iter().all(|item| matches!(item, Json::Number(n) if !n.is_finite())), "{items:?}");
+        let Json::List(items) = json else {
+            panic!("a list")
+        };
+        assert!(
+            items
+                .iter()
+                .all(|item| matches!(item, Json::Number(n) if !n.is_finite())),
+            "{items:?}"
+        );
     }
 
     #[test]
@@ -286,7 +352,12 @@ mod tests {
             (deep.as_str(), Problem::TooDeep),
             (many.as_str(), Problem::TooMany),
         ] {
-            assert_eq!(parse(text.as_bytes()), Err(problem), "{}", &text[..text.len().min(20)]);
+            assert_eq!(
+                parse(text.as_bytes()),
+                Err(problem),
+                "{}",
+                &text[..text.len().min(20)]
+            );
         }
         assert_eq!(parse(b"\"\xff\""), Err(Problem::NotJson));
     }

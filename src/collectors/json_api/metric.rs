@@ -9,8 +9,21 @@ use super::document::Json;
 use super::path::{Found, Path};
 
 /// Words that are 1, 0.5 and 0 wherever no mapping says otherwise.
-const GOOD: [&str; 13] =
-    ["healthy", "ok", "up", "true", "active", "running", "pass", "passed", "success", "online", "connected", "available", "ready"];
+const GOOD: [&str; 13] = [
+    "healthy",
+    "ok",
+    "up",
+    "true",
+    "active",
+    "running",
+    "pass",
+    "passed",
+    "success",
+    "online",
+    "connected",
+    "available",
+    "ready",
+];
 const HALF: [&str; 4] = ["degraded", "warning", "warn", "partial"];
 const BAD: [&str; 16] = [
     "unhealthy",
@@ -94,7 +107,8 @@ pub enum Words {
     Usual,
     /// The usual words have their numbers; all others are 0.
     Status,
-    /// These first, in lower case, then the usual ones; others are the last number, if there is one.
+    /// These first, in lower case, then the usual ones; others are the last number, if there is
+    /// one.
     Own(BTreeMap<String, f64>, Option<f64>),
 }
 
@@ -126,10 +140,16 @@ impl Words {
             Json::Null => return Err(Odd::Missing),
             Json::List(_) | Json::Map(_) => return Err(Odd::Invalid),
             Json::Number(number) => self.own(&number.to_string()).unwrap_or(*number),
-            Json::Bool(flag) => self.own(if *flag { "true" } else { "false" }).unwrap_or(f64::from(u8::from(*flag))),
+            Json::Bool(flag) => self
+                .own(if *flag { "true" } else { "false" })
+                .unwrap_or(f64::from(u8::from(*flag))),
             Json::Text(text) => self.of_text(text.trim())?,
         };
-        if number.is_finite() { Ok(number) } else { Err(Odd::Invalid) }
+        if number.is_finite() {
+            Ok(number)
+        } else {
+            Err(Odd::Invalid)
+        }
     }
 
     fn own(&self, word: &str) -> Option<f64> {
@@ -157,13 +177,17 @@ impl Words {
 }
 
 impl Metric {
-    /// Calls `take` for each series that the answer gives, in the order of the answer, until it returns false.
+    /// Calls `take` for each series that the answer gives, in the order of the answer, until it
+    /// returns false.
     pub fn series<'m, 'j>(&'m self, root: &'j Json<'j>, mut take: impl FnMut(Series<'m>) -> bool)
     where
         'j: 'm,
     {
         let elements = match &self.elements {
-            None => vec![Found { value: root, keys: Vec::new() }],
+            None => vec![Found {
+                value: root,
+                keys: Vec::new(),
+            }],
             Some(Elements { path, opens: true }) => path.elements(root),
             Some(Elements { path, opens: false }) => path.select(root),
         };
@@ -177,8 +201,13 @@ impl Metric {
     fn one<'m, 'j: 'm>(&'m self, element: &Found<'j>) -> Series<'m> {
         let value = match &self.value {
             Value::Fixed(number) => Ok(*number),
-            Value::At(path) if path.is_many() && path.select(element.value).len() > 1 => Err(Odd::Invalid),
-            Value::At(path) => path.find(element.value).ok_or(Odd::Missing).and_then(|value| self.words.number(value)),
+            Value::At(path) if path.is_many() && path.select(element.value).len() > 1 => {
+                Err(Odd::Invalid)
+            }
+            Value::At(path) => path
+                .find(element.value)
+                .ok_or(Odd::Missing)
+                .and_then(|value| self.words.number(value)),
         };
         let mut missing = 0;
         let mut labels = Vec::with_capacity(self.labels.len());
@@ -188,12 +217,20 @@ impl Metric {
                 None => missing += 1,
             }
         }
-        let time = self.time.as_ref().and_then(|path| match path.find(element.value)? {
-            Json::Number(millis) if millis.is_finite() => Some(Timestamp(*millis as i64)),
-            Json::Text(text) => text.trim().parse().ok().map(Timestamp),
-            _ => None,
-        });
-        Series { labels, value, missing, time }
+        let time = self
+            .time
+            .as_ref()
+            .and_then(|path| match path.find(element.value)? {
+                Json::Number(millis) if millis.is_finite() => Some(Timestamp(*millis as i64)),
+                Json::Text(text) => text.trim().parse().ok().map(Timestamp),
+                _ => None,
+            });
+        Series {
+            labels,
+            value,
+            missing,
+            time,
+        }
     }
 }
 
@@ -213,7 +250,11 @@ fn label<'m, 'j: 'm>(parts: &'m [Part], element: &Found<'j>) -> Option<Cow<'m, s
     };
     match parts {
         [part] => one(part),
-        parts => parts.iter().map(one).collect::<Option<String>>().map(Cow::Owned),
+        parts => parts
+            .iter()
+            .map(one)
+            .collect::<Option<String>>()
+            .map(Cow::Owned),
     }
 }
 
@@ -231,7 +272,14 @@ mod tests {
     #[test]
     fn words_numbers_and_texts_have_their_numbers() {
         let text = |text: &str| Json::Text(text.to_owned().into());
-        let own = Words::Own(BTreeMap::from([("busy".into(), 2.0), ("ok".into(), 7.0), ("true".into(), 3.0)]), None);
+        let own = Words::Own(
+            BTreeMap::from([
+                ("busy".into(), 2.0),
+                ("ok".into(), 7.0),
+                ("true".into(), 3.0),
+            ]),
+            None,
+        );
         let other = Words::Own(BTreeMap::new(), Some(-1.0));
         for (words, value, wanted) in [
             (&Words::Usual, text("Healthy"), Ok(1.0)),
@@ -244,7 +292,11 @@ mod tests {
             (&Words::Status, text("NaN"), Err(Odd::Invalid)),
             (&Words::Usual, text("1e999"), Err(Odd::Invalid)),
             (&Words::Usual, text(""), Err(Odd::Invalid)),
-            (&Words::Usual, Json::Number(f64::INFINITY), Err(Odd::Invalid)),
+            (
+                &Words::Usual,
+                Json::Number(f64::INFINITY),
+                Err(Odd::Invalid),
+            ),
             (&Words::Usual, Json::Bool(true), Ok(1.0)),
             (&Words::Usual, Json::List(vec![]), Err(Odd::Invalid)),
             (&own, text("BUSY"), Ok(2.0)),

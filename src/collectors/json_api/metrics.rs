@@ -1,4 +1,5 @@
-//! Metrics of the collector itself. Those of the answers have the names that the configuration gives them.
+//! Metrics of the collector itself. Those of the answers have the names that the configuration
+//! gives them.
 
 use crate::model::MetricKind::{Counter, Gauge};
 

@@ -1,7 +1,8 @@
-//! JSON endpoints as metrics: one request for many of them, behind a token that may expire, and each part of a detailed health answer.
+//! JSON endpoints as metrics: one request for many of them, behind a token that may expire, and
+//! each part of a detailed health answer.
 //!
-//! What is not there is absent, never 0, and counted. Texts from outside become labels only where the configuration names the label, and only
-//! so many values of one.
+//! What is not there is absent, never 0, and counted. Texts from outside become labels only where
+//! the configuration names the label, and only so many values of one.
 
 mod asked;
 mod document;
@@ -54,7 +55,11 @@ struct Failure {
 
 impl Failure {
     fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Failure { reason, message: message.into().chars().take(MAX_MESSAGE).collect(), refused: false }
+        Failure {
+            reason,
+            message: message.into().chars().take(MAX_MESSAGE).collect(),
+            refused: false,
+        }
     }
 }
 
@@ -66,7 +71,10 @@ impl From<HttpError> for Failure {
             HttpErrorKind::Timeout => "no answer in time",
             HttpErrorKind::Protocol => "the answer is not HTTP, or broke off",
             // The kernel's reasons and ours are few.
-            HttpErrorKind::Connect | HttpErrorKind::TooLarge | HttpErrorKind::Request | HttpErrorKind::Credentials => &error.message,
+            HttpErrorKind::Connect
+            | HttpErrorKind::TooLarge
+            | HttpErrorKind::Request
+            | HttpErrorKind::Credentials => &error.message,
         };
         Failure::new(error.kind.as_str(), message)
     }
@@ -75,7 +83,10 @@ impl From<HttpError> for Failure {
 impl From<TokenError> for Failure {
     fn from(error: TokenError) -> Self {
         let refused = matches!(error, TokenError::Refused(_));
-        Failure { refused, ..Failure::new("token", error.to_string()) }
+        Failure {
+            refused,
+            ..Failure::new("token", error.to_string())
+        }
     }
 }
 
@@ -112,9 +123,20 @@ struct Answer {
 
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     let settings = Settings::read(section);
-    let each = |value: u64| settings.metrics.iter().enumerate().map(move |(index, _)| (index, value)).collect::<BTreeMap<_, _>>();
+    let each = |value: u64| {
+        settings
+            .metrics
+            .iter()
+            .enumerate()
+            .map(move |(index, _)| (index, value))
+            .collect::<BTreeMap<_, _>>()
+    };
     // A counter that begins at 0 shows its first increase.
-    let counts = Counts { missing: each(0), invalid: each(0), dropped: REASONS.map(|reason| (reason, 0)).into() };
+    let counts = Counts {
+        missing: each(0),
+        invalid: each(0),
+        dropped: REASONS.map(|reason| (reason, 0)).into(),
+    };
     Box::new(JsonApi {
         target: target.name.clone(),
         settings,
@@ -140,12 +162,18 @@ impl Collector for JsonApi {
             };
             let took = start.elapsed().as_secs_f64();
             // A health endpoint that answers 503 says in its body what is wrong.
-            let is_read = failure.is_none() || failure.as_ref().is_some_and(|failure| failure.reason == "status") && answer.status == 503;
+            let is_read = failure.is_none()
+                || failure
+                    .as_ref()
+                    .is_some_and(|failure| failure.reason == "status")
+                    && answer.status == 503;
             let mut series = None;
             if is_read {
                 match document::parse(&answer.body) {
                     Ok(json) => series = Some(self.take(&json, failure.is_none(), batch)),
-                    Err(problem) if failure.is_none() => failure = Some(Failure::new("json", problem.to_string())),
+                    Err(problem) if failure.is_none() => {
+                        failure = Some(Failure::new("json", problem.to_string()))
+                    }
                     Err(_) => {}
                 }
             }
@@ -164,7 +192,12 @@ impl Collector for JsonApi {
 
     fn chosen(&self) -> Vec<String> {
         let probes = self.settings.probe.then(|| "probe_".to_owned());
-        self.settings.metrics.iter().map(|metric| metric.name.clone()).chain(probes).collect()
+        self.settings
+            .metrics
+            .iter()
+            .map(|metric| metric.name.clone())
+            .chain(probes)
+            .collect()
     }
 
     fn address(&self) -> String {
@@ -206,7 +239,9 @@ impl JsonApi {
             answer.status = came.status;
             let is_refused = came.status == 401;
             response = Some(came);
-            let Some(tokens) = &mut settings.tokens else { break };
+            let Some(tokens) = &mut settings.tokens else {
+                break;
+            };
             if !is_refused {
                 tokens.taken();
                 break;
@@ -230,12 +265,21 @@ impl JsonApi {
         if is_wanted {
             return Ok(());
         }
-        Err(Failure { refused: matches!(status, 401 | 403), ..Failure::new("status", format!("status {status}")) })
+        Err(Failure {
+            refused: matches!(status, 401 | 403),
+            ..Failure::new("status", format!("status {status}"))
+        })
     }
 
-    /// Makes series of an answer; returns how many. What is missing in one that was not wanted is not counted.
+    /// Makes series of an answer; returns how many. What is missing in one that was not wanted is
+    /// not counted.
     fn take(&mut self, json: &Json<'_>, is_wanted: bool, batch: &mut Batch) -> usize {
-        let JsonApi { settings, counts, seen, .. } = self;
+        let JsonApi {
+            settings,
+            counts,
+            seen,
+            ..
+        } = self;
         let now = Instant::now();
         for values in seen.values_mut() {
             values.retain(|_, last| now.duration_since(*last) < LABEL_MEMORY);
@@ -243,18 +287,26 @@ impl JsonApi {
         let mut taken: HashSet<Labels> = HashSet::new();
         let mut notes: HashSet<(usize, &'static str)> = HashSet::new();
         for (index, metric) in settings.metrics.iter().enumerate() {
-            let mut drop_for = |reason: &'static str, what: &'static str, notes: &mut HashSet<(usize, &'static str)>| {
-                *counts.dropped.entry(reason).or_default() += 1;
-                notes.insert((index, what));
-            };
-            metric.series(json, |series| {
-                let mut count = |counted: &mut BTreeMap<usize, u64>, by: u64, what: &'static str| {
-                    if by > 0 && is_wanted {
-                        *counted.entry(index).or_default() += by;
-                        notes.insert((index, what));
-                    }
+            let mut drop_for =
+                |reason: &'static str,
+                 what: &'static str,
+                 notes: &mut HashSet<(usize, &'static str)>| {
+                    *counts.dropped.entry(reason).or_default() += 1;
+                    notes.insert((index, what));
                 };
-                count(&mut counts.missing, series.missing, "a label is not in the answer");
+            metric.series(json, |series| {
+                let mut count =
+                    |counted: &mut BTreeMap<usize, u64>, by: u64, what: &'static str| {
+                        if by > 0 && is_wanted {
+                            *counted.entry(index).or_default() += by;
+                            notes.insert((index, what));
+                        }
+                    };
+                count(
+                    &mut counts.missing,
+                    series.missing,
+                    "a label is not in the answer",
+                );
                 let value = match series.value {
                     Ok(value) => value,
                     Err(Odd::Missing) if metric.is_optional => return true,
@@ -263,12 +315,20 @@ impl JsonApi {
                         return true;
                     }
                     Err(Odd::Invalid) => {
-                        count(&mut counts.invalid, 1, "its value is no finite number and no known word");
+                        count(
+                            &mut counts.invalid,
+                            1,
+                            "its value is no finite number and no known word",
+                        );
                         return true;
                     }
                 };
                 if taken.len() >= settings.max_series {
-                    drop_for("limit", "there are more series than max_series allows", &mut notes);
+                    drop_for(
+                        "limit",
+                        "there are more series than max_series allows",
+                        &mut notes,
+                    );
                     return true;
                 }
                 let mut builder = LabelsBuilder::new();
@@ -281,12 +341,27 @@ impl JsonApi {
                     drop_for("duplicate", "two series have the same labels", &mut notes);
                     return true;
                 }
-                if !is_room(seen, settings.max_series, index, metric, &series.labels, now) {
-                    drop_for("label_values", "a label has more values within an hour than max_series allows", &mut notes);
+                if !is_room(
+                    seen,
+                    settings.max_series,
+                    index,
+                    metric,
+                    &series.labels,
+                    now,
+                ) {
+                    drop_for(
+                        "label_values",
+                        "a label has more values within an hour than max_series allows",
+                        &mut notes,
+                    );
                     return true;
                 }
                 taken.insert(labels.clone());
-                let sample = Sample { labels, value, timestamp: series.time };
+                let sample = Sample {
+                    labels,
+                    value,
+                    timestamp: series.time,
+                };
                 batch.push_sample(&metric.name, metric.kind, &metric.help, sample);
                 true
             });
@@ -301,16 +376,31 @@ impl JsonApi {
         count
     }
 
-    fn report(&self, answer: &Answer, failure: Option<&Failure>, took: f64, series: Option<usize>, batch: &mut Batch) {
+    fn report(
+        &self,
+        answer: &Answer,
+        failure: Option<&Failure>,
+        took: f64,
+        series: Option<usize>,
+        batch: &mut Batch,
+    ) {
         let flag = |value: bool| f64::from(u8::from(value));
         let up = flag(failure.is_none());
         batch.push(&metrics::UP, &[], up);
         batch.push(&metrics::STATUS, &[], f64::from(answer.status));
         batch.push(&metrics::DURATION, &[], took);
         batch.push(&metrics::BODY, &[], answer.body.len() as f64);
-        batch.push(&metrics::REFUSED, &[], flag(failure.is_some_and(|failure| failure.refused)));
+        batch.push(
+            &metrics::REFUSED,
+            &[],
+            flag(failure.is_some_and(|failure| failure.refused)),
+        );
         if let Some(failure) = failure {
-            let labels = [("reason", failure.reason), ("url", &self.address()), ("message", &failure.message)];
+            let labels = [
+                ("reason", failure.reason),
+                ("url", &self.address()),
+                ("message", &failure.message),
+            ];
             batch.push(&metrics::FAILURE, &labels, 1.0);
             if self.settings.probe {
                 batch.push(&metrics::PROBE_FAILURE, &labels, 1.0);
@@ -319,10 +409,15 @@ impl JsonApi {
         if let Some(series) = series {
             batch.push(&metrics::SERIES, &[], series as f64);
         }
-        for (desc, counts) in [(&metrics::MISSING, &self.counts.missing), (&metrics::INVALID, &self.counts.invalid)] {
+        for (desc, counts) in [
+            (&metrics::MISSING, &self.counts.missing),
+            (&metrics::INVALID, &self.counts.invalid),
+        ] {
             let mut by_name: BTreeMap<&str, u64> = BTreeMap::new();
             for (index, count) in counts {
-                *by_name.entry(self.settings.metrics[*index].name.as_str()).or_default() += count;
+                *by_name
+                    .entry(self.settings.metrics[*index].name.as_str())
+                    .or_default() += count;
             }
             for (name, count) in by_name {
                 batch.push(desc, &[("metric", name)], count as f64);
@@ -348,17 +443,25 @@ impl JsonApi {
     fn log(&mut self, failure: Option<Failure>) {
         let target = &self.target;
         match (&failure, &self.failing) {
-            (Some(now), before) if before.as_ref().is_none_or(|before| before.reason != now.reason) => {
+            (Some(now), before)
+                if before
+                    .as_ref()
+                    .is_none_or(|before| before.reason != now.reason) =>
+            {
                 warn!(collector = "json_api", target, reason = now.reason, error = %now.message, "JSON endpoint cannot be read.");
             }
-            (None, Some(_)) => info!(collector = "json_api", target, "JSON endpoint can be read again."),
+            (None, Some(_)) => info!(
+                collector = "json_api",
+                target, "JSON endpoint can be read again."
+            ),
             _ => {}
         }
         self.failing = failure;
     }
 }
 
-/// Whether the values of a series' labels are known, or there is room for more; then they are known from now on.
+/// Whether the values of a series' labels are known, or there is room for more; then they are known
+/// from now on.
 fn is_room(
     seen: &mut HashMap<(usize, usize), HashMap<String, Instant>>,
     most: usize,
@@ -367,9 +470,20 @@ fn is_room(
     labels: &[(&str, std::borrow::Cow<'_, str>)],
     now: Instant,
 ) -> bool {
-    let place = |name: &str| (index, metric.labels.iter().position(|(label, _)| label == name).unwrap_or_default());
-    let is_full =
-        |name: &str, value: &str| seen.get(&place(name)).is_some_and(|values| values.len() >= most && !values.contains_key(value));
+    let place = |name: &str| {
+        (
+            index,
+            metric
+                .labels
+                .iter()
+                .position(|(label, _)| label == name)
+                .unwrap_or_default(),
+        )
+    };
+    let is_full = |name: &str, value: &str| {
+        seen.get(&place(name))
+            .is_some_and(|values| values.len() >= most && !values.contains_key(value))
+    };
     if labels.iter().any(|(name, value)| is_full(name, value)) {
         return false;
     }

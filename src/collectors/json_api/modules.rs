@@ -1,5 +1,6 @@
-//! json_exporter's files (<https://github.com/prometheus-community/json_exporter>): a module says what is asked and what is read. What cannot be
-//! done here is refused, with its place in that file.
+//! json_exporter's files (<https://github.com/prometheus-community/json_exporter>): a module says
+//! what is asked and what is read. What cannot be done here is refused, with its place in that
+//! file.
 
 use std::collections::BTreeMap;
 use std::path::Path as File;
@@ -22,31 +23,57 @@ pub fn read(section: &Section<'_>, file: &File, name: &str) -> Asked {
         }
     };
     let environment = Environment::literal();
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(File::new("."));
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(File::new("."));
     let loader = Loader::new(&document, &environment, folder);
     let asked = {
         let root = loader.root();
         let modules = root.section("modules");
         let module = modules.as_ref().and_then(|modules| modules.section(name));
-        let known = modules.as_ref().map(|modules| modules.keys().join(", ")).unwrap_or_default();
+        let known = modules
+            .as_ref()
+            .map(|modules| modules.keys().join(", "))
+            .unwrap_or_default();
         root.finish();
         if module.is_none() {
-            let remedy =
-                if known.is_empty() { "it has none; write modules: {default: …}".into() } else { format!("known there: {known}") };
-            section.error("module", format!("{} has no module {name:?}", file.display()), remedy);
+            let remedy = if known.is_empty() {
+                "it has none; write modules: {default: …}".into()
+            } else {
+                format!("known there: {known}")
+            };
+            section.error(
+                "module",
+                format!("{} has no module {name:?}", file.display()),
+                remedy,
+            );
         }
-        module.map(|module| read_module(&module)).unwrap_or_default()
+        module
+            .map(|module| read_module(&module))
+            .unwrap_or_default()
     };
-    loader.into_errors().0.into_iter().for_each(|error| section.include(error));
+    loader
+        .into_errors()
+        .0
+        .into_iter()
+        .for_each(|error| section.include(error));
     asked
 }
 
 fn read_module(section: &Section<'_>) -> Asked {
     let body = section.section("body").and_then(|body| {
         let content = body.secret("content");
-        let is_template = body.or("templatize", false) && content.as_ref().is_some_and(|text| text.expose().contains("{{"));
+        let is_template = body.or("templatize", false)
+            && content
+                .as_ref()
+                .is_some_and(|text| text.expose().contains("{{"));
         if is_template {
-            body.error("templatize", "templates of a body are not known here", "write the body as it is to be sent");
+            body.error(
+                "templatize",
+                "templates of a body are not known here",
+                "write the body as it is to be sent",
+            );
         }
         body.finish();
         content
@@ -61,7 +88,11 @@ fn read_module(section: &Section<'_>) -> Asked {
         headers: section.or("headers", BTreeMap::new()),
         body,
         statuses: section.or("valid_status_codes", Vec::new()),
-        metrics: section.sections("metrics").iter().flat_map(read_metric).collect(),
+        metrics: section
+            .sections("metrics")
+            .iter()
+            .flat_map(read_metric)
+            .collect(),
     };
     section.finish();
     asked
@@ -72,14 +103,22 @@ fn read_metric(section: &Section<'_>) -> Vec<Metric> {
     let name: String = section.require("name");
     let engine = section.or("engine", "jsonpath".to_owned());
     if engine != "jsonpath" {
-        section.error("engine", format!("{engine:?} is not known here"), "write the metric with engine: jsonpath");
+        section.error(
+            "engine",
+            format!("{engine:?} is not known here"),
+            "write the metric with engine: jsonpath",
+        );
     }
     let kind = match section.or("valuetype", "untyped".to_owned()).as_str() {
         "gauge" => MetricKind::Gauge,
         "counter" => MetricKind::Counter,
         "untyped" => MetricKind::Untyped,
         other => {
-            section.error("valuetype", format!("{other:?} is not known"), "give gauge, counter or untyped");
+            section.error(
+                "valuetype",
+                format!("{other:?} is not known"),
+                "give gauge, counter or untyped",
+            );
             MetricKind::Untyped
         }
     };
@@ -87,7 +126,11 @@ fn read_metric(section: &Section<'_>) -> Vec<Metric> {
         "value" => false,
         "object" => true,
         other => {
-            section.error("type", format!("{other:?} is not known"), "give value or object");
+            section.error(
+                "type",
+                format!("{other:?} is not known"),
+                "give value or object",
+            );
             false
         }
     };
@@ -95,9 +138,20 @@ fn read_metric(section: &Section<'_>) -> Vec<Metric> {
     let is_optional = section.or("allow_missing_key", false);
     let place: String = section.require("path");
     let path = template_path(section, "path", &place);
-    let time = section.get::<String>("epochTimestamp").map(|text| template_path(section, "epochTimestamp", &text));
+    let time = section
+        .get::<String>("epochTimestamp")
+        .map(|text| template_path(section, "epochTimestamp", &text));
     let labels = section.section("labels").map(|labels| {
-        labels.keys().iter().map(|name| ((*name).to_owned(), parts(&labels, name, &labels.or(name, String::new())))).collect::<Vec<_>>()
+        labels
+            .keys()
+            .iter()
+            .map(|name| {
+                (
+                    (*name).to_owned(),
+                    parts(&labels, name, &labels.or(name, String::new())),
+                )
+            })
+            .collect::<Vec<_>>()
     });
     let metric = |name: String, elements, value| Metric {
         name,
@@ -119,16 +173,31 @@ fn read_metric(section: &Section<'_>) -> Vec<Metric> {
                     Ok(number) => Value::Fixed(number),
                     Err(_) => Value::At(template_path(values, key, &text)),
                 };
-                metric(format!("{name}_{key}"), Some(Elements { path: path.clone(), opens: false }), value)
+                metric(
+                    format!("{name}_{key}"),
+                    Some(Elements {
+                        path: path.clone(),
+                        opens: false,
+                    }),
+                    value,
+                )
             };
             values.keys().iter().map(of_value).collect()
         }
         None if is_object => {
-            section.error("values", "key \"values\" is missing", "add values: {name: '{.path}'}");
+            section.error(
+                "values",
+                "key \"values\" is missing",
+                "add values: {name: '{.path}'}",
+            );
             Vec::new()
         }
         Some(_) => {
-            section.error("values", "belongs to type: object", "add type: object, or remove it");
+            section.error(
+                "values",
+                "belongs to type: object",
+                "add type: object, or remove it",
+            );
             Vec::new()
         }
         None => vec![metric(name.clone(), None, Value::At(path))],
@@ -144,7 +213,11 @@ fn template_path(section: &Section<'_>, key: &str, text: &str) -> Path {
         // A mistake that was recorded, or a text that is no path.
         [] => Path::default(),
         _ => {
-            section.error(key, format!("{text:?} is not one path"), "give one path in braces, such as '{ .values[*] }'");
+            section.error(
+                key,
+                format!("{text:?} is not one path"),
+                "give one path in braces, such as '{ .values[*] }'",
+            );
             Path::default()
         }
     }
@@ -159,14 +232,19 @@ fn parts(section: &Section<'_>, key: &str, text: &str) -> Vec<Part> {
             parts.push(Part::Text(rest[..begin].to_owned()));
         }
         let Some(end) = end_of(&rest[begin..]) else {
-            section.error(key, format!("{text:?} has a {{ that does not end"), "close it");
+            section.error(
+                key,
+                format!("{text:?} has a {{ that does not end"),
+                "close it",
+            );
             return Vec::new();
         };
         let inner = rest[begin + 1..begin + end].trim();
-        if ["range", "end", "\"", "'"]
-            .iter()
-            .any(|word| inner == *word || inner.starts_with(&format!("{word} ")) || word.len() == 1 && inner.starts_with(word))
-        {
+        if ["range", "end", "\"", "'"].iter().any(|word| {
+            inner == *word
+                || inner.starts_with(&format!("{word} "))
+                || word.len() == 1 && inner.starts_with(word)
+        }) {
             section.error(
                 key,
                 format!("{inner:?} is a template's command, which is not known here"),

@@ -65,17 +65,26 @@ impl Path {
     pub fn parse(text: &str) -> Result<Self, (String, String)> {
         let mut reader = Reader { rest: text.trim() };
         let path = reader.path()?;
-        if reader.rest.is_empty() { Ok(path) } else { Err(unexpected(reader.rest)) }
+        if reader.rest.is_empty() {
+            Ok(path)
+        } else {
+            Err(unexpected(reader.rest))
+        }
     }
 
     /// Whether it may find several values.
     pub fn is_many(&self) -> bool {
-        self.0.iter().any(|step| matches!(step, Step::All | Step::Where(_)))
+        self.0
+            .iter()
+            .any(|step| matches!(step, Step::All | Step::Where(_)))
     }
 
     /// The way up to the last step that finds several, and the way from there.
     pub fn split(mut self) -> (Self, Self) {
-        let several = self.0.iter().rposition(|step| matches!(step, Step::All | Step::Where(_)));
+        let several = self
+            .0
+            .iter()
+            .rposition(|step| matches!(step, Step::All | Step::Where(_)));
         let rest = self.0.split_off(several.map_or(0, |at| at + 1));
         (self, Path(rest))
     }
@@ -84,25 +93,45 @@ impl Path {
     pub fn find<'j>(&self, root: &'j Json<'j>) -> Option<&'j Json<'j>> {
         if self.is_many() {
             let mut found = self.select(root);
-            return if found.len() == 1 { found.pop().map(|one| one.value) } else { None };
+            return if found.len() == 1 {
+                found.pop().map(|one| one.value)
+            } else {
+                None
+            };
         }
         self.0.iter().try_fold(root, |value, step| one(value, step))
     }
 
     /// All values that it finds, in the order of the document.
     pub fn select<'j>(&self, root: &'j Json<'j>) -> Vec<Found<'j>> {
-        let mut found = vec![Found { value: root, keys: Vec::new() }];
+        let mut found = vec![Found {
+            value: root,
+            keys: Vec::new(),
+        }];
         for step in &self.0 {
             found = match step {
                 Step::All => found.into_iter().flat_map(Found::members).collect(),
-                Step::Where(test) => found.into_iter().flat_map(Found::members).filter(|member| test.holds(member.value)).collect(),
-                step => found.into_iter().filter_map(|at| Some(Found { value: one(at.value, step)?, keys: at.keys })).collect(),
+                Step::Where(test) => found
+                    .into_iter()
+                    .flat_map(Found::members)
+                    .filter(|member| test.holds(member.value))
+                    .collect(),
+                step => found
+                    .into_iter()
+                    .filter_map(|at| {
+                        Some(Found {
+                            value: one(at.value, step)?,
+                            keys: at.keys,
+                        })
+                    })
+                    .collect(),
             };
         }
         found
     }
 
-    /// What a series is made for: what the path finds, or the members of the list or mapping that it leads to.
+    /// What a series is made for: what the path finds, or the members of the list or mapping that
+    /// it leads to.
     pub fn elements<'j>(&self, root: &'j Json<'j>) -> Vec<Found<'j>> {
         let found = self.select(root);
         match self.0.last() {
@@ -120,8 +149,21 @@ impl<'j> Found<'j> {
             keys
         };
         match self.value {
-            Json::List(items) => items.iter().enumerate().map(|(i, value)| Found { value, keys: with(i.to_string()) }).collect(),
-            Json::Map(entries) => entries.iter().map(|(key, value)| Found { value, keys: with(key.clone().into_owned()) }).collect(),
+            Json::List(items) => items
+                .iter()
+                .enumerate()
+                .map(|(i, value)| Found {
+                    value,
+                    keys: with(i.to_string()),
+                })
+                .collect(),
+            Json::Map(entries) => entries
+                .iter()
+                .map(|(key, value)| Found {
+                    value,
+                    keys: with(key.clone().into_owned()),
+                })
+                .collect(),
             _ => Vec::new(),
         }
     }
@@ -132,7 +174,11 @@ fn one<'j>(value: &'j Json<'j>, step: &Step) -> Option<&'j Json<'j>> {
         (Step::Key(key), value) => value.get(key),
         (Step::Index(index), Json::List(items)) => {
             let back = usize::try_from(index.unsigned_abs()).ok()?;
-            items.get(if *index < 0 { items.len().checked_sub(back)? } else { back })
+            items.get(if *index < 0 {
+                items.len().checked_sub(back)?
+            } else {
+                back
+            })
         }
         _ => None,
     }
@@ -140,8 +186,12 @@ fn one<'j>(value: &'j Json<'j>, step: &Step) -> Option<&'j Json<'j>> {
 
 impl Test {
     fn holds(&self, element: &Json<'_>) -> bool {
-        let Some(value) = self.path.find(element) else { return false };
-        let Some((comparison, literal)) = &self.compared else { return true };
+        let Some(value) = self.path.find(element) else {
+            return false;
+        };
+        let Some((comparison, literal)) = &self.compared else {
+            return true;
+        };
         let order = match (value, literal) {
             (Json::Number(a), Literal::Number(b)) => a.partial_cmp(b),
             (Json::Text(a), Literal::Text(b)) => Some(a.as_ref().cmp(b.as_str())),
@@ -168,7 +218,10 @@ fn mistake(problem: impl Into<String>, remedy: &str) -> Mistake {
 
 fn unexpected(rest: &str) -> Mistake {
     let seen: String = rest.chars().take(20).collect();
-    mistake(format!("has {seen:?} where a step is expected"), "give a path such as data.items[0].name or checks[*].status")
+    mistake(
+        format!("has {seen:?} where a step is expected"),
+        "give a path such as data.items[0].name or checks[*].status",
+    )
 }
 
 struct Reader<'a> {
@@ -192,11 +245,17 @@ impl Reader<'_> {
 
     fn path(&mut self) -> Result<Path, Mistake> {
         if self.rest.is_empty() {
-            return Err(mistake("is empty", "give a path, or . for the whole answer"));
+            return Err(mistake(
+                "is empty",
+                "give a path, or . for the whole answer",
+            ));
         }
         let is_rooted = self.take("$");
         if is_rooted && self.rest.starts_with(|c: char| c != '.' && c != '[') {
-            return Err(mistake("begins with $", "write a key that begins so as ['$key']; $key itself stands in labels only"));
+            return Err(mistake(
+                "begins with $",
+                "write a key that begins so as ['$key']; $key itself stands in labels only",
+            ));
         }
         // A dot alone is the root.
         if self.rest.trim() == "." {
@@ -214,7 +273,10 @@ impl Reader<'_> {
     fn steps(&mut self, steps: &mut Vec<Step>) -> Result<(), Mistake> {
         loop {
             if self.rest.starts_with("..") {
-                return Err(mistake("holds .. , which searches at every depth", "name the whole way, step by step"));
+                return Err(mistake(
+                    "holds .. , which searches at every depth",
+                    "name the whole way, step by step",
+                ));
             }
             if self.take("[") {
                 steps.push(self.bracket()?);
@@ -241,7 +303,8 @@ impl Reader<'_> {
         while let Some((at, c)) = characters.next() {
             match c {
                 '\\' => name.extend(characters.next().map(|(_, escaped)| escaped)),
-                '.' | '[' | ']' | '{' | '}' | '\'' | '"' | '=' | '!' | '<' | '>' | '(' | ')' | '&' | '|' => {
+                '.' | '[' | ']' | '{' | '}' | '\'' | '"' | '=' | '!' | '<' | '>' | '(' | ')'
+                | '&' | '|' => {
                     end = at;
                     break;
                 }
@@ -250,7 +313,11 @@ impl Reader<'_> {
         }
         self.rest = &self.rest[end..];
         let name = name.trim_end();
-        if name.is_empty() { Err(unexpected(self.rest)) } else { Ok(Step::Key(name.to_owned())) }
+        if name.is_empty() {
+            Err(unexpected(self.rest))
+        } else {
+            Ok(Step::Key(name.to_owned()))
+        }
     }
 
     fn quoted(&mut self) -> Result<String, Mistake> {
@@ -280,7 +347,10 @@ impl Reader<'_> {
             let test = self.test()?;
             self.pass_space();
             if parenthesis && !self.take(")") {
-                return Err(mistake("has a condition with more than one comparison", "give one, such as [?(@.state == 'active')]"));
+                return Err(mistake(
+                    "has a condition with more than one comparison",
+                    "give one, such as [?(@.state == 'active')]",
+                ));
             }
             Step::Where(Box::new(test))
         } else if self.rest.starts_with(['\'', '"']) {
@@ -299,14 +369,20 @@ impl Reader<'_> {
         if self.take("]") {
             Ok(step)
         } else {
-            Err(mistake("has a [ that does not end as it should", "write one index, key or condition in [ ]"))
+            Err(mistake(
+                "has a [ that does not end as it should",
+                "write one index, key or condition in [ ]",
+            ))
         }
     }
 
     fn test(&mut self) -> Result<Test, Mistake> {
         self.pass_space();
         if !self.take("@") {
-            return Err(mistake("has a condition that does not begin with @", "write [?(@.key == 'text')]"));
+            return Err(mistake(
+                "has a condition that does not begin with @",
+                "write [?(@.key == 'text')]",
+            ));
         }
         let mut steps = Vec::new();
         self.steps(&mut steps)?;
@@ -319,7 +395,10 @@ impl Reader<'_> {
             ("<", Comparison::Less),
             (">", Comparison::Greater),
         ];
-        let compared = match COMPARISONS.iter().find(|(text, _)| self.rest.starts_with(text)) {
+        let compared = match COMPARISONS
+            .iter()
+            .find(|(text, _)| self.rest.starts_with(text))
+        {
             Some((text, comparison)) => {
                 self.take(text);
                 self.pass_space();
@@ -327,23 +406,31 @@ impl Reader<'_> {
             }
             None => None,
         };
-        Ok(Test { path: Path(steps), compared })
+        Ok(Test {
+            path: Path(steps),
+            compared,
+        })
     }
 
     fn literal(&mut self) -> Result<Literal, Mistake> {
         if self.rest.starts_with(['\'', '"']) {
             return self.quoted().map(Literal::Text);
         }
-        let end = self.rest.find([')', ']', ' ', '&', '|']).unwrap_or(self.rest.len());
+        let end = self
+            .rest
+            .find([')', ']', ' ', '&', '|'])
+            .unwrap_or(self.rest.len());
         let word = &self.rest[..end];
         let literal = match word {
             "true" => Literal::Bool(true),
             "false" => Literal::Bool(false),
             "null" => Literal::Null,
-            word => Literal::Number(
-                word.parse()
-                    .map_err(|_| mistake(format!("compares with {word:?}"), "give a number, a text in quotes, true, false or null"))?,
-            ),
+            word => Literal::Number(word.parse().map_err(|_| {
+                mistake(
+                    format!("compares with {word:?}"),
+                    "give a number, a text in quotes, true, false or null",
+                )
+            })?),
         };
         self.rest = &self.rest[end..];
         Ok(literal)
@@ -361,13 +448,17 @@ mod tests {
 
     fn found(path: &str) -> Vec<String> {
         let json = parse(TEXT).expect("JSON");
-        let path = Path::parse(path).unwrap_or_else(|(problem, remedy)| panic!("{path}: {problem}; {remedy}"));
+        let path = Path::parse(path)
+            .unwrap_or_else(|(problem, remedy)| panic!("{path}: {problem}; {remedy}"));
         let show = |value: &Json<'_>| match value {
             Json::Number(n) => n.to_string(),
             Json::Text(t) => t.to_string(),
             other => format!("{other:?}"),
         };
-        path.select(&json).iter().map(|f| format!("{}={}", f.keys.join("/"), show(f.value))).collect()
+        path.select(&json)
+            .iter()
+            .map(|f| format!("{}={}", f.keys.join("/"), show(f.value)))
+            .collect()
     }
 
     #[test]
@@ -429,8 +520,17 @@ mod tests {
     #[test]
     fn a_path_is_split_behind_the_last_step_that_finds_several() {
         let (before, after) = Path::parse("a[*].b[*].c.d").expect("a path").split();
-        assert_eq!((before, after), (Path::parse("a[*].b[*]").expect("a path"), Path::parse("c.d").expect("a path")));
+        assert_eq!(
+            (before, after),
+            (
+                Path::parse("a[*].b[*]").expect("a path"),
+                Path::parse("c.d").expect("a path")
+            )
+        );
         let (before, after) = Path::parse("a.b").expect("a path").split();
-        assert_eq!((before, after), (Path::default(), Path::parse("a.b").expect("a path")));
+        assert_eq!(
+            (before, after),
+            (Path::default(), Path::parse("a.b").expect("a path"))
+        );
     }
 }

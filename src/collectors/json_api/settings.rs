@@ -55,12 +55,22 @@ impl Settings {
     pub fn read(section: &Section<'_>) -> Self {
         let nowhere = || Url::parse("http://localhost/").expect("a literal URL parses");
         if section.node("url").is_none() {
-            section.error("url", "key \"url\" is missing", "add url: http://HOST:PORT/path");
+            section.error(
+                "url",
+                "key \"url\" is missing",
+                "add url: http://HOST:PORT/path",
+            );
         }
         let asked = match section.get::<PathBuf>("modules_file") {
             Some(path) => {
                 let name = section.or("module", "default".to_owned());
-                for key in ["metrics", "body", "body_file", "headers", "valid_status_codes"] {
+                for key in [
+                    "metrics",
+                    "body",
+                    "body_file",
+                    "headers",
+                    "valid_status_codes",
+                ] {
                     if section.node(key).is_some() {
                         section.error(key, "stands beside modules_file", "keep one of the two");
                     }
@@ -77,16 +87,32 @@ impl Settings {
             },
         };
         check_names(section, &asked.metrics);
-        let body: Bytes = asked.body.map(|body| body.expose().to_owned()).unwrap_or_default().into();
-        let client = if body.is_empty() { Client::build(&asked.http) } else { Client::keeping_body(&asked.http) };
+        let body: Bytes = asked
+            .body
+            .map(|body| body.expose().to_owned())
+            .unwrap_or_default()
+            .into();
+        let client = if body.is_empty() {
+            Client::build(&asked.http)
+        } else {
+            Client::keeping_body(&asked.http)
+        };
         let client = client.unwrap_or_else(|error| {
-            section.error("tls_config", error.to_string(), "check the HTTP settings of this endpoint");
+            section.error(
+                "tls_config",
+                error.to_string(),
+                "check the HTTP settings of this endpoint",
+            );
             Client::plain()
         });
         let method = method(section, if body.is_empty() { "GET" } else { "POST" });
         let max_series = section.or("max_series", MAX_SERIES);
         if max_series == 0 {
-            section.error("max_series", "is 0", "give the most series of one answer, such as 1000");
+            section.error(
+                "max_series",
+                "is 0",
+                "give the most series of one answer, such as 1000",
+            );
         }
         Settings {
             url: section.get::<Url>("url").unwrap_or_else(nowhere),
@@ -94,7 +120,8 @@ impl Settings {
             headers: headers(section, &asked.headers),
             body,
             statuses: asked.statuses,
-            max_body: usize::try_from(section.or("max_body", ByteSize(MAX_BODY)).0).unwrap_or(usize::MAX),
+            max_body: usize::try_from(section.or("max_body", ByteSize(MAX_BODY)).0)
+                .unwrap_or(usize::MAX),
             max_series,
             probe: section.or("probe", false),
             metrics: asked.metrics,
@@ -115,9 +142,16 @@ fn method(section: &Section<'_>, default: &str) -> Method {
 fn headers(section: &Section<'_>, given: &BTreeMap<String, Secret>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in given {
-        let pair = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value.expose()));
+        let pair = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_str(value.expose()),
+        );
         let (Ok(name), Ok(mut value)) = pair else {
-            section.error("headers", format!("{name:?} or its value cannot stand in a request"), "use printable ASCII characters");
+            section.error(
+                "headers",
+                format!("{name:?} or its value cannot stand in a request"),
+                "use printable ASCII characters",
+            );
             continue;
         };
         value.set_sensitive(true);
@@ -128,13 +162,30 @@ fn headers(section: &Section<'_>, given: &BTreeMap<String, Secret>) -> HeaderMap
 
 /// `login` or `token_command`.
 fn tokens(section: &Section<'_>, http: &HttpConfig) -> Option<Tokens> {
-    let (login, command) = (section.section("login"), section.get::<Vec<String>>("token_command"));
-    let key = if login.is_some() { "login" } else { "token_command" };
+    let (login, command) = (
+        section.section("login"),
+        section.get::<Vec<String>>("token_command"),
+    );
+    let key = if login.is_some() {
+        "login"
+    } else {
+        "token_command"
+    };
     if login.is_some() && command.is_some() {
-        section.error("token_command", "stands beside \"login\"", "keep one of the two");
+        section.error(
+            "token_command",
+            "stands beside \"login\"",
+            "keep one of the two",
+        );
     }
-    if (login.is_some() || command.is_some()) && (http.authorization.is_some() || http.basic_auth.is_some() || http.oauth2.is_some()) {
-        section.error(key, "stands beside another way to log in", "keep one of login, token_command, authorization, basic_auth, oauth2");
+    if (login.is_some() || command.is_some())
+        && (http.authorization.is_some() || http.basic_auth.is_some() || http.oauth2.is_some())
+    {
+        section.error(
+            key,
+            "stands beside another way to log in",
+            "keep one of login, token_command, authorization, basic_auth, oauth2",
+        );
     }
     if let Some(login) = login {
         let source = Source::Login(Box::new(read_login(&login, http)));
@@ -144,16 +195,26 @@ fn tokens(section: &Section<'_>, http: &HttpConfig) -> Option<Tokens> {
     }
     let command = command?;
     if command.is_empty() {
-        section.error("token_command", "is empty", "give a program and its arguments: [/usr/local/bin/token, --print]");
+        section.error(
+            "token_command",
+            "is empty",
+            "give a program and its arguments: [/usr/local/bin/token, --print]",
+        );
     }
-    Some(Tokens::new(Source::Command(command), carrier(section, "token_header")))
+    Some(Tokens::new(
+        Source::Command(command),
+        carrier(section, "token_header"),
+    ))
 }
 
 fn read_login(section: &Section<'_>, http: &HttpConfig) -> Login {
     let mut given: BTreeMap<String, Secret> = section.or("headers", BTreeMap::new());
     let mut bodies = Vec::new();
     if let Some(node) = section.node("json") {
-        bodies.push((Secret::new(to_json(section, "json", node).to_string()), "application/json"));
+        bodies.push((
+            Secret::new(to_json(section, "json", node).to_string()),
+            "application/json",
+        ));
     }
     if let Some(body) = section.secret("body") {
         bodies.push((body, "application/json"));
@@ -163,33 +224,61 @@ fn read_login(section: &Section<'_>, http: &HttpConfig) -> Login {
         for (name, value) in section.or::<BTreeMap<String, Secret>>("form", BTreeMap::new()) {
             form.append_pair(&name, value.expose());
         }
-        bodies.push((Secret::new(form.finish()), "application/x-www-form-urlencoded"));
+        bodies.push((
+            Secret::new(form.finish()),
+            "application/x-www-form-urlencoded",
+        ));
     }
     if bodies.len() > 1 {
-        section.error("body", "stands beside another body", "keep one of json, form, body");
+        section.error(
+            "body",
+            "stands beside another body",
+            "keep one of json, form, body",
+        );
     }
     let body = bodies.pop();
     if let Some((_, kind)) = &body
-        && !given.keys().any(|name| name.eq_ignore_ascii_case("content-type"))
+        && !given
+            .keys()
+            .any(|name| name.eq_ignore_ascii_case("content-type"))
     {
         given.insert("content-type".into(), Secret::new(*kind));
     }
     // The credentials of the endpoint are none of the login's.
-    let bare = HttpConfig { authorization: None, basic_auth: None, oauth2: None, ..http.clone() };
+    let bare = HttpConfig {
+        authorization: None,
+        basic_auth: None,
+        oauth2: None,
+        ..http.clone()
+    };
     let client = Client::keeping_body(&bare).unwrap_or_else(|_| Client::plain());
     Login {
         client,
         url: section.get::<Url>("url").unwrap_or_else(|| {
             if section.node("url").is_none() {
-                section.error("url", "key \"url\" is missing", "add url: http://HOST:PORT/login");
+                section.error(
+                    "url",
+                    "key \"url\" is missing",
+                    "add url: http://HOST:PORT/login",
+                );
             }
             Url::parse("http://localhost/").expect("a literal URL parses")
         }),
         method: method(section, "POST"),
         headers: headers(section, &given),
-        body: body.map(|(body, _)| body.expose().to_owned()).unwrap_or_default().into(),
-        token: path(section, "token", &section.or("token", "access_token".to_owned())).unwrap_or_default(),
-        expires: section.get::<String>("expires").and_then(|text| path(section, "expires", &text)),
+        body: body
+            .map(|(body, _)| body.expose().to_owned())
+            .unwrap_or_default()
+            .into(),
+        token: path(
+            section,
+            "token",
+            &section.or("token", "access_token".to_owned()),
+        )
+        .unwrap_or_default(),
+        expires: section
+            .get::<String>("expires")
+            .and_then(|text| path(section, "expires", &text)),
     }
 }
 
@@ -201,7 +290,11 @@ fn carrier(section: &Section<'_>, key: &str) -> Carrier {
         let (before, behind) = value.trim().split_once("{token}")?;
         let plain = |text: &str| HeaderValue::from_str(text).is_ok();
         let header = HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
-        (plain(before) && plain(behind)).then(|| Carrier { header, before: before.to_owned(), behind: behind.to_owned() })
+        (plain(before) && plain(behind)).then(|| Carrier {
+            header,
+            before: before.to_owned(),
+            behind: behind.to_owned(),
+        })
     };
     read().unwrap_or_else(|| {
         section.error(
@@ -209,16 +302,29 @@ fn carrier(section: &Section<'_>, key: &str) -> Carrier {
             "is not a header with {token} in it",
             "give a text such as \"Authorization: Bearer {token}\" or \"X-Token: {token}\"",
         );
-        Carrier { header: HeaderName::from_static("authorization"), before: String::new(), behind: String::new() }
+        Carrier {
+            header: HeaderName::from_static("authorization"),
+            before: String::new(),
+            behind: String::new(),
+        }
     })
 }
 
-/// A part of the file as JSON, its texts kept secret. A plain number, true, false and null are what they are in YAML.
+/// A part of the file as JSON, its texts kept secret. A plain number, true, false and null are what
+/// they are in YAML.
 fn to_json(section: &Section<'_>, key: &str, node: &Node) -> serde_json::Value {
     match &node.value {
-        Yaml::List(items) => items.iter().map(|item| to_json(section, key, item)).collect(),
+        Yaml::List(items) => items
+            .iter()
+            .map(|item| to_json(section, key, item))
+            .collect(),
         Yaml::Map(entries) => {
-            let entries = entries.iter().map(|(name, _, value)| (name.clone(), to_json(section, &format!("{key}.{name}"), value)));
+            let entries = entries.iter().map(|(name, _, value)| {
+                (
+                    name.clone(),
+                    to_json(section, &format!("{key}.{name}"), value),
+                )
+            });
             serde_json::Value::Object(entries.collect())
         }
         Yaml::Scalar { .. } if node.is_null() => serde_json::Value::Null,
@@ -226,18 +332,31 @@ fn to_json(section: &Section<'_>, key: &str, node: &Node) -> serde_json::Value {
             section.conceal(node);
             let expanded = section.environment().expand(text).unwrap_or_else(|name| {
                 let remedy = "set it, or name it in the --env-file".to_owned();
-                section.error_at(node.position, key, format!("environment variable {name} is not set"), remedy);
+                section.error_at(
+                    node.position,
+                    key,
+                    format!("environment variable {name} is not set"),
+                    remedy,
+                );
                 String::new()
             });
             // What a variable holds is text.
-            let typed = (*style == ScalarStyle::Plain && expanded == *text).then(|| serde_json::from_str(text).ok()).flatten();
-            typed.filter(|value: &serde_json::Value| !value.is_string()).unwrap_or(serde_json::Value::String(expanded))
+            let typed = (*style == ScalarStyle::Plain && expanded == *text)
+                .then(|| serde_json::from_str(text).ok())
+                .flatten();
+            typed
+                .filter(|value: &serde_json::Value| !value.is_string())
+                .unwrap_or(serde_json::Value::String(expanded))
         }
     }
 }
 
 fn metrics(section: &Section<'_>) -> Vec<Metric> {
-    let metrics: Vec<Metric> = section.sections("metrics").iter().map(read_metric).collect();
+    let metrics: Vec<Metric> = section
+        .sections("metrics")
+        .iter()
+        .map(read_metric)
+        .collect();
     if metrics.is_empty() && !section.or("probe", false) {
         section.error(
             "metrics",
@@ -254,15 +373,25 @@ fn read_metric(section: &Section<'_>) -> Metric {
         "gauge" => MetricKind::Gauge,
         "counter" => MetricKind::Counter,
         other => {
-            section.error("type", format!("{other:?} is not known"), "give gauge or counter");
+            section.error(
+                "type",
+                format!("{other:?} is not known"),
+                "give gauge or counter",
+            );
             MetricKind::Gauge
         }
     };
-    let mut elements = section.get::<String>("for_each").and_then(|text| path(section, "for_each", &text));
+    let mut elements = section
+        .get::<String>("for_each")
+        .and_then(|text| path(section, "for_each", &text));
     let mut value = value(section);
     match (&elements, &value) {
         (Some(_), Value::At(path)) if path.is_many() => {
-            section.error("value", "finds several values for one series", "name the way up to the last [*] in for_each");
+            section.error(
+                "value",
+                "finds several values for one series",
+                "name the way up to the last [*] in for_each",
+            );
         }
         // `checks[*].status` is a series for each check.
         (None, Value::At(path)) if path.is_many() => {
@@ -273,11 +402,24 @@ fn read_metric(section: &Section<'_>) -> Metric {
     }
     let labels: Vec<(String, Vec<Part>)> = section
         .section("labels")
-        .map(|labels| labels.keys().iter().map(|name| ((*name).to_owned(), label(&labels, name))).collect())
+        .map(|labels| {
+            labels
+                .keys()
+                .iter()
+                .map(|name| ((*name).to_owned(), label(&labels, name)))
+                .collect()
+        })
         .unwrap_or_default();
-    let uses_key = labels.iter().flat_map(|(_, parts)| parts).any(|part| matches!(part, Part::Key(_)));
+    let uses_key = labels
+        .iter()
+        .flat_map(|(_, parts)| parts)
+        .any(|part| matches!(part, Part::Key(_)));
     if uses_key && elements.is_none() {
-        section.error("labels", "use $key without for_each", "add for_each: the path of the list or mapping whose key is meant");
+        section.error(
+            "labels",
+            "use $key without for_each",
+            "add for_each: the path of the list or mapping whose key is meant",
+        );
     }
     let words = words(section, &name);
     let metric = Metric {
@@ -297,13 +439,21 @@ fn read_metric(section: &Section<'_>) -> Metric {
 
 /// `value`, or `path`: a path or a number; without both the element itself.
 fn value(section: &Section<'_>) -> Value {
-    let key = if section.node("value").is_some() { "value" } else { "path" };
+    let key = if section.node("value").is_some() {
+        "value"
+    } else {
+        "path"
+    };
     if key == "value" && section.node("path").is_some() {
         section.error("path", "stands beside \"value\"", "keep one of the two");
     }
     let Some(text) = section.get::<String>(key) else {
         if section.node("for_each").is_none() {
-            section.error("", "key \"path\" is missing", "add path: where the value is, such as data.sessions");
+            section.error(
+                "",
+                "key \"path\" is missing",
+                "add path: where the value is, such as data.sessions",
+            );
         }
         return Value::At(Path::default());
     };
@@ -315,7 +465,10 @@ fn value(section: &Section<'_>) -> Value {
 
 /// A path, `$key`, `$1` … `$9`, or a mapping with `literal`.
 fn label(section: &Section<'_>, name: &str) -> Vec<Part> {
-    if section.node(name).is_some_and(|node| matches!(node.value, Yaml::Map(_))) {
+    if section
+        .node(name)
+        .is_some_and(|node| matches!(node.value, Yaml::Map(_)))
+    {
         let literal = section.section(name).map(|one| {
             let text: String = one.require("literal");
             one.finish();
@@ -324,21 +477,29 @@ fn label(section: &Section<'_>, name: &str) -> Vec<Part> {
         return vec![Part::Text(literal.unwrap_or_default())];
     }
     let text: String = section.require(name);
-    let nth = text.strip_prefix('$').and_then(|digit| digit.parse::<usize>().ok()).filter(|n| (1..=9).contains(n));
+    let nth = text
+        .strip_prefix('$')
+        .and_then(|digit| digit.parse::<usize>().ok())
+        .filter(|n| (1..=9).contains(n));
     match nth {
         _ if text == "$key" => vec![Part::Key(0)],
         Some(n) => vec![Part::Key(n)],
         None => {
             let path = path(section, name, &text).unwrap_or_default();
             if path.is_many() {
-                section.error(name, "finds several values for one label", "name the way up to the last [*] in for_each");
+                section.error(
+                    name,
+                    "finds several values for one label",
+                    "name the way up to the last [*] in for_each",
+                );
             }
             vec![Part::At(path)]
         }
     }
 }
 
-/// `map: status`, or `map: {word: number}` with `"*"` for every other word. What ends in `_up` is a status.
+/// `map: status`, or `map: {word: number}` with `"*"` for every other word. What ends in `_up` is a
+/// status.
 fn words(section: &Section<'_>, name: &str) -> Words {
     match section.node("map").map(|node| &node.value) {
         None if name.ends_with("_up") => Words::Status,
@@ -346,15 +507,29 @@ fn words(section: &Section<'_>, name: &str) -> Words {
         Some(Yaml::Map(_)) => {
             let given: BTreeMap<String, f64> = section.or("map", BTreeMap::new());
             if given.values().any(|number| !number.is_finite()) {
-                section.error("map", "holds a number that is not finite", "give numbers such as 1, 0.5 and 0");
+                section.error(
+                    "map",
+                    "holds a number that is not finite",
+                    "give numbers such as 1, 0.5 and 0",
+                );
             }
-            let mut own: BTreeMap<String, f64> = given.into_iter().map(|(word, number)| (word.trim().to_lowercase(), number)).collect();
+            let mut own: BTreeMap<String, f64> = given
+                .into_iter()
+                .map(|(word, number)| (word.trim().to_lowercase(), number))
+                .collect();
             let others = own.remove(OTHERS);
             Words::Own(own, others)
         }
         Some(_) => {
-            if section.get::<String>("map").is_none_or(|word| word != "status") {
-                section.error("map", "is no mapping", "give {word: number}, or status for the usual words and 0 for all others");
+            if section
+                .get::<String>("map")
+                .is_none_or(|word| word != "status")
+            {
+                section.error(
+                    "map",
+                    "is no mapping",
+                    "give {word: number}, or status for the usual words and 0 for all others",
+                );
             }
             Words::Status
         }
@@ -363,7 +538,9 @@ fn words(section: &Section<'_>, name: &str) -> Words {
 
 /// Reads a path and records its mistake.
 pub fn path(section: &Section<'_>, key: &str, text: &str) -> Option<Path> {
-    Path::parse(text).map_err(|(problem, remedy)| section.error(key, format!("{text:?} {problem}"), remedy)).ok()
+    Path::parse(text)
+        .map_err(|(problem, remedy)| section.error(key, format!("{text:?} {problem}"), remedy))
+        .ok()
 }
 
 /// Names that no series can have, and those that would mix two things.
@@ -371,25 +548,57 @@ fn check_names(section: &Section<'_>, metrics: &[Metric]) {
     let mut kinds: BTreeMap<&str, MetricKind> = BTreeMap::new();
     for metric in metrics {
         let name = metric.name.as_str();
-        let key = if section.node("metrics").is_some() { "metrics" } else { "module" };
+        let key = if section.node("metrics").is_some() {
+            "metrics"
+        } else {
+            "module"
+        };
         if !is_legacy_metric_name(name) {
-            section.error(key, format!("{name:?} is not the name of a metric"), "use letters, digits, _ and :, such as app_sessions");
+            section.error(
+                key,
+                format!("{name:?} is not the name of a metric"),
+                "use letters, digits, _ and :, such as app_sessions",
+            );
         }
-        let is_own = super::metrics::METRICS.iter().any(|own| own.name == name) || name.starts_with("json_api_");
-        if is_own || matches!(name, "up" | "ALERTS" | "ALERTS_FOR_STATE") || name.starts_with("nightbell_") || name.starts_with("scrape_") {
-            section.error(key, format!("{name:?} is a name that nightbell gives"), "choose another name");
+        let is_own = super::metrics::METRICS.iter().any(|own| own.name == name)
+            || name.starts_with("json_api_");
+        if is_own
+            || matches!(name, "up" | "ALERTS" | "ALERTS_FOR_STATE")
+            || name.starts_with("nightbell_")
+            || name.starts_with("scrape_")
+        {
+            section.error(
+                key,
+                format!("{name:?} is a name that nightbell gives"),
+                "choose another name",
+            );
         }
         if *kinds.entry(name).or_insert(metric.kind) != metric.kind {
-            section.error(key, format!("{name:?} has two types"), "give both the same type");
+            section.error(
+                key,
+                format!("{name:?} has two types"),
+                "give both the same type",
+            );
         }
         let mut seen = HashSet::new();
         for (label, _) in &metric.labels {
-            if !is_legacy_label_name(label) || label.starts_with("__") || matches!(label.as_str(), "job" | "instance") {
+            if !is_legacy_label_name(label)
+                || label.starts_with("__")
+                || matches!(label.as_str(), "job" | "instance")
+            {
                 let remedy = "use letters, digits and _; job and instance say whose series it is";
-                section.error(key, format!("{name:?} has the label {label:?}, which cannot be set here"), remedy);
+                section.error(
+                    key,
+                    format!("{name:?} has the label {label:?}, which cannot be set here"),
+                    remedy,
+                );
             }
             if !seen.insert(label) {
-                section.error(key, format!("{name:?} has the label {label:?} twice"), "remove one of the two");
+                section.error(
+                    key,
+                    format!("{name:?} has the label {label:?} twice"),
+                    "remove one of the two",
+                );
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Tokens that expire: from a login, or from a program that prints one. A token is renewed shortly before its end, and once when it is refused.
+//! Tokens that expire: from a login, or from a program that prints one. A token is renewed shortly
+//! before its end, and once when it is refused.
 //!
 //! A login that was refused is not repeated at once: wrong passwords lock accounts.
 
@@ -23,7 +24,8 @@ use super::path::Path;
 const EARLY: Duration = Duration::from_secs(30);
 /// Most of a login's answer and of a program's output, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
-/// How long a refused login is left alone: so long first, then twice as long each time, so long at most.
+/// How long a refused login is left alone: so long first, then twice as long each time, so long at
+/// most.
 const PAUSE: Duration = Duration::from_secs(60);
 const MAX_PAUSE: Duration = Duration::from_secs(15 * 60);
 /// Numbers from here on are a time since 1970, below a number of seconds.
@@ -31,7 +33,16 @@ const FIRST_TIME: f64 = 1e9;
 /// Numbers from here on are milliseconds.
 const FIRST_MILLIS: f64 = 1e11;
 /// What a program has of our environment.
-const VARIABLES: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+const VARIABLES: [&str; 8] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "TZ",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
 
 /// Where tokens come from.
 pub enum Source {
@@ -99,12 +110,25 @@ pub struct Tokens {
 impl Tokens {
     /// Without a token yet.
     pub fn new(source: Source, carrier: Carrier) -> Self {
-        Tokens { source, carrier, token: None, pause: None, renewals: 0 }
+        Tokens {
+            source,
+            carrier,
+            token: None,
+            pause: None,
+            renewals: 0,
+        }
     }
 
     /// The header of a request that is sent now.
-    pub async fn header(&mut self, timeout: Duration) -> Result<(HeaderName, HeaderValue), TokenError> {
-        if self.token.as_ref().is_some_and(|token| token.renew.is_some_and(|at| Instant::now() >= at)) {
+    pub async fn header(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<(HeaderName, HeaderValue), TokenError> {
+        if self
+            .token
+            .as_ref()
+            .is_some_and(|token| token.renew.is_some_and(|at| Instant::now() >= at))
+        {
             self.token = None;
         }
         if self.token.is_none() {
@@ -112,7 +136,9 @@ impl Tokens {
             self.renewals += 1;
         }
         let value = self.token.as_ref().map(|token| token.value.clone());
-        value.map(|value| (self.carrier.header.clone(), value)).ok_or_else(|| TokenError::Failed("login: no token".into()))
+        value
+            .map(|value| (self.carrier.header.clone(), value))
+            .ok_or_else(|| TokenError::Failed("login: no token".into()))
     }
 
     /// The token was refused: the next request gets another one.
@@ -122,7 +148,10 @@ impl Tokens {
 
     /// A new token was refused, too: another one would be no better.
     pub fn give_up(&mut self, error: TokenError) {
-        let pause = self.pause.as_ref().map_or(PAUSE, |(_, before, _)| (*before * 2).min(MAX_PAUSE));
+        let pause = self
+            .pause
+            .as_ref()
+            .map_or(PAUSE, |(_, before, _)| (*before * 2).min(MAX_PAUSE));
         self.pause = Some((Instant::now() + pause, pause, error));
     }
 
@@ -158,11 +187,20 @@ impl Tokens {
         let text = text.expose();
         let end = end.or_else(|| end_of_jwt(text));
         let left = end.map(|end| end.since(Timestamp::now()));
-        let value = HeaderValue::from_str(&format!("{}{text}{}", self.carrier.before, self.carrier.behind));
-        let mut value = value.map_err(|_| TokenError::Failed("login: the token holds characters that a header cannot carry".into()))?;
+        let value = HeaderValue::from_str(&format!(
+            "{}{text}{}",
+            self.carrier.before, self.carrier.behind
+        ));
+        let mut value = value.map_err(|_| {
+            TokenError::Failed(
+                "login: the token holds characters that a header cannot carry".into(),
+            )
+        })?;
         value.set_sensitive(true);
         // One that has hardly any time left is used as it is: the clocks may differ.
-        let renew = left.filter(|left| !left.is_zero()).map(|left| Instant::now() + left.saturating_sub(EARLY).max(left.mul_f64(0.9)));
+        let renew = left
+            .filter(|left| !left.is_zero())
+            .map(|left| Instant::now() + left.saturating_sub(EARLY).max(left.mul_f64(0.9)));
         Ok(Token { value, end, renew })
     }
 }
@@ -178,22 +216,37 @@ impl Login {
             max_body: MAX_ANSWER,
         };
         let answer = self.client.send(request).await.map_err(|error| {
-            let what = if error.kind == HttpErrorKind::Connect { error.message } else { error.kind.as_str().to_owned() };
+            let what = if error.kind == HttpErrorKind::Connect {
+                error.message
+            } else {
+                error.kind.as_str().to_owned()
+            };
             TokenError::Failed(format!("login: {what}"))
         })?;
         match answer.status {
             200..=299 => {}
-            status @ (400 | 401 | 403 | 422) => return Err(TokenError::Refused(format!("login: status {status}"))),
+            status @ (400 | 401 | 403 | 422) => {
+                return Err(TokenError::Refused(format!("login: status {status}")));
+            }
             status => return Err(TokenError::Failed(format!("login: status {status}"))),
         }
-        let json = parse(&answer.body).map_err(|problem| TokenError::Failed(format!("login: {problem}")))?;
+        let json = parse(&answer.body)
+            .map_err(|problem| TokenError::Failed(format!("login: {problem}")))?;
         let token = match self.token.find(&json) {
             Some(Json::Text(token)) if !token.is_empty() => Secret::new(token.clone()),
             // Some answer 200 and say in the body that the password is wrong.
-            _ => return Err(TokenError::Refused("login: the answer holds no token".into())),
+            _ => {
+                return Err(TokenError::Refused(
+                    "login: the answer holds no token".into(),
+                ));
+            }
         };
         let now = Timestamp::now();
-        let end = self.expires.as_ref().and_then(|path| path.find(&json)).and_then(|value| end_of(value, now));
+        let end = self
+            .expires
+            .as_ref()
+            .and_then(|path| path.find(&json))
+            .and_then(|value| end_of(value, now));
         Ok((token, end))
     }
 }
@@ -219,9 +272,13 @@ fn end_of(value: &Json<'_>, now: Timestamp) -> Option<Timestamp> {
 fn end_of_jwt(token: &str) -> Option<Timestamp> {
     let mut parts = token.split('.');
     let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
-    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(claims.trim_end_matches('='))
+        .ok()?;
     match parse(&claims).ok()?.get("exp")? {
-        Json::Number(exp) if *exp > FIRST_TIME && *exp < FIRST_MILLIS => Some(Timestamp::from_seconds(*exp)),
+        Json::Number(exp) if *exp > FIRST_TIME && *exp < FIRST_MILLIS => {
+            Some(Timestamp::from_seconds(*exp))
+        }
         _ => None,
     }
 }
@@ -229,12 +286,32 @@ fn end_of_jwt(token: &str) -> Option<Timestamp> {
 /// Runs the program and takes what it prints. Its errors are its own: they may quote the token.
 async fn ran(program: &[String], timeout: Duration) -> Result<Secret, TokenError> {
     let failed = |what: String| TokenError::Failed(format!("token_command: {what}"));
-    let (name, arguments) = program.split_first().ok_or_else(|| failed("is empty".into()))?;
+    let (name, arguments) = program
+        .split_first()
+        .ok_or_else(|| failed("is empty".into()))?;
     let mut command = Command::new(name);
-    command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    command.envs(VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?)))).process_group(0).kill_on_drop(true);
-    let mut child = command.spawn().map_err(|error| failed(format!("cannot be started: {}", error.kind())))?;
-    let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    command
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    command
+        .envs(
+            VARIABLES
+                .iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        )
+        .process_group(0)
+        .kill_on_drop(true);
+    let mut child = command
+        .spawn()
+        .map_err(|error| failed(format!("cannot be started: {}", error.kind())))?;
+    let mut group = Group(
+        child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)),
+    );
     let mut output = Vec::new();
     let run = async {
         if let Some(stdout) = child.stdout.take() {
@@ -249,10 +326,22 @@ async fn ran(program: &[String], timeout: Duration) -> Result<Secret, TokenError
     };
     group.0 = None;
     if !status.success() {
-        return Err(failed(status.code().map_or("was ended by a signal".into(), |code| format!("exit status {code}"))));
+        return Err(failed(
+            status
+                .code()
+                .map_or("was ended by a signal".into(), |code| {
+                    format!("exit status {code}")
+                }),
+        ));
     }
-    let text = std::str::from_utf8(&output).map(str::trim).unwrap_or_default();
-    if text.is_empty() { Err(failed("printed no token".into())) } else { Ok(Secret::new(text)) }
+    let text = std::str::from_utf8(&output)
+        .map(str::trim)
+        .unwrap_or_default();
+    if text.is_empty() {
+        Err(failed("printed no token".into()))
+    } else {
+        Ok(Secret::new(text))
+    }
 }
 
 /// The program's process group: all of it ends when nobody waits any longer.
@@ -287,8 +376,12 @@ mod tests {
         ] {
             assert_eq!(end_of(&value, now), wanted.map(Timestamp), "{value:?}");
         }
-        let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(r#"{"sub":"a","exp":1700000060}"#);
-        assert_eq!(end_of_jwt(&format!("e30.{claims}.sig")), Some(Timestamp(1_700_000_060_000)));
+        let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD
+            .encode(r#"{"sub":"a","exp":1700000060}"#);
+        assert_eq!(
+            end_of_jwt(&format!("e30.{claims}.sig")),
+            Some(Timestamp(1_700_000_060_000))
+        );
         assert_eq!(end_of_jwt("opaque"), None);
         assert_eq!(end_of_jwt("a.b.c"), None);
     }

@@ -1,4 +1,5 @@
-//! Anthropic: `x-api-key` with `anthropic-version`, `POST /v1/messages`, typed stream events, errors possible after a 200.
+//! Anthropic: `x-api-key` with `anthropic-version`, `POST /v1/messages`, typed stream events,
+//! errors possible after a 200.
 
 use super::provider::{KeyHeader, Provider, StreamForm};
 

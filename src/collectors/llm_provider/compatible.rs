@@ -1,4 +1,5 @@
-//! Any server that speaks OpenAI's form: vLLM, Ollama, llama.cpp, LiteLLM, a gateway. Its base URL must be configured.
+//! Any server that speaks OpenAI's form: vLLM, Ollama, llama.cpp, LiteLLM, a gateway. Its base URL
+//! must be configured.
 
 use super::provider::{KeyHeader, Provider, StreamForm};
 

@@ -1,4 +1,5 @@
-//! The completion probe: a tiny streamed question, timed to its first token. It costs tokens, so it is off unless configured and capped by the day.
+//! The completion probe: a tiny streamed question, timed to its first token. It costs tokens, so it
+//! is off unless configured and capped by the day.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,8 @@ pub struct CompletionConfig {
     pub interval: Duration,
     /// The question.
     pub prompt: String,
-    /// Cap on the answer. 1 is a trap: reasoning models spend it before the first word and answer 400.
+    /// Cap on the answer. 1 is a trap: reasoning models spend it before the first word and
+    /// answer 400.
     pub max_tokens: u32,
     /// `max_tokens`, or `max_completion_tokens` for newer OpenAI models.
     pub max_tokens_key: String,
@@ -52,10 +54,21 @@ impl CompletionConfig {
             timeout: section.or("timeout", Duration::from_secs(60)),
         };
         if config.max_tokens < 2 {
-            section.error("max_tokens", "is below 2", "give 16: reasoning models answer 400 to less although they are healthy");
+            section.error(
+                "max_tokens",
+                "is below 2",
+                "give 16: reasoning models answer 400 to less although they are healthy",
+            );
         }
-        if !matches!(config.max_tokens_key.as_str(), "max_tokens" | "max_completion_tokens") {
-            section.error("max_tokens_key", "is not a key that providers know", "give max_tokens or max_completion_tokens");
+        if !matches!(
+            config.max_tokens_key.as_str(),
+            "max_tokens" | "max_completion_tokens"
+        ) {
+            section.error(
+                "max_tokens_key",
+                "is not a key that providers know",
+                "give max_tokens or max_completion_tokens",
+            );
         }
         if config.interval.is_zero() {
             section.error("interval", "is zero", "give 5m");
@@ -89,29 +102,49 @@ pub struct CompletionOutcome {
 }
 
 /// Asks once. Never errs: what went wrong is part of the outcome.
-pub async fn ask(client: Client, url: Url, headers: HeaderMap, provider: &'static Provider, config: CompletionConfig) -> CompletionOutcome {
+pub async fn ask(
+    client: Client,
+    url: Url,
+    headers: HeaderMap,
+    provider: &'static Provider,
+    config: CompletionConfig,
+) -> CompletionOutcome {
     let started = Instant::now();
     let mut outcome = CompletionOutcome::default();
-    let body = provider.completion(&config.model, &config.prompt, &config.max_tokens_key, config.max_tokens);
+    let body = provider.completion(
+        &config.model,
+        &config.prompt,
+        &config.max_tokens_key,
+        config.max_tokens,
+    );
     let mut request = Request::post_json(url, &body, config.timeout);
     request.headers.extend(headers);
-    let asked = tokio::time::timeout(config.timeout, exchange(&client, request, provider, &config, started, &mut outcome));
+    let asked = tokio::time::timeout(
+        config.timeout,
+        exchange(&client, request, provider, &config, started, &mut outcome),
+    );
     let (whole, stood_still) = watched(asked).await;
     outcome.error = match whole {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error),
-        Err(_) if outcome.status == Some(200) && outcome.first_token.is_none() => Some(ErrorType::FirstTokenTimeout),
+        Err(_) if outcome.status == Some(200) && outcome.first_token.is_none() => {
+            Some(ErrorType::FirstTokenTimeout)
+        }
         Err(_) => Some(ErrorType::Timeout),
     };
     // Each wait of it has a deadline of its own.
-    let shortest = config.timeout.min(config.first_token_timeout).min(config.stall_timeout);
+    let shortest = config
+        .timeout
+        .min(config.first_token_timeout)
+        .min(config.stall_timeout);
     outcome.missed = outcome.error.is_some() && stood_still.excuses(shortest);
     outcome.duration = started.elapsed();
     if let (Some(first), Some(output)) = (outcome.first_token, outcome.usage.output)
         && output >= 2
         && outcome.duration > first
     {
-        outcome.tokens_per_second = Some((output - 1) as f64 / (outcome.duration - first).as_secs_f64());
+        outcome.tokens_per_second =
+            Some((output - 1) as f64 / (outcome.duration - first).as_secs_f64());
     }
     outcome
 }
@@ -124,7 +157,10 @@ async fn exchange(
     started: Instant,
     outcome: &mut CompletionOutcome,
 ) -> Result<(), ErrorType> {
-    let mut response = client.start(request).await.map_err(|e| ErrorType::from(&e))?;
+    let mut response = client
+        .start(request)
+        .await
+        .map_err(|e| ErrorType::from(&e))?;
     outcome.status = Some(response.status);
     outcome.headers = response.headers.clone();
     let streamed = response
@@ -138,20 +174,33 @@ async fn exchange(
     let mut reader = StreamReader::new(provider.stream);
     let (mut last_content, mut read) = (None::<Instant>, 0);
     loop {
-        // The deadline is on content, not on bytes: keep-alives would hold off an idle timeout without end.
+        // The deadline is on content, not on bytes: keep-alives would hold off an idle timeout
+        // without end.
         let (since, limit, failure) = match last_content {
-            None => (started, config.first_token_timeout, ErrorType::FirstTokenTimeout),
+            None => (
+                started,
+                config.first_token_timeout,
+                ErrorType::FirstTokenTimeout,
+            ),
             Some(at) => (at, config.stall_timeout, ErrorType::StreamStalled),
         };
-        let part = tokio::time::timeout(limit.saturating_sub(since.elapsed()), response.next()).await.map_err(|_| failure)?;
+        let part = tokio::time::timeout(limit.saturating_sub(since.elapsed()), response.next())
+            .await
+            .map_err(|_| failure)?;
         let Some(bytes) = part.map_err(|_| ErrorType::StreamTruncated)? else {
-            return if reader.finished { answered(&reader) } else { Err(ErrorType::StreamTruncated) };
+            return if reader.finished {
+                answered(&reader)
+            } else {
+                Err(ErrorType::StreamTruncated)
+            };
         };
         read += bytes.len();
         if read > MAX_ANSWER {
             return Err(ErrorType::InvalidResponse);
         }
-        let pieces = reader.feed(&bytes).map_err(|_| ErrorType::InvalidResponse)?;
+        let pieces = reader
+            .feed(&bytes)
+            .map_err(|_| ErrorType::InvalidResponse)?;
         outcome.usage = reader.usage;
         for piece in pieces {
             match piece {
@@ -159,12 +208,17 @@ async fn exchange(
                     let now = Instant::now();
                     match last_content {
                         None => outcome.first_token = Some(now - started),
-                        Some(at) => outcome.max_gap = Some(outcome.max_gap.unwrap_or_default().max(now - at)),
+                        Some(at) => {
+                            outcome.max_gap =
+                                Some(outcome.max_gap.unwrap_or_default().max(now - at))
+                        }
                     }
                     last_content = Some(now);
                 }
                 Piece::End => return answered(&reader),
-                Piece::Error(text) => return Err(classify(200, text.as_bytes(), provider.quota_is_rate)),
+                Piece::Error(text) => {
+                    return Err(classify(200, text.as_bytes(), provider.quota_is_rate));
+                }
             }
         }
     }
@@ -172,12 +226,24 @@ async fn exchange(
 
 /// A stream that ended as it should is a success only if it brought something.
 fn answered(reader: &StreamReader) -> Result<(), ErrorType> {
-    if reader.brought { Ok(()) } else { Err(ErrorType::EmptyAnswer) }
+    if reader.brought {
+        Ok(())
+    } else {
+        Err(ErrorType::EmptyAnswer)
+    }
 }
 
-/// An error body, or a server that answers in one piece although a stream was asked for: healthy, but without a time to first token.
-async fn whole_answer(mut response: Incoming, provider: &Provider, outcome: &mut CompletionOutcome) -> Result<(), ErrorType> {
-    let body = response.read(bytes::BytesMut::new(), MAX_ANSWER).await.map_err(|e| ErrorType::from(&e))?;
+/// An error body, or a server that answers in one piece although a stream was asked for: healthy,
+/// but without a time to first token.
+async fn whole_answer(
+    mut response: Incoming,
+    provider: &Provider,
+    outcome: &mut CompletionOutcome,
+) -> Result<(), ErrorType> {
+    let body = response
+        .read(bytes::BytesMut::new(), MAX_ANSWER)
+        .await
+        .map_err(|e| ErrorType::from(&e))?;
     let status = outcome.status.unwrap_or(0);
     let refused = || classify(status, &body, provider.quota_is_rate);
     if !(200..300).contains(&status) {
@@ -185,14 +251,26 @@ async fn whole_answer(mut response: Incoming, provider: &Provider, outcome: &mut
     }
     let mut reader = StreamReader::new(provider.stream);
     let pieces = match serde_json::from_slice::<serde_json::Value>(&body) {
-        Ok(json) if has_content(&json["error"]) || !(json["choices"].is_array() || json["content"].is_array()) => return Err(refused()),
+        Ok(json)
+            if has_content(&json["error"])
+                || !(json["choices"].is_array() || json["content"].is_array()) =>
+        {
+            return Err(refused());
+        }
         Ok(json) => reader.take_whole(&json),
         // A stream under another content type: the official clients, which asked for one, read it.
-        Err(_) if [&b"data:"[..], b"event:", b":"].iter().any(|start| body.trim_ascii_start().starts_with(start)) => {
+        Err(_)
+            if [&b"data:"[..], b"event:", b":"]
+                .iter()
+                .any(|start| body.trim_ascii_start().starts_with(start)) =>
+        {
             let mut pieces = reader.feed(&body).map_err(|_| ErrorType::InvalidResponse)?;
             // The last line may lack its end.
             pieces.extend(reader.feed(b"\n").map_err(|_| ErrorType::InvalidResponse)?);
-            if !reader.finished && !pieces.contains(&Piece::End) && !pieces.iter().any(|piece| matches!(piece, Piece::Error(_))) {
+            if !reader.finished
+                && !pieces.contains(&Piece::End)
+                && !pieces.iter().any(|piece| matches!(piece, Piece::Error(_)))
+            {
                 return Err(ErrorType::StreamTruncated);
             }
             pieces

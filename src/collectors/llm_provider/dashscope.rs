@@ -1,4 +1,5 @@
-//! DashScope (Qwen) in its OpenAI-compatible mode: allocation quotas are rates, `Arrearage` is money.
+//! DashScope (Qwen) in its OpenAI-compatible mode: allocation quotas are rates, `Arrearage` is
+//! money.
 
 use super::provider::{KeyHeader, Provider, StreamForm};
 

@@ -1,4 +1,5 @@
-//! DeepSeek: OpenAI's form, a balance at `GET /user/balance`, keep-alive comments while a request waits.
+//! DeepSeek: OpenAI's form, a balance at `GET /user/balance`, keep-alive comments while a request
+//! waits.
 
 use super::provider::{KeyHeader, Provider, StreamForm};
 

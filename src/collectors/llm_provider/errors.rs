@@ -1,6 +1,7 @@
-//! What a provider's refusal means. Status alone does not say it: OpenAI answers 429 both for "wait" and for "pay", gateways answer 400 or
-//! 500 for a wrong key, and an error may come inside a 200 stream. Sources: the providers' error pages (OpenAI error codes, DeepSeek
-//! quick start, Anthropic errors, Model Studio error codes).
+//! What a provider's refusal means. Status alone does not say it: OpenAI answers 429 both for
+//! "wait" and for "pay", gateways answer 400 or 500 for a wrong key, and an error may come inside a
+//! 200 stream. Sources: the providers' error pages (OpenAI error codes, DeepSeek quick start,
+//! Anthropic errors, Model Studio error codes).
 
 use serde_json::Value;
 
@@ -98,9 +99,10 @@ impl From<&HttpError> for ErrorType {
             HttpErrorKind::Connect => ErrorType::Connect,
             HttpErrorKind::Tls => ErrorType::Tls,
             HttpErrorKind::Timeout => ErrorType::Timeout,
-            HttpErrorKind::TooLarge | HttpErrorKind::Protocol | HttpErrorKind::Request | HttpErrorKind::Credentials => {
-                ErrorType::InvalidResponse
-            }
+            HttpErrorKind::TooLarge
+            | HttpErrorKind::Protocol
+            | HttpErrorKind::Request
+            | HttpErrorKind::Credentials => ErrorType::InvalidResponse,
         }
     }
 }
@@ -123,7 +125,8 @@ const MONEY: [&str; 14] = [
     "insufficient_credits",
 ];
 
-/// Parts of messages that mean money, in lower case, for providers and gateways that have no word of their own for it.
+/// Parts of messages that mean money, in lower case, for providers and gateways that have no word
+/// of their own for it.
 const MONEY_TEXTS: [&str; 11] = [
     "credit balance is too low",
     "spend limit",
@@ -138,48 +141,97 @@ const MONEY_TEXTS: [&str; 11] = [
     "欠费",
 ];
 
-/// Parts of messages that mean a wrong key, in lower case: Gemini's compatible endpoint and others answer 400 with no word for it.
-const KEY_TEXTS: [&str; 6] =
-    ["api key not valid", "api_key_invalid", "api key expired", "invalid api key", "incorrect api key", "api key is invalid"];
+/// Parts of messages that mean a wrong key, in lower case: Gemini's compatible endpoint and others
+/// answer 400 with no word for it.
+const KEY_TEXTS: [&str; 6] = [
+    "api key not valid",
+    "api_key_invalid",
+    "api key expired",
+    "invalid api key",
+    "incorrect api key",
+    "api key is invalid",
+];
 
-/// The part of an answer that describes the error: Gemini wraps it in a list, FastAPI in `detail`, some write only a text.
+/// The part of an answer that describes the error: Gemini wraps it in a list, FastAPI in `detail`,
+/// some write only a text.
 fn described(json: &Value) -> (String, &Value) {
     let json = json.get(0).unwrap_or(json);
-    let inner = ["error", "detail"].iter().filter_map(|key| json.get(key)).find(|inner| inner.is_object() || inner.is_string());
+    let inner = ["error", "detail"]
+        .iter()
+        .filter_map(|key| json.get(key))
+        .find(|inner| inner.is_object() || inner.is_string());
     let error = inner.filter(|inner| inner.is_object()).unwrap_or(json);
     let text = |value: &Value| value.as_str().map(str::to_lowercase);
-    let message = ["message", "msg", "error_msg"].iter().find_map(|key| error.get(key).and_then(text));
-    (message.or_else(|| inner.and_then(text)).unwrap_or_default(), error)
+    let message = ["message", "msg", "error_msg"]
+        .iter()
+        .find_map(|key| error.get(key).and_then(text));
+    (
+        message.or_else(|| inner.and_then(text)).unwrap_or_default(),
+        error,
+    )
 }
 
-/// Sorts an answer that is not a success. `quota_is_rate`: at DashScope `insufficient_quota` is an allocation rate, not money.
+/// Sorts an answer that is not a success. `quota_is_rate`: at DashScope `insufficient_quota` is an
+/// allocation rate, not money.
 pub fn classify(status: u16, body: &[u8], quota_is_rate: bool) -> ErrorType {
     let json = serde_json::from_slice::<Value>(body).unwrap_or(Value::Null);
     let (message, error) = described(&json);
-    let word = |key: &str| error.get(key).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_lowercase)).unwrap_or_default();
+    let word = |key: &str| {
+        error
+            .get(key)
+            .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_lowercase))
+            .unwrap_or_default()
+    };
     let (kind, code) = (word("type"), word("code"));
     let says = |word: &str| kind == word || code == word;
     // An error inside a success carries the status that it would have had.
     let inner = code.parse().ok().filter(|inner| (400..600).contains(inner));
-    let status = inner.filter(|_| (200..400).contains(&status)).unwrap_or(status);
-    if MONEY.iter().any(|m| says(m)) || status == 402 || MONEY_TEXTS.iter().any(|text| message.contains(text)) {
+    let status = inner
+        .filter(|_| (200..400).contains(&status))
+        .unwrap_or(status);
+    if MONEY.iter().any(|m| says(m))
+        || status == 402
+        || MONEY_TEXTS.iter().any(|text| message.contains(text))
+    {
         return ErrorType::QuotaExhausted;
     }
     if says("insufficient_quota") || code.ends_with("allocationquota") {
-        return if quota_is_rate || code.ends_with("allocationquota") { ErrorType::RateLimited } else { ErrorType::QuotaExhausted };
+        return if quota_is_rate || code.ends_with("allocationquota") {
+            ErrorType::RateLimited
+        } else {
+            ErrorType::QuotaExhausted
+        };
     }
-    // LiteLLM without a database looks a key that it does not know up there, and answers 400 with the second word.
-    let key = ["invalid_api_key", "no_db_connection", "invalidapikey", "authentication_error"].iter().any(|word| says(word));
-    if key || status == 401 || (status < 500 && KEY_TEXTS.iter().any(|text| message.contains(text))) {
+    // LiteLLM without a database looks a key that it does not know up there, and answers 400 with
+    // the second word.
+    let key = [
+        "invalid_api_key",
+        "no_db_connection",
+        "invalidapikey",
+        "authentication_error",
+    ]
+    .iter()
+    .any(|word| says(word));
+    if key || status == 401 || (status < 500 && KEY_TEXTS.iter().any(|text| message.contains(text)))
+    {
         return ErrorType::Auth;
     }
     if says("overloaded_error") || says("server_is_overloaded") || matches!(status, 503 | 529) {
         return ErrorType::Overloaded;
     }
-    if says("rate_limit_error") || says("rate_limit_exceeded") || says("slow_down") || code.starts_with("throttling") || status == 429 {
+    if says("rate_limit_error")
+        || says("rate_limit_exceeded")
+        || says("slow_down")
+        || code.starts_with("throttling")
+        || status == 429
+    {
         return ErrorType::RateLimited;
     }
-    if says("model_not_found") || says("modelnotfound") || says("not_found_error") || (status == 404 && json.is_object()) {
+    if says("model_not_found")
+        || says("modelnotfound")
+        || says("not_found_error")
+        || (status == 404 && json.is_object())
+    {
         return ErrorType::ModelNotFound;
     }
     match status {
@@ -201,30 +253,105 @@ mod tests {
     #[test]
     fn refusals_are_sorted_by_what_helps() {
         let cases: [(u16, &str, bool, ErrorType); 33] = [
-            (401, r#"{"error":{"code":"invalid_api_key","type":"invalid_request_error"}}"#, false, ErrorType::Auth),
-            (403, r#"{"error":{"message":"Country not supported"}}"#, false, ErrorType::Permission),
-            (429, r#"{"error":{"type":"insufficient_quota","code":"insufficient_quota"}}"#, false, ErrorType::QuotaExhausted),
-            (429, r#"{"error":{"type":"requests","code":"rate_limit_exceeded"}}"#, false, ErrorType::RateLimited),
-            (429, r#"{"error":{"code":"organization_spend_limit_exceeded"}}"#, false, ErrorType::QuotaExhausted),
-            (429, r#"{"error":{"type":"insufficient_quota","code":"insufficient_quota"}}"#, true, ErrorType::RateLimited),
-            (429, r#"{"code":"Throttling.AllocationQuota","message":"x"}"#, true, ErrorType::RateLimited),
-            (400, r#"{"code":"Arrearage","message":"Access denied"}"#, true, ErrorType::QuotaExhausted),
-            (402, r#"{"error":{"message":"Insufficient Balance"}}"#, false, ErrorType::QuotaExhausted),
-            (529, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#, false, ErrorType::Overloaded),
-            (200, r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#, false, ErrorType::Overloaded),
+            (
+                401,
+                r#"{"error":{"code":"invalid_api_key","type":"invalid_request_error"}}"#,
+                false,
+                ErrorType::Auth,
+            ),
+            (
+                403,
+                r#"{"error":{"message":"Country not supported"}}"#,
+                false,
+                ErrorType::Permission,
+            ),
+            (
+                429,
+                r#"{"error":{"type":"insufficient_quota","code":"insufficient_quota"}}"#,
+                false,
+                ErrorType::QuotaExhausted,
+            ),
+            (
+                429,
+                r#"{"error":{"type":"requests","code":"rate_limit_exceeded"}}"#,
+                false,
+                ErrorType::RateLimited,
+            ),
+            (
+                429,
+                r#"{"error":{"code":"organization_spend_limit_exceeded"}}"#,
+                false,
+                ErrorType::QuotaExhausted,
+            ),
+            (
+                429,
+                r#"{"error":{"type":"insufficient_quota","code":"insufficient_quota"}}"#,
+                true,
+                ErrorType::RateLimited,
+            ),
+            (
+                429,
+                r#"{"code":"Throttling.AllocationQuota","message":"x"}"#,
+                true,
+                ErrorType::RateLimited,
+            ),
+            (
+                400,
+                r#"{"code":"Arrearage","message":"Access denied"}"#,
+                true,
+                ErrorType::QuotaExhausted,
+            ),
+            (
+                402,
+                r#"{"error":{"message":"Insufficient Balance"}}"#,
+                false,
+                ErrorType::QuotaExhausted,
+            ),
+            (
+                529,
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
+                false,
+                ErrorType::Overloaded,
+            ),
+            (
+                200,
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
+                false,
+                ErrorType::Overloaded,
+            ),
             (
                 400,
                 r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low"}}"#,
                 false,
                 ErrorType::QuotaExhausted,
             ),
-            (400, r#"{"error":{"message":"bad"}}"#, false, ErrorType::BadRequest),
-            (404, r#"{"error":{"code":"model_not_found"}}"#, false, ErrorType::ModelNotFound),
+            (
+                400,
+                r#"{"error":{"message":"bad"}}"#,
+                false,
+                ErrorType::BadRequest,
+            ),
+            (
+                404,
+                r#"{"error":{"code":"model_not_found"}}"#,
+                false,
+                ErrorType::ModelNotFound,
+            ),
             (404, "<html>nginx</html>", false, ErrorType::InvalidResponse),
             (500, "Internal Server Error", false, ErrorType::ServerError),
-            (503, r#"{"error":{"code":"server_is_overloaded"}}"#, false, ErrorType::Overloaded),
+            (
+                503,
+                r#"{"error":{"code":"server_is_overloaded"}}"#,
+                false,
+                ErrorType::Overloaded,
+            ),
             (502, "<html>", false, ErrorType::ServerError),
-            (200, "<html>block page</html>", false, ErrorType::InvalidResponse),
+            (
+                200,
+                "<html>block page</html>",
+                false,
+                ErrorType::InvalidResponse,
+            ),
             // LiteLLM's own budgets, by whichever status.
             (
                 429,
@@ -232,7 +359,12 @@ mod tests {
                 false,
                 ErrorType::QuotaExhausted,
             ),
-            (400, r#"{"error":{"message":"x","type":"budget_exceeded","code":"400"}}"#, false, ErrorType::QuotaExhausted),
+            (
+                400,
+                r#"{"error":{"message":"x","type":"budget_exceeded","code":"400"}}"#,
+                false,
+                ErrorType::QuotaExhausted,
+            ),
             (
                 429,
                 r#"{"error":{"message":"ExceededBudget: End User=x over budget.","type":"auth_error"}}"#,
@@ -245,19 +377,68 @@ mod tests {
                 true,
                 ErrorType::QuotaExhausted,
             ),
-            (403, r#"{"code":30001,"message":"Sorry, your account balance is insufficient"}"#, false, ErrorType::QuotaExhausted),
-            (429, r#"{"error":{"code":"1113","message":"您的账户已欠费，请充值后重试。"}}"#, false, ErrorType::QuotaExhausted),
-            (429, r#"{"error":{"type":"exceeded_current_quota_error"}}"#, false, ErrorType::QuotaExhausted),
-            (400, r#"{"error":{"message":"No connected db.","type":"no_db_connection","code":"400"}}"#, false, ErrorType::Auth),
-            (400, r#"[{"error":{"code":400,"message":"API key not valid. Please pass a valid one."}}]"#, false, ErrorType::Auth),
-            (400, r#"{"detail":"Invalid API key"}"#, false, ErrorType::Auth),
-            (403, "<html><title>Attention Required! | Cloudflare</title>", false, ErrorType::InvalidResponse),
+            (
+                403,
+                r#"{"code":30001,"message":"Sorry, your account balance is insufficient"}"#,
+                false,
+                ErrorType::QuotaExhausted,
+            ),
+            (
+                429,
+                r#"{"error":{"code":"1113","message":"您的账户已欠费，请充值后重试。"}}"#,
+                false,
+                ErrorType::QuotaExhausted,
+            ),
+            (
+                429,
+                r#"{"error":{"type":"exceeded_current_quota_error"}}"#,
+                false,
+                ErrorType::QuotaExhausted,
+            ),
+            (
+                400,
+                r#"{"error":{"message":"No connected db.","type":"no_db_connection","code":"400"}}"#,
+                false,
+                ErrorType::Auth,
+            ),
+            (
+                400,
+                r#"[{"error":{"code":400,"message":"API key not valid. Please pass a valid one."}}]"#,
+                false,
+                ErrorType::Auth,
+            ),
+            (
+                400,
+                r#"{"detail":"Invalid API key"}"#,
+                false,
+                ErrorType::Auth,
+            ),
+            (
+                403,
+                "<html><title>Attention Required! | Cloudflare</title>",
+                false,
+                ErrorType::InvalidResponse,
+            ),
             (403, "error code: 1020", false, ErrorType::InvalidResponse),
-            (200, r#"{"error":{"message":"Upstream error","code":502},"choices":[]}"#, false, ErrorType::ServerError),
-            (200, r#"{"error":{"message":"x","code":429}}"#, false, ErrorType::RateLimited),
+            (
+                200,
+                r#"{"error":{"message":"Upstream error","code":502},"choices":[]}"#,
+                false,
+                ErrorType::ServerError,
+            ),
+            (
+                200,
+                r#"{"error":{"message":"x","code":429}}"#,
+                false,
+                ErrorType::RateLimited,
+            ),
         ];
         for (status, body, rate, wanted) in cases {
-            assert_eq!(classify(status, body.as_bytes(), rate), wanted, "{status} {body}");
+            assert_eq!(
+                classify(status, body.as_bytes(), rate),
+                wanted,
+                "{status} {body}"
+            );
         }
     }
 }

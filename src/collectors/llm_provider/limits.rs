@@ -1,4 +1,5 @@
-//! Rate-limit headers of the providers, brought to numbers. A header that is absent stays absent: unknown is not zero.
+//! Rate-limit headers of the providers, brought to numbers. A header that is absent stays absent:
+//! unknown is not zero.
 
 use std::time::Duration;
 
@@ -18,16 +19,26 @@ pub struct Allowance {
     pub reset_seconds: Option<f64>,
 }
 
-const KINDS: [(&str, &str); 4] =
-    [("requests", "requests"), ("tokens", "tokens"), ("input_tokens", "input-tokens"), ("output_tokens", "output-tokens")];
+const KINDS: [(&str, &str); 4] = [
+    ("requests", "requests"),
+    ("tokens", "tokens"),
+    ("input_tokens", "input-tokens"),
+    ("output_tokens", "output-tokens"),
+];
 
-/// The allowances in `headers`: OpenAI's `x-ratelimit-{limit,remaining,reset}-KIND` and Anthropic's `anthropic-ratelimit-KIND-{…}`.
+/// The allowances in `headers`: OpenAI's `x-ratelimit-{limit,remaining,reset}-KIND` and Anthropic's
+/// `anthropic-ratelimit-KIND-{…}`.
 pub fn allowances(headers: &HeaderMap, now: Timestamp) -> Vec<Allowance> {
     let text = |name: String| headers.get(&name).and_then(|v| v.to_str().ok());
     let either = |word: &str, field: &str| {
-        text(format!("x-ratelimit-{field}-{word}")).or_else(|| text(format!("anthropic-ratelimit-{word}-{field}")))
+        text(format!("x-ratelimit-{field}-{word}"))
+            .or_else(|| text(format!("anthropic-ratelimit-{word}-{field}")))
     };
-    let number = |word: &str, field: &str| either(word, field).and_then(|t| t.trim().parse::<f64>().ok()).filter(|v| v.is_finite());
+    let number = |word: &str, field: &str| {
+        either(word, field)
+            .and_then(|t| t.trim().parse::<f64>().ok())
+            .filter(|v| v.is_finite())
+    };
     KINDS
         .iter()
         .map(|(kind, word)| Allowance {
@@ -45,7 +56,9 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
     let seconds = text("retry-after-ms")
         .and_then(|t| t.parse::<f64>().ok().map(|ms| ms / 1000.0))
-        .or_else(|| text("retry-after").and_then(|t| t.parse::<f64>().ok().or_else(|| http_date(t, now))))?;
+        .or_else(|| {
+            text("retry-after").and_then(|t| t.parse::<f64>().ok().or_else(|| http_date(t, now)))
+        })?;
     // A day is the longest wait worth believing.
     (seconds.is_finite() && seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(86_400.0)))
 }
@@ -60,7 +73,11 @@ fn reset(text: &str, now: Timestamp) -> Option<f64> {
     let text = text.trim();
     if let Ok(number) = text.parse::<f64>() {
         let epoch = number > 1e9;
-        return number.is_finite().then_some(if epoch { (number - now.seconds()).max(0.0) } else { number.max(0.0) });
+        return number.is_finite().then_some(if epoch {
+            (number - now.seconds()).max(0.0)
+        } else {
+            number.max(0.0)
+        });
     }
     if let Some(at) = Timestamp::parse_rfc3339(text) {
         return Some((at.0 - now.0).max(0) as f64 / 1000.0);
@@ -75,7 +92,9 @@ fn compound(text: &str) -> Option<f64> {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let number: f64 = rest[..digits].parse().ok()?;
         let tail = &rest[digits..];
-        let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let letters = tail
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(tail.len());
         total += number
             * match &tail[..letters] {
                 "ms" => 0.001,
@@ -96,7 +115,10 @@ mod tests {
     use crate::http::{HeaderName, HeaderValue};
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
+        pairs
+            .iter()
+            .map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v)))
+            .collect()
     }
 
     #[test]
@@ -124,7 +146,12 @@ mod tests {
             ("x-ratelimit-remaining-requests", "499"),
             ("x-ratelimit-reset-requests", "120ms"),
         ]);
-        let wanted = Allowance { kind: "requests", limit: Some(500.0), remaining: Some(499.0), reset_seconds: Some(0.12) };
+        let wanted = Allowance {
+            kind: "requests",
+            limit: Some(500.0),
+            remaining: Some(499.0),
+            reset_seconds: Some(0.12),
+        };
         assert_eq!(allowances(&openai, now), [wanted]);
         let anthropic = headers(&[("anthropic-ratelimit-input-tokens-remaining", "9000")]);
         assert_eq!(allowances(&anthropic, now)[0].kind, "input_tokens");
@@ -134,9 +161,21 @@ mod tests {
     #[test]
     fn retry_after_is_read_in_all_three_forms() {
         let now = Timestamp(1_700_000_000_000);
-        assert_eq!(retry_after(&headers(&[("retry-after-ms", "1500")]), now), Some(Duration::from_millis(1500)));
-        assert_eq!(retry_after(&headers(&[("retry-after", "7")]), now), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after(&headers(&[("retry-after", "Tue, 14 Nov 2023 22:13:30 GMT")]), now), Some(Duration::from_secs(10)));
+        assert_eq!(
+            retry_after(&headers(&[("retry-after-ms", "1500")]), now),
+            Some(Duration::from_millis(1500))
+        );
+        assert_eq!(
+            retry_after(&headers(&[("retry-after", "7")]), now),
+            Some(Duration::from_secs(7))
+        );
+        assert_eq!(
+            retry_after(
+                &headers(&[("retry-after", "Tue, 14 Nov 2023 22:13:30 GMT")]),
+                now
+            ),
+            Some(Duration::from_secs(10))
+        );
         assert_eq!(retry_after(&headers(&[("retry-after", "-3")]), now), None);
     }
 }

@@ -37,4 +37,6 @@ metrics! {
 }
 
 /// Bounds in seconds: OpenTelemetry's for GenAI client operations, and 160.
-pub const BOUNDS: &[f64] = &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 160.0];
+pub const BOUNDS: &[f64] = &[
+    0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 160.0,
+];

@@ -1,7 +1,9 @@
-//! LLM providers seen from outside: OpenAI, DeepSeek, Anthropic, DashScope and any server of OpenAI's form.
+//! LLM providers seen from outside: OpenAI, DeepSeek, Anthropic, DashScope and any server of
+//! OpenAI's form.
 //!
-//! The default probe is free: it lists the models (and, at DeepSeek, reads the balance). A completion probe costs tokens; it runs only where
-//! configured, under a daily cap. Keys and bodies are never logged.
+//! The default probe is free: it lists the models (and, at DeepSeek, reads the balance). A
+//! completion probe costs tokens; it runs only where configured, under a daily cap. Keys and bodies
+//! are never logged.
 
 mod anthropic;
 mod compatible;
@@ -45,12 +47,18 @@ pub const KIND: CollectorKind = CollectorKind {
 };
 
 /// The providers there are.
-const PROVIDERS: [&Provider; 5] =
-    [&openai::PROVIDER, &deepseek::PROVIDER, &anthropic::PROVIDER, &dashscope::PROVIDER, &compatible::PROVIDER];
+const PROVIDERS: [&Provider; 5] = [
+    &openai::PROVIDER,
+    &deepseek::PROVIDER,
+    &anthropic::PROVIDER,
+    &dashscope::PROVIDER,
+    &compatible::PROVIDER,
+];
 
 /// Time between two looks at the balance.
 const BALANCE_INTERVAL: Duration = Duration::from_secs(300);
-/// Stands in after a missing base URL was recorded as an error; the configuration is refused, so nobody calls it.
+/// Stands in after a missing base URL was recorded as an error; the configuration is refused, so
+/// nobody calls it.
 const NOWHERE: &str = "http://127.0.0.1/";
 /// Wait after a money error before the next completion probe.
 const QUOTA_BACKOFF: Duration = Duration::from_secs(3600);
@@ -122,18 +130,35 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     }
     let configured = section.get::<Url>("base_url");
     if known.is_some_and(|p| p.base_url.is_none()) && section.node("base_url").is_none() {
-        section.error("provider", "has no base URL of its own", "add base_url: http://HOST:PORT/v1");
+        section.error(
+            "provider",
+            "has no base URL of its own",
+            "add base_url: http://HOST:PORT/v1",
+        );
     }
     let provider = known.unwrap_or(&compatible::PROVIDER);
-    let base_url = configured.unwrap_or_else(|| Url::parse(provider.base_url.unwrap_or(NOWHERE)).expect("the table's URLs parse"));
+    let base_url = configured.unwrap_or_else(|| {
+        Url::parse(provider.base_url.unwrap_or(NOWHERE)).expect("the table's URLs parse")
+    });
     let http = HttpConfig::read(section);
     let client = Client::build(&http).unwrap_or_else(|e| {
-        section.error("tls_config", e.to_string(), "check the HTTP settings of this target");
+        section.error(
+            "tls_config",
+            e.to_string(),
+            "check the HTTP settings of this target",
+        );
         Client::plain()
     });
-    let (in_url, key) = (!base_url.username().is_empty() || base_url.password().is_some(), section.secret("api_key"));
+    let (in_url, key) = (
+        !base_url.username().is_empty() || base_url.password().is_some(),
+        section.secret("api_key"),
+    );
     if in_url && (key.is_some() || http.authorization.is_some() || http.basic_auth.is_some()) {
-        section.error("base_url", "holds a user or a password beside a key", "remove one of them");
+        section.error(
+            "base_url",
+            "holds a user or a password beside a key",
+            "remove one of them",
+        );
     }
     let version = section.or("api_version", "2023-06-01".to_owned());
     let headers = key_headers(section, provider, key, &version);
@@ -147,11 +172,17 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         timeout: target.timeout,
         interval: target.interval,
     };
-    let completion = section.section("completion").map(|s| CompletionConfig::read(&s));
+    let completion = section
+        .section("completion")
+        .map(|s| CompletionConfig::read(&s));
     let selected = section.get::<bool>("selected");
     let max_models = 200;
     if settings.models.len() > max_models {
-        section.error("models", "lists more than 200 models", "name only those that the application uses");
+        section.error(
+            "models",
+            "lists more than 200 models",
+            "name only those that the application uses",
+        );
     }
     let record = Record::new(&settings, completion.as_ref(), selected);
     Box::new(LlmProvider {
@@ -170,14 +201,23 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     })
 }
 
-fn key_headers(section: &Section<'_>, provider: &Provider, key: Option<Secret>, version: &str) -> HeaderMap {
+fn key_headers(
+    section: &Section<'_>,
+    provider: &Provider,
+    key: Option<Secret>,
+    version: &str,
+) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut add = |name: &'static str, text: String| match HeaderValue::from_str(&text) {
         Ok(mut value) => {
             value.set_sensitive(true);
             headers.insert(HeaderName::from_static(name), value);
         }
-        Err(_) => section.error("api_key", "holds characters that a header cannot carry", "check for a line break at the end of the key"),
+        Err(_) => section.error(
+            "api_key",
+            "holds characters that a header cannot carry",
+            "check for a line break at the end of the key",
+        ),
     };
     if let Some(key) = key {
         match provider.key_header {
@@ -201,10 +241,19 @@ impl Collector for LlmProvider {
             let outcome = self.free_probes().await;
             self.record.write(batch, Timestamp::now());
             self.log(outcome.err());
-            // A provider that answers is there, whatever it answers: `llm_up` and `llm_probe_last_error` say what it refuses.
+            // A provider that answers is there, whatever it answers: `llm_up` and
+            // `llm_probe_last_error` say what it refuses.
             let reachable = self.record.is_reachable();
-            let gone = |error: ErrorType| CollectError::new(format!("{}: model list: {}", self.settings.provider.name, error.as_str()));
-            outcome.map_err(gone).or_else(|error| if reachable { Ok(()) } else { Err(error) })
+            let gone = |error: ErrorType| {
+                CollectError::new(format!(
+                    "{}: model list: {}",
+                    self.settings.provider.name,
+                    error.as_str()
+                ))
+            };
+            outcome
+                .map_err(gone)
+                .or_else(|error| if reachable { Ok(()) } else { Err(error) })
         })
     }
 
@@ -227,15 +276,26 @@ impl Collector for LlmProvider {
 }
 
 impl LlmProvider {
-    /// Learns, the first time, what an earlier process has spent of the day's budget: it is not spent twice.
+    /// Learns, the first time, what an earlier process has spent of the day's budget: it is not
+    /// spent twice.
     async fn load(&mut self) -> Result<(), CollectError> {
         if self.completion.is_none() || self.saved.is_some() {
             return Ok(());
         }
         let disk = Arc::clone(&self.disk);
-        let loaded = tokio::time::timeout(self.settings.timeout.mul_f64(LOADING), tokio::task::spawn_blocking(move || disk.load())).await;
-        let loaded = loaded.map_err(|_| CollectError::new("timed out: the state folder does not answer"))?.ok().flatten();
-        loaded.and_then(|text| serde_json::from_str(&text).ok()).into_iter().for_each(|spent| self.record.remember(spent));
+        let loaded = tokio::time::timeout(
+            self.settings.timeout.mul_f64(LOADING),
+            tokio::task::spawn_blocking(move || disk.load()),
+        )
+        .await;
+        let loaded = loaded
+            .map_err(|_| CollectError::new("timed out: the state folder does not answer"))?
+            .ok()
+            .flatten();
+        loaded
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .into_iter()
+            .for_each(|spent| self.record.remember(spent));
         self.saved = Some(self.record.spent());
         Ok(())
     }
@@ -245,7 +305,11 @@ impl LlmProvider {
         let spent = self.record.spent();
         if self.saved != Some(spent) {
             self.saved = Some(spent);
-            drop(spent.and_then(|spent| serde_json::to_string(&spent).ok()).and_then(|text| self.disk.write(text)));
+            drop(
+                spent
+                    .and_then(|spent| serde_json::to_string(&spent).ok())
+                    .and_then(|text| self.disk.write(text)),
+            );
         }
     }
 
@@ -258,18 +322,26 @@ impl LlmProvider {
         }
         self.next_free = None;
         let outcome = free::list_models(&self.settings).await;
-        self.before = outcome.result.is_err().then(|| Box::new(self.record.clone()));
-        let wait = self.record.models(&self.settings, &outcome, Timestamp::now());
+        self.before = outcome
+            .result
+            .is_err()
+            .then(|| Box::new(self.record.clone()));
+        let wait = self
+            .record
+            .models(&self.settings, &outcome, Timestamp::now());
         // A provider that asks for a pause gets it.
         self.next_free = wait.map(|w| now + w.min(LONGEST_PAUSE));
         // Who waits for money looks whether there is some.
         let waits = self.record.completion_error() == Some(ErrorType::QuotaExhausted);
-        if self.settings.provider.balance_path.is_some() && (waits || self.next_balance.is_none_or(|at| now >= at)) {
+        if self.settings.provider.balance_path.is_some()
+            && (waits || self.next_balance.is_none_or(|at| now >= at))
+        {
             self.next_balance = Some(now + BALANCE_INTERVAL);
             let balance = free::balance(&self.settings).await;
             self.record.balance(&balance, Timestamp::now());
         }
-        // A refused question costs nothing. So while nothing says that the account is empty, the model is asked at its usual pace again.
+        // A refused question costs nothing. So while nothing says that the account is empty, the
+        // model is asked at its usual pace again.
         if waits
             && self.record.has_money()
             && let (Some(config), Some(last)) = (&self.completion, self.last_completion)
@@ -286,15 +358,20 @@ impl LlmProvider {
             Some(error) if self.failing != Some(error) && self.record.is_reachable() => {
                 tracing::warn!(collector = "llm_provider", %target, provider, error = error.as_str(), "Model list was refused.");
             }
-            None if self.failing.is_some() => tracing::info!(collector = "llm_provider", %target, provider, "Model list is there again."),
+            None if self.failing.is_some() => {
+                tracing::info!(collector = "llm_provider", %target, provider, "Model list is there again.")
+            }
             _ => {}
         }
         self.failing = error;
     }
 
-    /// Starts a completion probe when one is due, nothing forbids it, and the day's budget allows it. It runs beside the collections.
+    /// Starts a completion probe when one is due, nothing forbids it, and the day's budget allows
+    /// it. It runs beside the collections.
     fn start_completion(&mut self) {
-        let Some(config) = &self.completion else { return };
+        let Some(config) = &self.completion else {
+            return;
+        };
         let now = Instant::now();
         if self.pending.is_some() || self.next_completion.is_some_and(|at| now < at) {
             return;
@@ -305,13 +382,22 @@ impl LlmProvider {
             return;
         }
         let url = self.settings.url(self.settings.provider.completion_path);
-        let probe =
-            completion::ask(self.settings.client.clone(), url, self.settings.headers.clone(), self.settings.provider, config.clone());
+        let probe = completion::ask(
+            self.settings.client.clone(),
+            url,
+            self.settings.headers.clone(),
+            self.settings.provider,
+            config.clone(),
+        );
         self.pending = Some(tokio::spawn(probe));
     }
 
     async fn finish_completion(&mut self) {
-        let (Some(config), Some(probe)) = (&self.completion, self.pending.take_if(|p| p.is_finished())) else { return };
+        let (Some(config), Some(probe)) =
+            (&self.completion, self.pending.take_if(|p| p.is_finished()))
+        else {
+            return;
+        };
         let Ok(outcome) = probe.await else { return };
         if outcome.missed {
             self.record.missed_completion(config, &outcome);

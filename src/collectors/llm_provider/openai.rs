@@ -1,4 +1,5 @@
-//! OpenAI: `GET /models`, chat completions, rate limits in `x-ratelimit-*`; no balance for an API key.
+//! OpenAI: `GET /models`, chat completions, rate limits in `x-ratelimit-*`; no balance for an API
+//! key.
 
 use super::provider::{KeyHeader, Provider, StreamForm};
 

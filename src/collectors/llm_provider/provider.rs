@@ -40,8 +40,15 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// The body of a small streamed completion. `max_tokens_key` is `max_tokens` or `max_completion_tokens`.
-    pub fn completion(&self, model: &str, prompt: &str, max_tokens_key: &str, max_tokens: u32) -> Value {
+    /// The body of a small streamed completion. `max_tokens_key` is `max_tokens` or
+    /// `max_completion_tokens`.
+    pub fn completion(
+        &self,
+        model: &str,
+        prompt: &str,
+        max_tokens_key: &str,
+        max_tokens: u32,
+    ) -> Value {
         let mut body = json!({ "model": model, "messages": [{ "role": "user", "content": prompt }], "stream": true });
         body[max_tokens_key] = json!(max_tokens);
         if self.stream == StreamForm::OpenAi {

@@ -18,7 +18,8 @@ use super::stream::Usage;
 
 /// Milliseconds in a day, for the budget's day (UTC).
 const DAY_MS: i64 = 86_400_000;
-/// What an answer said of limits is shown for two intervals of its probe, but at least for this time.
+/// What an answer said of limits is shown for two intervals of its probe, but at least for this
+/// time.
 const SHORTEST_TRUST: Duration = Duration::from_secs(120);
 
 /// Tokens that completion probes have used on a day.
@@ -36,7 +37,8 @@ struct Probe {
     model: String,
     success: Option<bool>,
     last_error: Option<ErrorType>,
-    /// Kinds of failure since the start: each that is over is shown as 0, so that what was said of it ends at once.
+    /// Kinds of failure since the start: each that is over is shown as 0, so that what was said of
+    /// it ends at once.
     past_errors: BTreeSet<ErrorType>,
     last_duration: Option<Duration>,
     durations: Histogram,
@@ -66,7 +68,13 @@ impl Probe {
         }
     }
 
-    fn note(&mut self, error: Option<ErrorType>, status: Option<u16>, duration: Duration, now: Timestamp) {
+    fn note(
+        &mut self,
+        error: Option<ErrorType>,
+        status: Option<u16>,
+        duration: Duration,
+        now: Timestamp,
+    ) {
         self.success = Some(error.is_none());
         self.last_error = error;
         self.past_errors.extend(error);
@@ -118,12 +126,22 @@ struct Completions {
 
 impl Record {
     /// An empty record.
-    pub fn new(settings: &Settings, completion: Option<&CompletionConfig>, selected: Option<bool>) -> Self {
+    pub fn new(
+        settings: &Settings,
+        completion: Option<&CompletionConfig>,
+        selected: Option<bool>,
+    ) -> Self {
         let mut probes = vec![Probe::new("models", "", &["backoff"])];
         if settings.provider.balance_path.is_some() {
             probes.push(Probe::new("balance", "", &[]));
         }
-        probes.extend(completion.map(|c| Probe::new("completion", &c.model, &["backoff", "quota_exhausted", "token_budget"])));
+        probes.extend(completion.map(|c| {
+            Probe::new(
+                "completion",
+                &c.model,
+                &["backoff", "quota_exhausted", "token_budget"],
+            )
+        }));
         Record {
             target: settings.target.clone(),
             provider: settings.provider.name,
@@ -135,7 +153,10 @@ impl Record {
             balance: None,
             allowances: Vec::new(),
             retry_after: None,
-            intervals: [settings.interval, completion.map(|c| c.interval).unwrap_or_default()],
+            intervals: [
+                settings.interval,
+                completion.map(|c| c.interval).unwrap_or_default(),
+            ],
             completion: completion.map(|c| Completions {
                 model: c.model.clone(),
                 first_tokens: Histogram::new(metrics::BOUNDS),
@@ -152,13 +173,26 @@ impl Record {
     }
 
     /// Notes a list of models; returns the wait that the provider asks for.
-    pub fn models(&mut self, settings: &Settings, outcome: &FreeOutcome<Vec<String>>, now: Timestamp) -> Option<Duration> {
+    pub fn models(
+        &mut self,
+        settings: &Settings,
+        outcome: &FreeOutcome<Vec<String>>,
+        now: Timestamp,
+    ) -> Option<Duration> {
         self.reachable = Some(outcome.status.is_some());
         if let Ok(models) = &outcome.result {
             self.models = Some(models.len());
             // Some lists write a model as `models/NAME`.
-            let listed = |name: &String| models.iter().any(|m| m == name || m.rsplit('/').next() == Some(name));
-            self.available = settings.models.iter().map(|m| (m.clone(), listed(m))).collect();
+            let listed = |name: &String| {
+                models
+                    .iter()
+                    .any(|m| m == name || m.rsplit('/').next() == Some(name))
+            };
+            self.available = settings
+                .models
+                .iter()
+                .map(|m| (m.clone(), listed(m)))
+                .collect();
         }
         self.note_free("models", outcome, now)
     }
@@ -166,20 +200,33 @@ impl Record {
     /// Notes a balance.
     pub fn balance(&mut self, outcome: &FreeOutcome<Balance>, now: Timestamp) {
         if let Ok(balance) = &outcome.result {
-            self.balance = Some(Balance { available: balance.available, amounts: balance.amounts.clone() });
+            self.balance = Some(Balance {
+                available: balance.available,
+                amounts: balance.amounts.clone(),
+            });
         }
         self.note_free("balance", outcome, now);
     }
 
     /// Notes a finished completion; returns the wait that the provider asks for.
-    pub fn completion(&mut self, config: &CompletionConfig, outcome: &CompletionOutcome, now: Timestamp) -> Option<Duration> {
+    pub fn completion(
+        &mut self,
+        config: &CompletionConfig,
+        outcome: &CompletionOutcome,
+        now: Timestamp,
+    ) -> Option<Duration> {
         if let Some(probe) = self.probe("completion") {
             probe.note(outcome.error, outcome.status, outcome.duration, now);
         }
         if let Some(record) = &mut self.completion {
             record.settle(config, outcome);
         }
-        let wait = self.note_limits(&config.model, outcome.status.is_some(), &outcome.headers, now);
+        let wait = self.note_limits(
+            &config.model,
+            outcome.status.is_some(),
+            &outcome.headers,
+            now,
+        );
         // The model answered: what is asked of others is not asked of us.
         wait.filter(|_| outcome.error.is_some())
     }
@@ -198,19 +245,33 @@ impl Record {
 
     /// The failure of the last completion.
     pub fn completion_error(&self) -> Option<ErrorType> {
-        self.probes.iter().find(|p| p.name == "completion")?.last_error
+        self.probes
+            .iter()
+            .find(|p| p.name == "completion")?
+            .last_error
     }
 
-    /// Whether the account has money, as far as the provider says: by its balance where there is one.
+    /// Whether the account has money, as far as the provider says: by its balance where there is
+    /// one.
     pub fn has_money(&self) -> bool {
-        let last_works = |name: &str| self.probes.iter().find(|p| p.name == name).is_none_or(|p| p.success == Some(true));
-        let balance = self.balance.as_ref().is_none_or(|balance| balance.available);
+        let last_works = |name: &str| {
+            self.probes
+                .iter()
+                .find(|p| p.name == name)
+                .is_none_or(|p| p.success == Some(true))
+        };
+        let balance = self
+            .balance
+            .as_ref()
+            .is_none_or(|balance| balance.available);
         balance && last_works("balance") && last_works("models")
     }
 
     /// Sets tokens of today's budget aside for one probe; false when they do not suffice.
     pub fn reserve(&mut self, config: &CompletionConfig, now: Timestamp) -> bool {
-        let Some(record) = &mut self.completion else { return false };
+        let Some(record) = &mut self.completion else {
+            return false;
+        };
         let today = now.0.div_euclid(DAY_MS);
         if record.day != today {
             (record.day, record.used) = (today, 0);
@@ -224,14 +285,20 @@ impl Record {
         true
     }
 
-    /// What is spent of the day's budget, as it is kept across restarts: what is set aside counts, since it may be spent by now.
+    /// What is spent of the day's budget, as it is kept across restarts: what is set aside counts,
+    /// since it may be spent by now.
     pub fn spent(&self) -> Option<Spent> {
-        self.completion.as_ref().map(|record| Spent { day: record.day, tokens: record.used })
+        self.completion.as_ref().map(|record| Spent {
+            day: record.day,
+            tokens: record.used,
+        })
     }
 
     /// Takes what an earlier process has spent.
     pub fn remember(&mut self, spent: Spent) {
-        let Some(record) = &mut self.completion else { return };
+        let Some(record) = &mut self.completion else {
+            return;
+        };
         if spent.day > record.day {
             (record.day, record.used) = (spent.day, spent.tokens);
         } else if spent.day == record.day {
@@ -248,28 +315,57 @@ impl Record {
 
     /// The result of the last list of models, for a collection that leaves it out.
     pub fn last_models_result(&self) -> Result<(), ErrorType> {
-        self.probes.first().and_then(|p| p.last_error).map_or(Ok(()), Err)
+        self.probes
+            .first()
+            .and_then(|p| p.last_error)
+            .map_or(Ok(()), Err)
     }
 
     fn probe(&mut self, name: &str) -> Option<&mut Probe> {
         self.probes.iter_mut().find(|p| p.name == name)
     }
 
-    fn note_free<T>(&mut self, name: &str, outcome: &FreeOutcome<T>, now: Timestamp) -> Option<Duration> {
+    fn note_free<T>(
+        &mut self,
+        name: &str,
+        outcome: &FreeOutcome<T>,
+        now: Timestamp,
+    ) -> Option<Duration> {
         if let Some(probe) = self.probe(name) {
-            probe.note(outcome.result.as_ref().err().copied(), outcome.status, outcome.duration, now);
+            probe.note(
+                outcome.result.as_ref().err().copied(),
+                outcome.status,
+                outcome.duration,
+                now,
+            );
         }
-        self.note_limits("", outcome.status.is_some() && name == "models", &outcome.headers, now).filter(|_| outcome.result.is_err())
+        self.note_limits(
+            "",
+            outcome.status.is_some() && name == "models",
+            &outcome.headers,
+            now,
+        )
+        .filter(|_| outcome.result.is_err())
     }
 
     /// What an answer says of limits replaces what the one before said.
-    fn note_limits(&mut self, model: &str, answered: bool, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    fn note_limits(
+        &mut self,
+        model: &str,
+        answered: bool,
+        headers: &HeaderMap,
+        now: Timestamp,
+    ) -> Option<Duration> {
         if answered {
             self.allowances.retain(|(of, ..)| of != model);
         }
         let interval = self.intervals[usize::from(!model.is_empty())];
         let until = now + (interval * 2).max(SHORTEST_TRUST);
-        self.allowances.extend(allowances(headers, now).into_iter().map(|allowance| (model.to_owned(), allowance, until)));
+        self.allowances.extend(
+            allowances(headers, now)
+                .into_iter()
+                .map(|allowance| (model.to_owned(), allowance, until)),
+        );
         let wait = retry_after(headers, now)?;
         self.retry_after = Some((model.to_owned(), wait, now + wait.max(SHORTEST_TRUST)));
         Some(wait)
@@ -277,7 +373,10 @@ impl Record {
 
     /// Writes everything known that still holds.
     pub fn write(&self, batch: &mut Batch, now: Timestamp) {
-        let (target, provider) = (("target", self.target.as_str()), ("provider", self.provider));
+        let (target, provider) = (
+            ("target", self.target.as_str()),
+            ("provider", self.provider),
+        );
         let both = [target, provider];
         let flag = |value: bool| f64::from(u8::from(value));
         if let Some(probe) = self.probes.first().filter(|p| p.success.is_some()) {
@@ -293,12 +392,20 @@ impl Record {
             batch.push(&metrics::MODELS, &both, models as f64);
         }
         for (model, available) in &self.available {
-            batch.push(&metrics::MODEL_AVAILABLE, &[target, provider, ("model", model)], flag(*available));
+            batch.push(
+                &metrics::MODEL_AVAILABLE,
+                &[target, provider, ("model", model)],
+                flag(*available),
+            );
         }
         if let Some(balance) = &self.balance {
             batch.push(&metrics::AVAILABLE, &both, flag(balance.available));
             for (currency, kind, amount) in &balance.amounts {
-                batch.push(&metrics::BALANCE, &[target, provider, ("currency", currency), ("kind", kind)], *amount);
+                batch.push(
+                    &metrics::BALANCE,
+                    &[target, provider, ("currency", currency), ("kind", kind)],
+                    *amount,
+                );
             }
         }
         for probe in &self.probes {
@@ -311,49 +418,109 @@ impl Record {
     }
 
     fn write_probe(&self, batch: &mut Batch, probe: &Probe) {
-        let (target, provider) = (("target", self.target.as_str()), ("provider", self.provider));
-        let labels = [target, provider, ("model", probe.model.as_str()), ("probe", probe.name)];
+        let (target, provider) = (
+            ("target", self.target.as_str()),
+            ("provider", self.provider),
+        );
+        let labels = [
+            target,
+            provider,
+            ("model", probe.model.as_str()),
+            ("probe", probe.name),
+        ];
         if let (Some(success), Some(duration)) = (probe.success, probe.last_duration) {
             batch.push(&metrics::SUCCESS, &labels, f64::from(u8::from(success)));
             batch.push(&metrics::LAST_DURATION, &labels, duration.as_secs_f64());
         }
         batch.push_histogram(&metrics::DURATION, &labels, &probe.durations);
         for (error, count) in &probe.errors {
-            let labels = [labels[0], labels[1], labels[2], labels[3], ("error_type", error.as_str())];
+            let labels = [
+                labels[0],
+                labels[1],
+                labels[2],
+                labels[3],
+                ("error_type", error.as_str()),
+            ];
             batch.push(&metrics::ERRORS, &labels, *count as f64);
         }
         for error in &probe.past_errors {
             let now = f64::from(u8::from(probe.last_error == Some(*error)));
-            batch.push(&metrics::LAST_ERROR, &[labels[0], labels[1], labels[2], labels[3], ("error_type", error.as_str())], now);
+            batch.push(
+                &metrics::LAST_ERROR,
+                &[
+                    labels[0],
+                    labels[1],
+                    labels[2],
+                    labels[3],
+                    ("error_type", error.as_str()),
+                ],
+                now,
+            );
         }
         for (code, count) in &probe.responses {
-            batch.push(&metrics::RESPONSES, &[target, provider, ("probe", probe.name), ("code", &code.to_string())], *count as f64);
+            batch.push(
+                &metrics::RESPONSES,
+                &[
+                    target,
+                    provider,
+                    ("probe", probe.name),
+                    ("code", &code.to_string()),
+                ],
+                *count as f64,
+            );
         }
         for (reason, count) in &probe.skipped {
-            batch.push(&metrics::SKIPPED, &[target, ("probe", probe.name), ("reason", reason)], *count as f64);
+            batch.push(
+                &metrics::SKIPPED,
+                &[target, ("probe", probe.name), ("reason", reason)],
+                *count as f64,
+            );
         }
         if let Some(at) = probe.last_at {
-            batch.push(&metrics::LAST_PROBE, &[target, ("probe", probe.name)], at.seconds());
+            batch.push(
+                &metrics::LAST_PROBE,
+                &[target, ("probe", probe.name)],
+                at.seconds(),
+            );
         }
         if let Some(at) = probe.last_success {
-            batch.push(&metrics::LAST_SUCCESS, &[target, ("probe", probe.name)], at.seconds());
+            batch.push(
+                &metrics::LAST_SUCCESS,
+                &[target, ("probe", probe.name)],
+                at.seconds(),
+            );
         }
     }
 
     fn write_limits(&self, batch: &mut Batch, now: Timestamp) {
-        let (target, provider) = (("target", self.target.as_str()), ("provider", self.provider));
+        let (target, provider) = (
+            ("target", self.target.as_str()),
+            ("provider", self.provider),
+        );
         for (model, allowance, _) in self.allowances.iter().filter(|(.., until)| *until > now) {
-            let labels = [target, provider, ("model", model.as_str()), ("kind", allowance.kind)];
-            for (desc, value) in
-                [(&metrics::LIMIT, allowance.limit), (&metrics::REMAINING, allowance.remaining), (&metrics::RESET, allowance.reset_seconds)]
-            {
+            let labels = [
+                target,
+                provider,
+                ("model", model.as_str()),
+                ("kind", allowance.kind),
+            ];
+            for (desc, value) in [
+                (&metrics::LIMIT, allowance.limit),
+                (&metrics::REMAINING, allowance.remaining),
+                (&metrics::RESET, allowance.reset_seconds),
+            ] {
                 if let Some(value) = value {
                     batch.push(desc, &labels, value);
                 }
             }
         }
-        if let Some((model, wait, _)) = self.retry_after.as_ref().filter(|(.., until)| *until > now) {
-            batch.push(&metrics::RETRY_AFTER, &[target, provider, ("model", model)], wait.as_secs_f64());
+        if let Some((model, wait, _)) = self.retry_after.as_ref().filter(|(.., until)| *until > now)
+        {
+            batch.push(
+                &metrics::RETRY_AFTER,
+                &[target, provider, ("model", model)],
+                wait.as_secs_f64(),
+            );
         }
     }
 }
@@ -364,10 +531,14 @@ fn worst_cost(config: &CompletionConfig) -> u64 {
 }
 
 impl Completions {
-    /// Replaces the reserved tokens by those that were used. Some models ignore the cap while they think, so the sum can exceed the
-    /// reservation; then the budget is simply spent sooner.
+    /// Replaces the reserved tokens by those that were used. Some models ignore the cap while they
+    /// think, so the sum can exceed the reservation; then the budget is simply spent sooner.
     fn spend(&mut self, config: &CompletionConfig, outcome: &CompletionOutcome) {
-        let Usage { input, output, reasoning } = outcome.usage;
+        let Usage {
+            input,
+            output,
+            reasoning,
+        } = outcome.usage;
         let is_counted = input.is_some() || output.is_some();
         // A refused request costs nothing; an answer that hides its usage costs what was set aside.
         let spent = match (is_counted, outcome.status) {
@@ -387,7 +558,8 @@ impl Completions {
         if let Some(first) = outcome.first_token {
             self.first_tokens.observe(first.as_secs_f64());
         }
-        // A wrong time to first token is worse than none: an answer that was not streamed removes the last one.
+        // A wrong time to first token is worse than none: an answer that was not streamed removes
+        // the last one.
         self.last_first_token = outcome.first_token;
         self.max_gap = outcome.max_gap;
         self.tokens_per_second = outcome.tokens_per_second;
@@ -406,9 +578,17 @@ impl Completions {
             batch.push(&metrics::TOKENS_PER_SECOND, &labels, rate);
         }
         for (kind, count) in self.tokens {
-            batch.push(&metrics::TOKENS, &[labels[0], labels[1], labels[2], ("type", kind)], count as f64);
+            batch.push(
+                &metrics::TOKENS,
+                &[labels[0], labels[1], labels[2], ("type", kind)],
+                count as f64,
+            );
         }
-        batch.push(&metrics::BUDGET, &[target], self.budget.saturating_sub(self.used) as f64);
+        batch.push(
+            &metrics::BUDGET,
+            &[target],
+            self.budget.saturating_sub(self.used) as f64,
+        );
     }
 }
 
@@ -434,19 +614,47 @@ mod tests {
             intervals: [Duration::from_secs(60), Duration::from_secs(300)],
             completion: None,
         };
-        let pairs = [("x-ratelimit-limit-requests", "500"), ("x-ratelimit-remaining-requests", "9"), ("retry-after", "30")];
-        let headers: HeaderMap = pairs.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect();
+        let pairs = [
+            ("x-ratelimit-limit-requests", "500"),
+            ("x-ratelimit-remaining-requests", "9"),
+            ("retry-after", "30"),
+        ];
+        let headers: HeaderMap = pairs
+            .iter()
+            .map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v)))
+            .collect();
         let start = Timestamp(1_700_000_000_000);
-        assert_eq!(record.note_limits("m", true, &headers, start), Some(Duration::from_secs(30)));
+        assert_eq!(
+            record.note_limits("m", true, &headers, start),
+            Some(Duration::from_secs(30))
+        );
         let shown = |record: &Record, seconds: u64| {
             let mut batch = Batch::new();
             record.write_limits(&mut batch, start + Duration::from_secs(seconds));
-            batch.families.keys().map(|name| name.to_string()).collect::<Vec<_>>()
+            batch
+                .families
+                .keys()
+                .map(|name| name.to_string())
+                .collect::<Vec<_>>()
         };
-        assert_eq!(shown(&record, 60), ["llm_ratelimit_limit", "llm_ratelimit_remaining", "llm_retry_after_seconds"]);
-        assert_eq!(shown(&record, 599), ["llm_ratelimit_limit", "llm_ratelimit_remaining"]);
+        assert_eq!(
+            shown(&record, 60),
+            [
+                "llm_ratelimit_limit",
+                "llm_ratelimit_remaining",
+                "llm_retry_after_seconds"
+            ]
+        );
+        assert_eq!(
+            shown(&record, 599),
+            ["llm_ratelimit_limit", "llm_ratelimit_remaining"]
+        );
         assert_eq!(shown(&record, 600), Vec::<String>::new());
         record.note_limits("m", true, &HeaderMap::new(), start);
-        assert_eq!(shown(&record, 200), Vec::<String>::new(), "the next answer tells none");
+        assert_eq!(
+            shown(&record, 200),
+            Vec::<String>::new(),
+            "the next answer tells none"
+        );
     }
 }

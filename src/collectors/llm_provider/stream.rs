@@ -1,6 +1,7 @@
 //! Server-sent events of a streamed answer, and what they say: content, usage, end, error.
 //!
-//! Keep-alive comments, empty lines, role-only chunks and pings are not content: a server can send them for minutes.
+//! Keep-alive comments, empty lines, role-only chunks and pings are not content: a server can send
+//! them for minutes.
 
 use serde_json::Value;
 
@@ -47,10 +48,17 @@ pub struct StreamReader {
 impl StreamReader {
     /// A reader for this form.
     pub fn new(form: StreamForm) -> Self {
-        StreamReader { form, line: Vec::new(), usage: Usage::default(), finished: false, brought: false }
+        StreamReader {
+            form,
+            line: Vec::new(),
+            usage: Usage::default(),
+            finished: false,
+            brought: false,
+        }
     }
 
-    /// Takes bytes as they arrive; answers with what they meant. Errs when a line is too long or not JSON.
+    /// Takes bytes as they arrive; answers with what they meant. Errs when a line is too long or
+    /// not JSON.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Piece>, &'static str> {
         let mut pieces = Vec::new();
         for part in bytes.split_inclusive(|b| *b == b'\n') {
@@ -67,12 +75,15 @@ impl StreamReader {
     }
 
     fn read_line(&mut self, line: &[u8], pieces: &mut Vec<Piece>) -> Result<(), &'static str> {
-        let Some(data) = line.strip_prefix(b"data:").map(<[u8]>::trim_ascii) else { return Ok(()) };
+        let Some(data) = line.strip_prefix(b"data:").map(<[u8]>::trim_ascii) else {
+            return Ok(());
+        };
         if data.starts_with(b"[DONE]") {
             pieces.push(Piece::End);
             return Ok(());
         }
-        let json: Value = serde_json::from_slice(data).map_err(|_| "a data line of the stream is not JSON")?;
+        let json: Value =
+            serde_json::from_slice(data).map_err(|_| "a data line of the stream is not JSON")?;
         if json.get("error").is_some_and(has_content) {
             pieces.push(Piece::Error(json.to_string()));
             return Ok(());
@@ -89,9 +100,13 @@ impl StreamReader {
         self.take_openai_usage(&json["usage"]);
         for choice in json["choices"].as_array().into_iter().flatten() {
             if has_content(&choice["error"]) || choice["finish_reason"] == "error" {
-                let error = Some(&choice["error"]).filter(|error| has_content(error)).cloned();
+                let error = Some(&choice["error"])
+                    .filter(|error| has_content(error))
+                    .cloned();
                 let error = error.unwrap_or_else(|| serde_json::json!({ "type": "server_error" }));
-                pieces.push(Piece::Error(serde_json::json!({ "error": error }).to_string()));
+                pieces.push(Piece::Error(
+                    serde_json::json!({ "error": error }).to_string(),
+                ));
                 return;
             }
             let said = |message: &Value| ANSWERS.iter().any(|key| has_content(&message[key]));
@@ -103,11 +118,17 @@ impl StreamReader {
         }
     }
 
-    /// Takes the reason for which the answer ended. One that was cut at the cap is an answer: a model may think up to there.
+    /// Takes the reason for which the answer ended. One that was cut at the cap is an answer: a
+    /// model may think up to there.
     fn end(&mut self, reason: &Value) {
-        let Some(reason) = reason.as_str() else { return };
+        let Some(reason) = reason.as_str() else {
+            return;
+        };
         self.finished = true;
-        self.brought |= matches!(reason.to_ascii_lowercase().as_str(), "length" | "max_tokens" | "refusal");
+        self.brought |= matches!(
+            reason.to_ascii_lowercase().as_str(),
+            "length" | "max_tokens" | "refusal"
+        );
     }
 
     /// Reads an answer that came in one piece.
@@ -118,7 +139,11 @@ impl StreamReader {
             StreamForm::Anthropic => {
                 keep(&mut self.usage.input, &json["usage"]["input_tokens"]);
                 keep(&mut self.usage.output, &json["usage"]["output_tokens"]);
-                self.brought |= json["content"].as_array().into_iter().flatten().any(is_block);
+                self.brought |= json["content"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .any(is_block);
                 self.end(&json["stop_reason"]);
             }
         }
@@ -129,16 +154,29 @@ impl StreamReader {
     fn take_openai_usage(&mut self, usage: &Value) {
         keep(&mut self.usage.input, &usage["prompt_tokens"]);
         keep(&mut self.usage.output, &usage["completion_tokens"]);
-        keep(&mut self.usage.reasoning, &usage["completion_tokens_details"]["reasoning_tokens"]);
+        keep(
+            &mut self.usage.reasoning,
+            &usage["completion_tokens_details"]["reasoning_tokens"],
+        );
     }
 
     fn anthropic(&mut self, json: &Value, pieces: &mut Vec<Piece>) {
         match json["type"].as_str().unwrap_or("") {
             "message_start" => {
-                keep(&mut self.usage.input, &json["message"]["usage"]["input_tokens"]);
-                keep(&mut self.usage.output, &json["message"]["usage"]["output_tokens"]);
+                keep(
+                    &mut self.usage.input,
+                    &json["message"]["usage"]["input_tokens"],
+                );
+                keep(
+                    &mut self.usage.output,
+                    &json["message"]["usage"]["output_tokens"],
+                );
             }
-            "content_block_delta" if ["text", "thinking", "partial_json"].iter().any(|key| has_content(&json["delta"][key])) => {
+            "content_block_delta"
+                if ["text", "thinking", "partial_json"]
+                    .iter()
+                    .any(|key| has_content(&json["delta"][key])) =>
+            {
                 self.brought = true;
                 pieces.push(Piece::Content);
             }
@@ -163,16 +201,28 @@ fn keep(position: &mut Option<u64>, value: &Value) {
 }
 
 /// Where the answer may stand in a message of OpenAI's form, and of those who extend it.
-const ANSWERS: [&str; 8] =
-    ["content", "reasoning_content", "reasoning", "reasoning_details", "refusal", "tool_calls", "function_call", "audio"];
+const ANSWERS: [&str; 8] = [
+    "content",
+    "reasoning_content",
+    "reasoning",
+    "reasoning_details",
+    "refusal",
+    "tool_calls",
+    "function_call",
+    "audio",
+];
 
 /// Whether a block of Anthropic's form holds something already where it begins.
 fn is_block(block: &Value) -> bool {
     let kind = block["type"].as_str().unwrap_or("");
-    has_content(&block["text"]) || has_content(&block["thinking"]) || kind.ends_with("tool_use") || kind == "redacted_thinking"
+    has_content(&block["text"])
+        || has_content(&block["thinking"])
+        || kind.ends_with("tool_use")
+        || kind == "redacted_thinking"
 }
 
-/// Whether there is something, as the official clients ask: `null`, `false`, 0 and what is empty are nothing.
+/// Whether there is something, as the official clients ask: `null`, `false`, 0 and what is empty
+/// are nothing.
 pub fn has_content(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -194,14 +244,23 @@ mod tests {
         let quiet = b": keep-alive\r\n\r\n\n data\ndata: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
         assert_eq!(reader.feed(quiet), Ok(vec![]));
         let mut typed = StreamReader::new(StreamForm::Anthropic);
-        assert_eq!(typed.feed(b"event: ping\ndata: {\"type\": \"ping\"}\n\n"), Ok(vec![]));
+        assert_eq!(
+            typed.feed(b"event: ping\ndata: {\"type\": \"ping\"}\n\n"),
+            Ok(vec![])
+        );
     }
 
     #[test]
     fn content_split_between_reads_is_put_together() {
         let mut reader = StreamReader::new(StreamForm::OpenAi);
-        assert_eq!(reader.feed(b"data: {\"choices\":[{\"delta\":{\"conte"), Ok(vec![]));
-        assert_eq!(reader.feed(b"nt\":\"hi\"}}]}\n\ndata: [DO"), Ok(vec![Piece::Content]));
+        assert_eq!(
+            reader.feed(b"data: {\"choices\":[{\"delta\":{\"conte"),
+            Ok(vec![])
+        );
+        assert_eq!(
+            reader.feed(b"nt\":\"hi\"}}]}\n\ndata: [DO"),
+            Ok(vec![Piece::Content])
+        );
         assert_eq!(reader.feed(b"NE]\n"), Ok(vec![Piece::End]));
     }
 
@@ -213,7 +272,14 @@ mod tests {
                 "data: {{\"choices\":{choices},\"usage\":{{\"prompt_tokens\":8,\"completion_tokens\":5,\"completion_tokens_details\":{{\"reasoning_tokens\":3}}}}}}\n"
             );
             assert_eq!(reader.feed(line.as_bytes()), Ok(vec![]));
-            assert_eq!(reader.usage, Usage { input: Some(8), output: Some(5), reasoning: Some(3) });
+            assert_eq!(
+                reader.usage,
+                Usage {
+                    input: Some(8),
+                    output: Some(5),
+                    reasoning: Some(3)
+                }
+            );
         }
     }
 

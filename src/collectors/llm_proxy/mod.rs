@@ -1,5 +1,6 @@
-//! A pass-through to a provider of language models: applications use `/llm/NAME` of this server as base URL. What passes is neither changed nor
-//! held; its time, tokens, cost and errors are measured. The web passes on, this collector says where to and shows what was seen.
+//! A pass-through to a provider of language models: applications use `/llm/NAME` of this server as
+//! base URL. What passes is neither changed nor held; its time, tokens, cost and errors are
+//! measured. The web passes on, this collector says where to and shows what was seen.
 //!
 //! Keys pass and are not looked at; of prompts and answers nothing is kept.
 
@@ -36,14 +37,32 @@ pub const KIND: CollectorKind = CollectorKind {
 
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     let settings = Arc::new(Settings::read(section));
-    if !target.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
-        section.error("name", format!("{:?} does not fit into a path", target.name), "use letters, digits, - and _");
+    if !target
+        .name
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    {
+        section.error(
+            "name",
+            format!("{:?} does not fit into a path", target.name),
+            "use letters, digits, - and _",
+        );
     }
-    let proxies = section.given::<Proxies>().map(|proxies| (*proxies).clone()).unwrap_or_default();
+    let proxies = section
+        .given::<Proxies>()
+        .map(|proxies| (*proxies).clone())
+        .unwrap_or_default();
     let memory = target.memory.clone();
     let proxy = proxies.hold(&target.name, || Disk::new(memory));
     let is_applied = proxy.begin(&settings);
-    Box::new(LlmProxy { settings, name: target.name.clone(), timeout: target.timeout, must_load: is_applied, is_applied, proxy })
+    Box::new(LlmProxy {
+        settings,
+        name: target.name.clone(),
+        timeout: target.timeout,
+        must_load: is_applied,
+        is_applied,
+        proxy,
+    })
 }
 
 struct LlmProxy {
@@ -71,10 +90,20 @@ impl Collector for LlmProxy {
             }
             if self.must_load {
                 let disk = Arc::clone(&self.proxy.disk);
-                let loaded = tokio::time::timeout(self.timeout.mul_f64(0.9), tokio::task::spawn_blocking(move || disk.load())).await;
-                let loaded = loaded.map_err(|_| CollectError::new("timed out: the state folder does not answer"))?;
+                let loaded = tokio::time::timeout(
+                    self.timeout.mul_f64(0.9),
+                    tokio::task::spawn_blocking(move || disk.load()),
+                )
+                .await;
+                let loaded = loaded.map_err(|_| {
+                    CollectError::new("timed out: the state folder does not answer")
+                })?;
                 self.must_load = false;
-                loaded.ok().flatten().into_iter().for_each(|text| self.proxy.remember(&text, Timestamp::now()));
+                loaded
+                    .ok()
+                    .flatten()
+                    .into_iter()
+                    .for_each(|text| self.proxy.remember(&text, Timestamp::now()));
             }
             self.proxy.show(&self.settings, Timestamp::now(), batch);
             // It is written on a thread of its own.

@@ -1,4 +1,5 @@
-//! One call on its way: what is measured while it passes. What passes is looked at and forgotten; of an error's text only its class is kept.
+//! One call on its way: what is measured while it passes. What passes is looked at and forgotten;
+//! of an error's text only its class is kept.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,15 +39,22 @@ const OPERATIONS: &[(&str, &str)] = &[
 
 /// The operation of a path.
 fn operation(path: &str) -> &'static str {
-    OPERATIONS.iter().find(|(end, _)| path.ends_with(end)).map_or("other", |(_, operation)| *operation)
+    OPERATIONS
+        .iter()
+        .find(|(end, _)| path.ends_with(end))
+        .map_or("other", |(_, operation)| *operation)
 }
 
 /// The model that a path names: Gemini's `models/NAME:METHOD`, Azure's `deployments/NAME/…`.
 fn model_of(path: &str) -> Option<&str> {
     let after = |part: &str| path.split_once(part).map(|(_, rest)| rest);
     let name = after("/deployments/").and_then(|rest| rest.split('/').next());
-    name.or_else(|| after("/models/").and_then(|rest| rest.split(':').next()).filter(|name| !name.contains('/')))
-        .filter(|name| !name.is_empty() && operation(path) != "other")
+    name.or_else(|| {
+        after("/models/")
+            .and_then(|rest| rest.split(':').next())
+            .filter(|name| !name.contains('/'))
+    })
+    .filter(|name| !name.is_empty() && operation(path) != "other")
 }
 
 /// How answers are compressed.
@@ -83,7 +91,13 @@ pub struct Passing {
 
 impl Passing {
     /// Begins a call.
-    pub fn begin(proxy: Arc<Proxy>, settings: Arc<Settings>, path: &str, headers: &HeaderMap, began: Instant) -> Self {
+    pub fn begin(
+        proxy: Arc<Proxy>,
+        settings: Arc<Settings>,
+        path: &str,
+        headers: &HeaderMap,
+        began: Instant,
+    ) -> Self {
         let (application, agent) = proxy.begins(&settings, headers);
         Passing {
             proxy,
@@ -101,7 +115,11 @@ impl Passing {
             announced: None,
             first: None,
             last: None,
-            gaps: Grown { bounds: GAP_BOUNDS.to_vec(), counts: vec![0; GAP_BOUNDS.len() + 1], sum: 0.0 },
+            gaps: Grown {
+                bounds: GAP_BOUNDS.to_vec(),
+                counts: vec![0; GAP_BOUNDS.len() + 1],
+                sum: 0.0,
+            },
             error_body: Vec::new(),
             error: Some("cancelled"),
             is_over: false,
@@ -120,7 +138,13 @@ impl Passing {
 
     /// The head of the answer is there.
     pub fn answered(&mut self, status: u16, headers: &HeaderMap) {
-        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+        let header = |name: &str| {
+            headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default()
+                .to_ascii_lowercase()
+        };
         self.status = status;
         self.announced = header("content-length").parse().ok();
         self.is_stream = header("content-type").starts_with("text/event-stream");
@@ -141,7 +165,9 @@ impl Passing {
                 gunzip.put(part.clone());
                 loop {
                     match gunzip.part() {
-                        Ok(Some(plain)) => Self::look(&mut self.answer, &mut self.error_body, self.status, &plain),
+                        Ok(Some(plain)) => {
+                            Self::look(&mut self.answer, &mut self.error_body, self.status, &plain)
+                        }
                         Ok(None) => break,
                         Err(_) => {
                             self.coding = Coding::Unread;
@@ -181,7 +207,14 @@ impl Passing {
         self.error = if cut {
             Some(ErrorType::StreamTruncated.as_str())
         } else if self.status >= 400 {
-            Some(classify(self.status, &self.error_body, self.settings.provider == "dashscope").as_str())
+            Some(
+                classify(
+                    self.status,
+                    &self.error_body,
+                    self.settings.provider == "dashscope",
+                )
+                .as_str(),
+            )
         } else if !in_stream.is_empty() && self.is_stream {
             let body = [&b"{\"error\":"[..], in_stream, b"}"].concat();
             Some(classify(self.status, &body, false).as_str())
@@ -198,15 +231,27 @@ impl Passing {
         }
         self.error_body = Vec::new();
         let request = self.request.lock();
-        let named = [request.found.model.as_str(), model_of(&self.path).unwrap_or_default(), &self.answer.found.model];
-        let model = named.into_iter().find(|name| !name.is_empty()).unwrap_or_default().to_owned();
+        let named = [
+            request.found.model.as_str(),
+            model_of(&self.path).unwrap_or_default(),
+            &self.answer.found.model,
+        ];
+        let model = named
+            .into_iter()
+            .find(|name| !name.is_empty())
+            .unwrap_or_default()
+            .to_owned();
         drop(request);
         let operation = operation(&self.path);
         let seconds = |until: Instant| until.duration_since(self.began).as_secs_f64();
         let measured = Measured {
             duration: Some(self.began.elapsed().as_secs_f64()),
             first_token: self.first.map(seconds),
-            tokens: if operation == "other" { Tokens::default() } else { usage::tokens(&self.answer.found.usages) },
+            tokens: if operation == "other" {
+                Tokens::default()
+            } else {
+                usage::tokens(&self.answer.found.usages)
+            },
             error: self.error,
         };
         let call = Call {
@@ -218,7 +263,13 @@ impl Passing {
         };
         let is_unread = matches!(self.coding, Coding::Unread) && self.received > 0;
         let gaps = Some(&self.gaps).filter(|gaps| gaps.counts.iter().any(|count| *count > 0));
-        self.proxy.note(&self.settings, call, &measured, (self.status, self.received, is_unread), gaps);
+        self.proxy.note(
+            &self.settings,
+            call,
+            &measured,
+            (self.status, self.received, is_unread),
+            gaps,
+        );
     }
 }
 

@@ -1,5 +1,5 @@
-//! The pass-throughs that are configured, by name, and what each knows of its calls. What it knows stays when a reload replaces the collector, and
-//! calls that run outlive it.
+//! The pass-throughs that are configured, by name, and what each knows of its calls. What it knows
+//! stays when a reload replaces the collector, and calls that run outlive it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -55,12 +55,19 @@ impl Proxies {
 
     /// The one of this name, where it is configured.
     pub fn get(&self, name: &str) -> Option<Arc<Proxy>> {
-        self.0.lock().get(name).and_then(Weak::upgrade).filter(|proxy| proxy.holders.load(Ordering::Acquire) > 0)
+        self.0
+            .lock()
+            .get(name)
+            .and_then(Weak::upgrade)
+            .filter(|proxy| proxy.holders.load(Ordering::Acquire) > 0)
     }
 
     /// Whether one is configured.
     pub fn is_empty(&self) -> bool {
-        self.0.lock().values().all(|proxy| proxy.strong_count() == 0)
+        self.0
+            .lock()
+            .values()
+            .all(|proxy| proxy.strong_count() == 0)
     }
 
     /// Writes what was spent through all of them, and waits until it is on disk.
@@ -74,7 +81,12 @@ impl Proxies {
 
     /// Calls under way through all of them.
     pub fn running(&self) -> usize {
-        self.0.lock().values().filter_map(Weak::upgrade).map(|proxy| proxy.running.load(Ordering::Acquire)).sum()
+        self.0
+            .lock()
+            .values()
+            .filter_map(Weak::upgrade)
+            .map(|proxy| proxy.running.load(Ordering::Acquire))
+            .sum()
     }
 }
 
@@ -125,7 +137,12 @@ impl Proxy {
 
     /// The token for callers from elsewhere, and whether everybody may call.
     pub fn access(&self) -> (Option<SecretSource>, bool) {
-        self.settings.lock().as_ref().map_or((None, false), |settings| (settings.token.clone(), settings.is_open))
+        self.settings
+            .lock()
+            .as_ref()
+            .map_or((None, false), |settings| {
+                (settings.token.clone(), settings.is_open)
+            })
     }
 
     /// A call begins. What its headers say of caller and agent.
@@ -145,9 +162,17 @@ impl Proxy {
     /// The period whose budget is used up, where calls beyond it are refused.
     pub fn over_budget(&self, settings: &Settings, now: Timestamp) -> Option<Period> {
         let mut kept = self.kept.lock();
-        let is_over =
-            |period: &Period| settings.budget.get(period.as_str()).is_some_and(|budget| kept.spending.of(*period, now) >= *budget);
-        if settings.refuses { Period::ALL.into_iter().find(is_over) } else { None }
+        let is_over = |period: &Period| {
+            settings
+                .budget
+                .get(period.as_str())
+                .is_some_and(|budget| kept.spending.of(*period, now) >= *budget)
+        };
+        if settings.refuses {
+            Period::ALL.into_iter().find(is_over)
+        } else {
+            None
+        }
     }
 
     /// Counts a call that was refused here.
@@ -170,14 +195,20 @@ impl Proxy {
     ) {
         let now = Timestamp::now();
         let mut kept = self.kept.lock();
-        *kept.responses.entry(if status < 600 { status } else { 599 }).or_default() += 1;
+        *kept
+            .responses
+            .entry(if status < 600 { status } else { 599 })
+            .or_default() += 1;
         kept.received += received;
         kept.unread += u64::from(is_unread);
         if let Some(gaps) = gaps {
-            kept.ledger.grow(&settings.calls, call.clone(), Of::Gap, gaps, now);
+            kept.ledger
+                .grow(&settings.calls, call.clone(), Of::Gap, gaps, now);
         }
         let cost = kept.ledger.note(&settings.calls, call, measured, now);
-        if let Some(cost) = cost.filter(|cost| cost.currency == settings.currency && cost.amount > 0.0) {
+        if let Some(cost) =
+            cost.filter(|cost| cost.currency == settings.currency && cost.amount > 0.0)
+        {
             kept.spending.add(cost.amount, now);
             kept.is_dirty = true;
         }
@@ -185,7 +216,9 @@ impl Proxy {
 
     /// Takes what an earlier process has spent.
     pub(super) fn remember(&self, text: &str, now: Timestamp) {
-        let Ok(mut spending) = serde_json::from_str::<Spending>(text) else { return };
+        let Ok(mut spending) = serde_json::from_str::<Spending>(text) else {
+            return;
+        };
         let mut kept = self.kept.lock();
         spending.add(kept.spending.of(Period::Day, now), now);
         kept.spending = spending;
@@ -207,26 +240,53 @@ impl Proxy {
         let kept = &mut *self.kept.lock();
         kept.ledger.show(&settings.calls, now, batch);
         for (code, count) in &kept.responses {
-            batch.push(&RESPONSES, &[("provider", &settings.provider), ("code", &code.to_string())], *count as f64);
+            batch.push(
+                &RESPONSES,
+                &[
+                    ("provider", &settings.provider),
+                    ("code", &code.to_string()),
+                ],
+                *count as f64,
+            );
         }
         for reason in ["access", "budget"] {
-            batch.push(&REFUSED, &[("reason", reason)], kept.refused.get(reason).copied().unwrap_or(0) as f64);
+            batch.push(
+                &REFUSED,
+                &[("reason", reason)],
+                kept.refused.get(reason).copied().unwrap_or(0) as f64,
+            );
         }
         batch.push(&RUNNING, &[], self.running.load(Ordering::Acquire) as f64);
-        batch.push(&BYTES, &[("direction", "sent")], self.sent.load(Ordering::Relaxed) as f64);
+        batch.push(
+            &BYTES,
+            &[("direction", "sent")],
+            self.sent.load(Ordering::Relaxed) as f64,
+        );
         batch.push(&BYTES, &[("direction", "received")], kept.received as f64);
         batch.push(&UNREAD, &[], kept.unread as f64);
         for period in Period::ALL {
-            let labels = [("period", period.as_str()), ("currency", settings.currency.as_str())];
+            let labels = [
+                ("period", period.as_str()),
+                ("currency", settings.currency.as_str()),
+            ];
             batch.push(&SPENT, &labels, kept.spending.of(period, now));
-            settings.budget.get(period.as_str()).into_iter().for_each(|budget| batch.push(&BUDGET, &labels, *budget));
+            settings
+                .budget
+                .get(period.as_str())
+                .into_iter()
+                .for_each(|budget| batch.push(&BUDGET, &labels, *budget));
         }
     }
 }
 
 /// What a header names, one of few.
 fn named(headers: &HeaderMap, header: Option<&HeaderName>, known: &mut BTreeSet<String>) -> String {
-    let Some(value) = header.and_then(|header| headers.get(header)).and_then(|value| value.to_str().ok()) else { return String::new() };
+    let Some(value) = header
+        .and_then(|header| headers.get(header))
+        .and_then(|value| value.to_str().ok())
+    else {
+        return String::new();
+    };
     let name: String = value.trim().chars().take(LONGEST).collect();
     if known.contains(&name) || name.is_empty() {
         return name;

@@ -1,5 +1,6 @@
-//! What passes of JSON, or of JSON in server-sent events, looked at byte by byte while it passes: where the usage stands, the model, whether there is
-//! content. Texts are skipped over; nothing but these few values is ever held.
+//! What passes of JSON, or of JSON in server-sent events, looked at byte by byte while it passes:
+//! where the usage stands, the model, whether there is content. Texts are skipped over; nothing but
+//! these few values is ever held.
 
 use memchr::memchr3;
 
@@ -10,7 +11,16 @@ const LONGEST_OBJECT: usize = 4 << 10;
 /// Keys of objects that are kept.
 const OBJECTS: [&[u8]; 3] = [b"usage", b"usageMetadata", b"error"];
 /// Keys whose texts are what a model says.
-const CONTENT: [&[u8]; 8] = [b"content", b"text", b"thinking", b"reasoning_content", b"reasoning", b"partial_json", b"arguments", b"delta"];
+const CONTENT: [&[u8]; 8] = [
+    b"content",
+    b"text",
+    b"thinking",
+    b"reasoning_content",
+    b"reasoning",
+    b"partial_json",
+    b"arguments",
+    b"delta",
+];
 /// Types of events that end a stream, beside `[DONE]`.
 const ENDS: [&[u8]; 2] = [b"message_stop", b"response.completed"];
 /// How deep the name of a model may stand: some put it into a message.
@@ -63,16 +73,25 @@ const USAGES: usize = 8;
 impl Scanner {
     /// For server-sent events, or for one JSON text.
     pub fn new(is_events: bool) -> Self {
-        Scanner { is_events, ..Scanner::default() }
+        Scanner {
+            is_events,
+            ..Scanner::default()
+        }
     }
 
     /// Looks at what comes next.
     pub fn look(&mut self, bytes: &[u8]) {
         let mut at = 0;
         while at < bytes.len() {
-            if self.in_text && !self.escaped && (self.is_long || !self.wants_text()) && self.kept.is_none() {
+            if self.in_text
+                && !self.escaped
+                && (self.is_long || !self.wants_text())
+                && self.kept.is_none()
+            {
                 // The rest of a text that nobody needs.
-                let Some(end) = memchr3(b'"', b'\\', b'\n', &bytes[at..]) else { return };
+                let Some(end) = memchr3(b'"', b'\\', b'\n', &bytes[at..]) else {
+                    return;
+                };
                 self.is_long |= end > 0;
                 at += end;
             }
@@ -81,7 +100,8 @@ impl Scanner {
         }
     }
 
-    /// Whether the text under way may be a key or a value that is looked for: keys are as long as their first bytes show.
+    /// Whether the text under way may be a key or a value that is looked for: keys are as long as
+    /// their first bytes show.
     fn wants_text(&self) -> bool {
         self.text.len() < LONGEST_NAME
     }
@@ -116,7 +136,11 @@ impl Scanner {
                 return;
             }
             b'{' | b'[' => {
-                if byte == b'{' && self.expects && self.kept.is_none() && OBJECTS.contains(&&self.key[..]) {
+                if byte == b'{'
+                    && self.expects
+                    && self.kept.is_none()
+                    && OBJECTS.contains(&&self.key[..])
+                {
                     self.kept = Some((vec![b'{'], self.depth, self.key == b"error"));
                 }
                 self.depth += 1;
@@ -127,7 +151,9 @@ impl Scanner {
                 self.expects = false;
                 self.end_object();
             }
-            b't' if self.expects && self.depth == 1 && self.key == b"stream" => self.found.streams = true,
+            b't' if self.expects && self.depth == 1 && self.key == b"stream" => {
+                self.found.streams = true
+            }
             b'D' if self.is_events && self.last == b'[' => self.found.done = true,
             b',' => self.expects = false,
             _ => {}
@@ -163,7 +189,11 @@ impl Scanner {
     }
 
     fn put(&mut self, byte: u8) {
-        if self.text.len() < LONGEST_NAME { self.text.push(byte) } else { self.is_long = true }
+        if self.text.len() < LONGEST_NAME {
+            self.text.push(byte)
+        } else {
+            self.is_long = true
+        }
     }
 
     /// A text is the value of the key.
@@ -172,14 +202,20 @@ impl Scanner {
             self.found.content = true;
         }
         self.found.done |= self.key == b"type" && ENDS.contains(&&self.text[..]);
-        if self.key == b"model" && self.found.model.is_empty() && self.depth <= DEEPEST_MODEL && !self.is_long {
+        if self.key == b"model"
+            && self.found.model.is_empty()
+            && self.depth <= DEEPEST_MODEL
+            && !self.is_long
+        {
             self.found.model = String::from_utf8_lossy(&self.text).into_owned();
         }
         self.text.clear();
     }
 
     fn end_object(&mut self) {
-        let Some((kept, depth, is_error)) = self.kept.take() else { return };
+        let Some((kept, depth, is_error)) = self.kept.take() else {
+            return;
+        };
         if self.depth > depth {
             self.kept = Some((kept, depth, is_error));
         } else if kept.len() >= LONGEST_OBJECT {
@@ -202,7 +238,9 @@ mod tests {
 
     fn found(pieces: &[&str]) -> Found {
         let mut scanner = Scanner::default();
-        pieces.iter().for_each(|piece| scanner.look(piece.as_bytes()));
+        pieces
+            .iter()
+            .for_each(|piece| scanner.look(piece.as_bytes()));
         scanner.found
     }
 
@@ -215,12 +253,23 @@ mod tests {
         let body = r#"{"id":"x","model":"gpt-4o","choices":[{"message":{"role":"assistant","content":"\"usage\":{\"prompt_tokens\":9}, \\"}}],"usage":{"prompt_tokens":1,"d":{"cached_tokens":2}}}"#;
         for cut in 0..body.len() {
             let found = found(&[&body[..cut], &body[cut..]]);
-            assert_eq!((found.model.as_str(), found.content), ("gpt-4o", true), "{cut}");
-            assert_eq!(found.usages, usage(r#"{"prompt_tokens":1,"d":{"cached_tokens":2}}"#), "{cut}");
+            assert_eq!(
+                (found.model.as_str(), found.content),
+                ("gpt-4o", true),
+                "{cut}"
+            );
+            assert_eq!(
+                found.usages,
+                usage(r#"{"prompt_tokens":1,"d":{"cached_tokens":2}}"#),
+                "{cut}"
+            );
         }
         let pretty = "{\n  \"model\" : \"m\",\n\n  \"stream\": true,\n  \"usage\" :\n {\"total_tokens\": 3}\n}";
         let found = found(&[pretty]);
-        assert_eq!((found.model.as_str(), found.streams, found.usages), ("m", true, usage("{\"total_tokens\": 3}")));
+        assert_eq!(
+            (found.model.as_str(), found.streams, found.usages),
+            ("m", true, usage("{\"total_tokens\": 3}"))
+        );
     }
 
     #[test]
@@ -234,7 +283,10 @@ mod tests {
         assert_eq!(scanner.found.usages, usage("{\"prompt_tokens\":5}"));
         scanner.look(b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n");
         assert_eq!(scanner.found.error, b"{\"type\":\"overloaded_error\"}");
-        assert_eq!((scanner.found.model.as_str(), scanner.found.done), ("m", true));
+        assert_eq!(
+            (scanner.found.model.as_str(), scanner.found.done),
+            ("m", true)
+        );
     }
 
     #[test]
@@ -245,7 +297,12 @@ mod tests {
             scanner.look(&[0xff; 100]);
         }
         assert!(scanner.text.capacity() + scanner.key.capacity() < 4 * LONGEST_NAME);
-        assert!(scanner.kept.as_ref().is_none_or(|(kept, _, _)| kept.len() <= LONGEST_OBJECT));
+        assert!(
+            scanner
+                .kept
+                .as_ref()
+                .is_none_or(|(kept, _, _)| kept.len() <= LONGEST_OBJECT)
+        );
         scanner.look("\n\n".repeat(3).as_bytes());
         let mut deep = Scanner::default();
         deep.look(&vec![b'['; 1 << 20]);

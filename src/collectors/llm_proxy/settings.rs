@@ -66,24 +66,51 @@ impl Settings {
     /// Reads the section and records its mistakes.
     pub fn read(section: &Section<'_>) -> Self {
         let upstream: Option<Url> = section.get("upstream");
-        if !upstream.as_ref().is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none()) {
-            section.error("upstream", "is not the URL of a server", "give https://api.openai.com, to which /v1/… is appended");
+        if !upstream.as_ref().is_some_and(|url| {
+            matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none()
+        }) {
+            section.error(
+                "upstream",
+                "is not the URL of a server",
+                "give https://api.openai.com, to which /v1/… is appended",
+            );
         }
-        if upstream.as_ref().is_some_and(|url| !url.username().is_empty() || url.password().is_some()) {
-            section.error("upstream", "holds a password", "keys come with the calls: leave it out");
+        if upstream
+            .as_ref()
+            .is_some_and(|url| !url.username().is_empty() || url.password().is_some())
+        {
+            section.error(
+                "upstream",
+                "holds a password",
+                "keys come with the calls: leave it out",
+            );
         }
-        let host = upstream.as_ref().and_then(Url::host_str).unwrap_or_default().to_owned();
-        let by_host = HOSTS.iter().filter(|(end, _)| host == *end || host.ends_with(&format!(".{end}"))).max_by_key(|(end, _)| end.len());
+        let host = upstream
+            .as_ref()
+            .and_then(Url::host_str)
+            .unwrap_or_default()
+            .to_owned();
+        let by_host = HOSTS
+            .iter()
+            .filter(|(end, _)| host == *end || host.ends_with(&format!(".{end}")))
+            .max_by_key(|(end, _)| end.len());
         let by_host = by_host.map_or(host.clone(), |(_, provider)| (*provider).to_owned());
         let header = |key: &str| {
             let name = section.get::<String>(key)?;
             let read = name.parse::<HeaderName>();
             if read.is_err() {
-                section.error(key, format!("{name:?} is no name of a header"), "give X-Application, for example");
+                section.error(
+                    key,
+                    format!("{name:?} is no name of a header"),
+                    "give X-Application, for example",
+                );
             }
             read.ok()
         };
-        let tls = section.section("tls_config").map(|tls| TlsConfig::read(&tls)).unwrap_or_default();
+        let tls = section
+            .section("tls_config")
+            .map(|tls| TlsConfig::read(&tls))
+            .unwrap_or_default();
         let relay = Relay::build(&tls, section.or("silence", SILENCE))
             .map_err(|error| section.error("tls_config", error.to_string(), "check the files"));
         let block = section.section("budget");
@@ -91,14 +118,24 @@ impl Settings {
         let (mut currency, mut refuses) = ("USD".to_owned(), false);
         if let Some(block) = block {
             for period in Period::ALL {
-                let Some(amount) = block.get::<f64>(period.as_str()) else { continue };
+                let Some(amount) = block.get::<f64>(period.as_str()) else {
+                    continue;
+                };
                 if !(amount > 0.0 && amount.is_finite()) {
-                    block.error(period.as_str(), "is no amount of money", "give the units of the currency that may be spent");
+                    block.error(
+                        period.as_str(),
+                        "is no amount of money",
+                        "give the units of the currency that may be spent",
+                    );
                 }
                 budget.insert(period.as_str(), amount);
             }
             if budget.is_empty() {
-                block.error("", "says neither day nor month", "give budget: {day: 20, month: 300, currency: USD}");
+                block.error(
+                    "",
+                    "says neither day nor month",
+                    "give budget: {day: 20, month: 300, currency: USD}",
+                );
             }
             currency = block.or("currency", currency);
             refuses = block.or("refuse", false);
@@ -122,13 +159,22 @@ impl Settings {
 
     /// Where a call goes; `None` for a path that leads out of the upstream's.
     pub fn target(&self, path: &str, query: Option<&str>) -> Option<Url> {
-        let is_sound = |segment: &str| !matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+        let is_sound = |segment: &str| {
+            !matches!(
+                segment.to_ascii_lowercase().replace("%2e", ".").as_str(),
+                "." | ".."
+            )
+        };
         if !path.split(['/', '\\']).all(is_sound) {
             return None;
         }
         let base = self.upstream.as_ref()?;
         let mut url = base.clone();
-        url.set_path(&format!("{}/{}", base.path().trim_end_matches('/'), path.trim_start_matches('/')));
+        url.set_path(&format!(
+            "{}/{}",
+            base.path().trim_end_matches('/'),
+            path.trim_start_matches('/')
+        ));
         url.set_query(query);
         Some(url)
     }

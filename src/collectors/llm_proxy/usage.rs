@@ -21,7 +21,10 @@ enum Place {
     ReasoningBeside,
 }
 
-use Place::{CacheRead, CacheReadBeside, CacheWrite, CacheWriteBeside, Input, Output, Reasoning, ReasoningBeside};
+use Place::{
+    CacheRead, CacheReadBeside, CacheWrite, CacheWriteBeside, Input, Output, Reasoning,
+    ReasoningBeside,
+};
 
 /// Paths into a usage.
 const NUMBERS: &[(&str, Place)] = &[
@@ -44,10 +47,14 @@ const NUMBERS: &[(&str, Place)] = &[
     ("/thoughtsTokenCount", ReasoningBeside),
 ];
 
-/// The tokens of a call from all the usages in its answer: each is a sum so far, and later ones may leave out what was said before.
+/// The tokens of a call from all the usages in its answer: each is a sum so far, and later ones may
+/// leave out what was said before.
 pub fn tokens(usages: &[Vec<u8>]) -> Tokens {
     let mut most = [0_u64; 8];
-    for usage in usages.iter().filter_map(|usage| serde_json::from_slice::<Value>(usage).ok()) {
+    for usage in usages
+        .iter()
+        .filter_map(|usage| serde_json::from_slice::<Value>(usage).ok())
+    {
         for (path, place) in NUMBERS {
             let count = usage.pointer(path).and_then(Value::as_u64).unwrap_or(0);
             let sum = &mut most[*place as usize];
@@ -60,8 +67,18 @@ pub fn tokens(usages: &[Vec<u8>]) -> Tokens {
     let is_beside = of(CacheRead) == 0 && beside > 0;
     let read = of(CacheRead).max(of(CacheReadBeside));
     let write = of(CacheWrite).max(of(CacheWriteBeside));
-    let input = if is_beside { of(Input).saturating_add(beside) } else { of(Input) };
-    Tokens([input, of(Output).saturating_add(of(ReasoningBeside)), read, write, of(Reasoning).saturating_add(of(ReasoningBeside))])
+    let input = if is_beside {
+        of(Input).saturating_add(beside)
+    } else {
+        of(Input)
+    };
+    Tokens([
+        input,
+        of(Output).saturating_add(of(ReasoningBeside)),
+        read,
+        write,
+        of(Reasoning).saturating_add(of(ReasoningBeside)),
+    ])
 }
 
 #[cfg(test)]
@@ -70,7 +87,15 @@ mod tests {
 
     #[test]
     fn usages_of_all_providers_become_the_same_tokens() {
-        let of = |usages: &[&str]| tokens(&usages.iter().map(|usage| usage.as_bytes().to_vec()).collect::<Vec<_>>()).0;
+        let of = |usages: &[&str]| {
+            tokens(
+                &usages
+                    .iter()
+                    .map(|usage| usage.as_bytes().to_vec())
+                    .collect::<Vec<_>>(),
+            )
+            .0
+        };
         assert_eq!(
             of(&[
                 r#"{"prompt_tokens":100,"completion_tokens":20,"prompt_tokens_details":{"cached_tokens":60},"completion_tokens_details":{"reasoning_tokens":5}}"#
@@ -84,8 +109,22 @@ mod tests {
             ]),
             [100, 20, 50, 40, 0]
         );
-        assert_eq!(of(&[r#"{"prompt_tokens":100,"completion_tokens":20,"prompt_cache_hit_tokens":60}"#]), [100, 20, 60, 0, 0]);
-        assert_eq!(of(&[r#"{"promptTokenCount":100,"candidatesTokenCount":15,"thoughtsTokenCount":5}"#]), [100, 20, 0, 0, 5]);
-        assert_eq!(of(&["null", "{", r#"{"prompt_tokens":-1}"#, r#"{"prompt_tokens":"7"}"#]), [0; 5]);
+        assert_eq!(
+            of(&[r#"{"prompt_tokens":100,"completion_tokens":20,"prompt_cache_hit_tokens":60}"#]),
+            [100, 20, 60, 0, 0]
+        );
+        assert_eq!(
+            of(&[r#"{"promptTokenCount":100,"candidatesTokenCount":15,"thoughtsTokenCount":5}"#]),
+            [100, 20, 0, 0, 5]
+        );
+        assert_eq!(
+            of(&[
+                "null",
+                "{",
+                r#"{"prompt_tokens":-1}"#,
+                r#"{"prompt_tokens":"7"}"#
+            ]),
+            [0; 5]
+        );
     }
 }

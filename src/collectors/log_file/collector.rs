@@ -1,4 +1,5 @@
-//! The collector of every kind that reads log files: it reads on a thread of its own, and says what it knew while a file system hangs.
+//! The collector of every kind that reads log files: it reads on a thread of its own, and says what
+//! it knew while a file system hangs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,10 +40,20 @@ where
     Reader<C>: Send + 'static,
 {
     /// Nothing is read yet.
-    pub fn new(files: Files, target: &Target, measure: impl Fn(&mut Reader<C>, Duration) -> Looked + Send + Sync + 'static) -> Self {
+    pub fn new(
+        files: Files,
+        target: &Target,
+        measure: impl Fn(&mut Reader<C>, Duration) -> Looked + Send + Sync + 'static,
+    ) -> Self {
         let path = files.to_string();
         let reader = Thread::new(Reader::new(files, target.memory.clone()));
-        LogCollector { measure: Arc::new(measure), path, timeout: target.timeout, reader, last: Batch::new() }
+        LogCollector {
+            measure: Arc::new(measure),
+            path,
+            timeout: target.timeout,
+            reader,
+            last: Batch::new(),
+        }
     }
 }
 
@@ -53,7 +64,13 @@ where
     fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>> {
         async move {
             let (measure, time) = (Arc::clone(&self.measure), self.timeout.mul_f64(READING));
-            match self.reader.run(self.timeout.mul_f64(WAITING), move |reader| measure(reader, time)).await {
+            match self
+                .reader
+                .run(self.timeout.mul_f64(WAITING), move |reader| {
+                    measure(reader, time)
+                })
+                .await
+            {
                 Ok((found, problem)) => {
                     self.last.clone_from(&found);
                     batch.append(found);

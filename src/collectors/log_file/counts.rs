@@ -1,4 +1,5 @@
-//! What was counted so far, and how a line is counted. It is saved together with the positions, so each line counts once.
+//! What was counted so far, and how a line is counted. It is saved together with the positions, so
+//! each line counts once.
 
 use std::collections::BTreeMap;
 
@@ -94,7 +95,9 @@ pub struct Counter<'a> {
 
 impl Sink for Counter<'_> {
     fn lines(&mut self, lines: &[u8], traceback: &mut bool) {
-        let Some(envelope) = self.settings.files.envelope else { return self.plain_lines(lines, traceback) };
+        let Some(envelope) = self.settings.files.envelope else {
+            return self.plain_lines(lines, traceback);
+        };
         let mut inner = Vec::with_capacity(lines.len());
         envelope.open(lines, &mut inner);
         self.plain_lines(&inner, traceback);
@@ -103,7 +106,11 @@ impl Sink for Counter<'_> {
     fn cut(&mut self, begin: &[u8], traceback: &mut bool) {
         self.counts.totals.cut += 1;
         let begin = &begin[..begin.len().min(4096)];
-        let line: Vec<u8> = begin.iter().map(|b| if *b == b'\n' { b' ' } else { *b }).chain([b'\n']).collect();
+        let line: Vec<u8> = begin
+            .iter()
+            .map(|b| if *b == b'\n' { b' ' } else { *b })
+            .chain([b'\n'])
+            .collect();
         self.lines(&line, traceback);
     }
 }
@@ -153,7 +160,9 @@ impl Counter<'_> {
             self.observe(observation, found);
         }
         if let Some(slow) = &settings.slow
-            && let Some(value) = found[slow.field].and_then(number).map(|value| value * slow.factor)
+            && let Some(value) = found[slow.field]
+                .and_then(number)
+                .map(|value| value * slow.factor)
             && value > slow.above
         {
             self.counts.slow += 1;
@@ -162,7 +171,9 @@ impl Counter<'_> {
             if at < slow.keep {
                 let mut fields = vec![None; slow.show.len()];
                 settings.find(&slow.show, line, &mut fields);
-                let shown = |(name, raw): (&str, &Raw<'_>)| Some((name.to_owned(), masked(&cropped(&unescaped((*raw)?)))));
+                let shown = |(name, raw): (&str, &Raw<'_>)| {
+                    Some((name.to_owned(), masked(&cropped(&unescaped((*raw)?)))))
+                };
                 let shown = slow.show.names().zip(&fields).filter_map(shown).collect();
                 slowest.insert(at, Slow { value, shown });
                 slowest.truncate(slow.keep);
@@ -172,10 +183,14 @@ impl Counter<'_> {
 
     fn error(&mut self, line: &[u8], message: usize) {
         let mut found: Vec<Raw<'_>> = vec![None; self.settings.on_error.len()];
-        let structured = self.settings.find(&self.settings.on_error, line, &mut found);
+        let structured = self
+            .settings
+            .find(&self.settings.on_error, line, &mut found);
         let text = match found.iter().flatten().next() {
             Some(raw) if structured => unescaped(&raw[..raw.len().min(4096)]),
-            _ => String::from_utf8_lossy(&line[message..line.len().min(message + 4096)]).into_owned(),
+            _ => {
+                String::from_utf8_lossy(&line[message..line.len().min(message + 4096)]).into_owned()
+            }
         };
         let name = type_of(&text);
         let counts = &mut *self.counts;
@@ -196,7 +211,10 @@ impl Counter<'_> {
                         }
                     }
                 }
-                counts.types.push(ErrorType { name, ..ErrorType::default() });
+                counts.types.push(ErrorType {
+                    name,
+                    ..ErrorType::default()
+                });
                 counts.types.len() - 1
             }
         };
@@ -204,21 +222,30 @@ impl Counter<'_> {
         kind.count += 1;
         kind.at_ms = self.now_ms;
         kind.fresh.clear();
-        kind.fresh.extend_from_slice(&line[..line.len().min(MAX_NEWEST)]);
+        kind.fresh
+            .extend_from_slice(&line[..line.len().min(MAX_NEWEST)]);
     }
 
     fn observe(&mut self, observation: &Observation, found: &[Raw<'_>]) {
-        let Some(raw) = found[observation.field].filter(|raw| *raw != b"null") else { return };
+        let Some(raw) = found[observation.field].filter(|raw| *raw != b"null") else {
+            return;
+        };
         let is_met = |(field, wanted): &(usize, String)| {
-            found[*field].is_some_and(|raw| raw == wanted.as_bytes() || (raw.contains(&b'\\') && unescaped(raw) == *wanted))
+            found[*field].is_some_and(|raw| {
+                raw == wanted.as_bytes() || (raw.contains(&b'\\') && unescaped(raw) == *wanted)
+            })
         };
         if !observation.only.iter().all(is_met) {
             return;
         }
         if !self.counts.fields.contains_key(&observation.name) {
-            self.counts.fields.insert(observation.name.clone(), Figure::default());
+            self.counts
+                .fields
+                .insert(observation.name.clone(), Figure::default());
         }
-        let Some(figure) = self.counts.fields.get_mut(&observation.name) else { return };
+        let Some(figure) = self.counts.fields.get_mut(&observation.name) else {
+            return;
+        };
         let Some(value) = number(raw).map(|value| value * observation.factor) else {
             figure.odd += 1;
             return;
@@ -254,14 +281,22 @@ fn cropped(text: &str) -> String {
 
 /// A number as it is written, or as a text.
 fn number(raw: &[u8]) -> Option<f64> {
-    std::str::from_utf8(raw).ok()?.trim().parse().ok().filter(|value: &f64| value.is_finite())
+    std::str::from_utf8(raw)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+        .filter(|value: &f64| value.is_finite())
 }
 
 /// Lines among `lines` that the pattern is in.
 fn count_pattern(pattern: &Pattern, lines: &[u8]) -> u64 {
     let mut count = 0;
     if let Some(regex) = &pattern.regex {
-        return lines.split(|b| *b == b'\n').filter(|line| !line.is_empty() && regex.is_match(line)).count() as u64;
+        return lines
+            .split(|b| *b == b'\n')
+            .filter(|line| !line.is_empty() && regex.is_match(line))
+            .count() as u64;
     }
     let mut at = 0;
     while let Some(hit) = lines.get(at..).and_then(|rest| pattern.text.find(rest)) {
@@ -272,9 +307,12 @@ fn count_pattern(pattern: &Pattern, lines: &[u8]) -> u64 {
     count
 }
 
-/// Whether a line goes on with the event before it: it is empty or indented, or it belongs to a traceback.
+/// Whether a line goes on with the event before it: it is empty or indented, or it belongs to a
+/// traceback.
 pub fn is_continuation(line: &[u8], traceback: &mut bool) -> bool {
-    let Some(first) = line.first() else { return true };
+    let Some(first) = line.first() else {
+        return true;
+    };
     match first {
         b' ' | b'\t' => return true,
         b'{' | b'0'..=b'9' | b'[' => {
@@ -283,7 +321,12 @@ pub fn is_continuation(line: &[u8], traceback: &mut bool) -> bool {
         }
         _ => {}
     }
-    const BEGINNINGS: [&[u8]; 4] = [b"Caused by", b"During handling of the above", b"The above exception was", b"File \""];
+    const BEGINNINGS: [&[u8]; 4] = [
+        b"Caused by",
+        b"During handling of the above",
+        b"The above exception was",
+        b"File \"",
+    ];
     if line.starts_with(b"Traceback (most recent call last)") {
         *traceback = true;
         return true;

@@ -1,5 +1,6 @@
-//! What containers' runtimes put around each line: Docker's json-file (<https://docs.docker.com/engine/logging/drivers/json-file/>) and the
-//! format of Kubernetes' runtimes, Podman's k8s-file too (CRI); and where Docker keeps the log of a container by name.
+//! What containers' runtimes put around each line: Docker's json-file
+//! (<https://docs.docker.com/engine/logging/drivers/json-file/>) and the format of Kubernetes'
+//! runtimes, Podman's k8s-file too (CRI); and where Docker keeps the log of a container by name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,8 +46,12 @@ impl Envelope {
                 Envelope::Cri => {
                     let mut words = line.splitn(4, |b| *b == b' ');
                     match (words.next(), words.next(), words.next(), words.next()) {
-                        (Some(_), Some(b"stdout" | b"stderr"), Some(b"P"), Some(text)) => out.extend_from_slice(text),
-                        (Some(_), Some(b"stdout" | b"stderr"), Some(_), Some(text)) => out.extend_from_slice(&rest_of(text)),
+                        (Some(_), Some(b"stdout" | b"stderr"), Some(b"P"), Some(text)) => {
+                            out.extend_from_slice(text)
+                        }
+                        (Some(_), Some(b"stdout" | b"stderr"), Some(_), Some(text)) => {
+                            out.extend_from_slice(&rest_of(text))
+                        }
                         _ => out.extend_from_slice(&rest_of(line)),
                     }
                 }
@@ -66,17 +71,36 @@ fn rest_of(line: &[u8]) -> Vec<u8> {
 pub fn docker_logs(root: &Path, name: &str) -> Result<Vec<PathBuf>, String> {
     let entries = fs::read_dir(root).map_err(|error| format!("{}: {error}", root.display()))?;
     let mut found = Vec::new();
-    for folder in entries.flatten().take(MAX_CONTAINERS).map(|entry| entry.path()) {
+    for folder in entries
+        .flatten()
+        .take(MAX_CONTAINERS)
+        .map(|entry| entry.path())
+    {
         let config = folder.join("config.v2.json");
         if config.metadata().is_ok_and(|meta| meta.len() > MAX_CONFIG) {
             continue;
         }
-        let Some(config) = fs::read(&config).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok()) else { continue };
+        let Some(config) = fs::read(&config)
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Value>(&text).ok())
+        else {
+            continue;
+        };
         let labels = &config["Config"]["Labels"];
-        let is_named = config["Name"].as_str().is_some_and(|own| own.trim_start_matches('/') == name);
+        let is_named = config["Name"]
+            .as_str()
+            .is_some_and(|own| own.trim_start_matches('/') == name);
         let compose = ["com.docker.compose.service", "com.docker.compose.project"];
-        if is_named || compose.iter().any(|label| labels[*label].as_str() == Some(name)) {
-            let id = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if is_named
+            || compose
+                .iter()
+                .any(|label| labels[*label].as_str() == Some(name))
+        {
+            let id = folder
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             found.push(folder.join(format!("{id}-json.log")));
         }
     }
@@ -97,9 +121,18 @@ mod tests {
 plain
 "#;
         Envelope::Docker.open(docker, &mut out);
-        assert_eq!(String::from_utf8_lossy(&out), "ERROR a \"b\"\npart of a line\nplain\n");
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            "ERROR a \"b\"\npart of a line\nplain\n"
+        );
         out.clear();
-        Envelope::Cri.open(b"2026-11-30T12:00:00.0Z stdout F INFO one\nt stderr P half \nt stderr F line\nplain\n", &mut out);
-        assert_eq!(String::from_utf8_lossy(&out), "INFO one\nhalf line\nplain\n");
+        Envelope::Cri.open(
+            b"2026-11-30T12:00:00.0Z stdout F INFO one\nt stderr P half \nt stderr F line\nplain\n",
+            &mut out,
+        );
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            "INFO one\nhalf line\nplain\n"
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! Follows log files across rotation: each line is given out once, in order, also when the file was renamed, copied and truncated, numbered,
-//! or compressed while nobody looked. A position is a file (device, inode, and a hash of its first bytes) with an offset; it survives restarts.
+//! Follows log files across rotation: each line is given out once, in order, also when the file was
+//! renamed, copied and truncated, numbered, or compressed while nobody looked. A position is a file
+//! (device, inode, and a hash of its first bytes) with an offset; it survives restarts.
 //!
-//! A file that was renamed is found among its siblings; after its end come the siblings that were written later, then the path itself. What
-//! was renamed is looked at for a while longer, since its writer may not have noticed.
+//! A file that was renamed is found among its siblings; after its end come the siblings that were
+//! written later, then the path itself. What was renamed is looked at for a while longer, since its
+//! writer may not have noticed.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek as _, SeekFrom};
@@ -24,7 +26,8 @@ const PRINT: usize = 1024;
 const MIN_PRINT: u32 = 16;
 /// How many files that are done with are remembered, so that a copy of one is not read again.
 const SEEN: usize = 16;
-/// For how long a renamed file is looked at after the next one began, in milliseconds, and how many of them.
+/// For how long a renamed file is looked at after the next one began, in milliseconds, and how many
+/// of them.
 const LINGER_MS: i64 = 600_000;
 const LINGERING: usize = 4;
 
@@ -49,7 +52,8 @@ pub struct Position {
     skips: bool,
     /// Whether the last line given out belongs to a traceback that goes on.
     pub traceback: bool,
-    /// Until when a file that is done with is looked at, in Unix milliseconds; 0 for the one that is followed.
+    /// Until when a file that is done with is looked at, in Unix milliseconds; 0 for the one that
+    /// is followed.
     until_ms: i64,
 }
 
@@ -117,7 +121,10 @@ enum End {
 impl Follower {
     /// Follows `path` from the next look on.
     pub fn new(path: PathBuf) -> Self {
-        Follower { path, ..Follower::default() }
+        Follower {
+            path,
+            ..Follower::default()
+        }
     }
 
     /// Reads what is new. `Ok(false)`: the file is not there.
@@ -134,18 +141,36 @@ impl Follower {
         if self.position.is_none() {
             // What rotation made before is not read, also not while it is being compressed.
             let beside = siblings(&self.path);
-            let prints = beside.iter().rev().take(LINGERING).filter_map(|s| s.source().and_then(|mut f| print_of(&mut f, None)).ok());
+            let prints = beside
+                .iter()
+                .rev()
+                .take(LINGERING)
+                .filter_map(|s| s.source().and_then(|mut f| print_of(&mut f, None)).ok());
             self.seen = prints.filter(|print| print.length >= MIN_PRINT).collect();
             self.position = Some(match &current {
-                Some((file, meta)) => begin(file, meta, if look.from_end || self.waits { meta.len() } else { 0 })?,
+                Some((file, meta)) => begin(
+                    file,
+                    meta,
+                    if look.from_end || self.waits {
+                        meta.len()
+                    } else {
+                        0
+                    },
+                )?,
                 None => Position::absent(look.now_ms.saturating_mul(1_000_000)),
             });
         }
         self.catch_up(current.as_ref(), sink, look)?;
         if let Some((file, meta)) = current {
-            look.written = look.written.max(meta.mtime() as f64 + meta.mtime_nsec() as f64 / 1e9);
+            look.written = look
+                .written
+                .max(meta.mtime() as f64 + meta.mtime_nsec() as f64 / 1e9);
             // Only the file that is followed is held open.
-            self.open = self.position.as_ref().is_some_and(|p| (p.device, p.inode) == (meta.dev(), meta.ino())).then_some(file);
+            self.open = self
+                .position
+                .as_ref()
+                .is_some_and(|p| (p.device, p.inode) == (meta.dev(), meta.ino()))
+                .then_some(file);
             return Ok(true);
         }
         Ok(false)
@@ -153,12 +178,21 @@ impl Follower {
 
     /// Whether nothing is left of a path that is gone: then it can be forgotten.
     pub fn is_done(&self) -> bool {
-        self.lingering.is_empty() && self.position.as_ref().is_none_or(|p| p.inode == 0) && !self.path.exists()
+        self.lingering.is_empty()
+            && self.position.as_ref().is_none_or(|p| p.inode == 0)
+            && !self.path.exists()
     }
 
     /// From the file of the position to the path itself.
-    fn catch_up(&mut self, current: Option<&(File, Metadata)>, sink: &mut dyn Sink, look: &mut Look) -> io::Result<()> {
-        let Some(mut position) = self.position.clone() else { return Ok(()) };
+    fn catch_up(
+        &mut self,
+        current: Option<&(File, Metadata)>,
+        sink: &mut dyn Sink,
+        look: &mut Look,
+    ) -> io::Result<()> {
+        let Some(mut position) = self.position.clone() else {
+            return Ok(());
+        };
         // Each round takes one file; a folder has so many at most.
         for _ in 0..MAX_SIBLINGS {
             if let Some((file, meta)) = current
@@ -173,11 +207,26 @@ impl Follower {
             }
             let beside = siblings(&self.path);
             let old = match self.open.take() {
-                // A copy of what was truncated is a sibling; otherwise the file itself is still open.
-                Some(file) if file.metadata().is_ok_and(|m| position.is_of(&file, &m).unwrap_or(false)) => Some(Found::Open(file)),
-                _ => beside.iter().find(|s| s.is_inode(position.device, position.inode) && position.fits(s)).map(Found::Sibling),
+                // A copy of what was truncated is a sibling; otherwise the file itself is still
+                // open.
+                Some(file)
+                    if file
+                        .metadata()
+                        .is_ok_and(|m| position.is_of(&file, &m).unwrap_or(false)) =>
+                {
+                    Some(Found::Open(file))
+                }
+                _ => beside
+                    .iter()
+                    .find(|s| s.is_inode(position.device, position.inode) && position.fits(s))
+                    .map(Found::Sibling),
             };
-            let old = old.or_else(|| beside.iter().find(|s| position.print.length >= MIN_PRINT && position.fits(s)).map(Found::Sibling));
+            let old = old.or_else(|| {
+                beside
+                    .iter()
+                    .find(|s| position.print.length >= MIN_PRINT && position.fits(s))
+                    .map(Found::Sibling)
+            });
             let mut is_own = false;
             let mut after = None;
             match old {
@@ -185,16 +234,26 @@ impl Follower {
                     is_own = true;
                     let end = position.read(&mut Plain(&file), sink, look);
                     if end.as_ref().map_or(true, |end| *end == End::Budget) {
-                        look.behind += file.metadata().map_or(0, |m| m.len()).saturating_sub(position.offset);
+                        look.behind += file
+                            .metadata()
+                            .map_or(0, |m| m.len())
+                            .saturating_sub(position.offset);
                         (self.position, self.open) = (Some(position), Some(file));
                         return end.map(drop);
                     }
-                    if !beside.iter().any(|s| s.is_inode(position.device, position.inode)) {
+                    if !beside
+                        .iter()
+                        .any(|s| s.is_inode(position.device, position.inode))
+                    {
                         (&file).seek(SeekFrom::Start(0))?;
                         position.finish(&mut Plain(&file), sink);
                     }
-                    position.written = position.written.max(file.metadata().map_or(0, |m| written(&m)));
-                    after = beside.iter().find(|s| s.is_inode(position.device, position.inode));
+                    position.written = position
+                        .written
+                        .max(file.metadata().map_or(0, |m| written(&m)));
+                    after = beside
+                        .iter()
+                        .find(|s| s.is_inode(position.device, position.inode));
                 }
                 Some(Found::Sibling(sibling)) => {
                     is_own = sibling.is_inode(position.device, position.inode);
@@ -205,7 +264,10 @@ impl Follower {
                         return end.map(drop);
                     }
                     if !is_own {
-                        sibling.source().iter_mut().for_each(|source| position.finish(source, sink));
+                        sibling
+                            .source()
+                            .iter_mut()
+                            .for_each(|source| position.finish(source, sink));
                     }
                     position.written = sibling.written;
                     after = Some(sibling);
@@ -213,9 +275,14 @@ impl Follower {
                 None => look.lost += u64::from(position.inode != 0 && position.print.length > 0),
             }
             let known = |s: &&Sibling| {
-                !s.is_inode(position.device, position.inode) && !self.seen.iter().any(|p| s.has(*p)) && !position.fits_print(s)
+                !s.is_inode(position.device, position.inode)
+                    && !self.seen.iter().any(|p| s.has(*p))
+                    && !position.fits_print(s)
             };
-            let next = beside.iter().filter(|s| s.size > 0 && s.is_after(position.written, after)).find(known);
+            let next = beside
+                .iter()
+                .filter(|s| s.size > 0 && s.is_after(position.written, after))
+                .find(known);
             let next = match (next, current) {
                 (Some(sibling), _) => Some(sibling.begin()?),
                 (None, Some((file, meta))) => Some(begin(file, meta, 0)?),
@@ -233,7 +300,10 @@ impl Follower {
             };
             self.remember(position.print);
             if is_own && after.is_some() {
-                self.lingering.push(Position { until_ms: look.now_ms + LINGER_MS, ..position });
+                self.lingering.push(Position {
+                    until_ms: look.now_ms + LINGER_MS,
+                    ..position
+                });
                 let surplus = self.lingering.len().saturating_sub(LINGERING);
                 self.lingering.drain(..surplus);
             }
@@ -263,7 +333,12 @@ impl Follower {
         }
         let (beside, mut problem) = (siblings(&self.path), Ok(()));
         for mut position in std::mem::take(&mut self.lingering) {
-            let Some(sibling) = beside.iter().find(|s| s.is_inode(position.device, position.inode) && position.fits(s)) else { continue };
+            let Some(sibling) = beside
+                .iter()
+                .find(|s| s.is_inode(position.device, position.inode) && position.fits(s))
+            else {
+                continue;
+            };
             if sibling.size > position.offset
                 && let Err(error) = sibling.read_from(&mut position, sink, look)
             {
@@ -273,7 +348,10 @@ impl Follower {
             if position.until_ms > look.now_ms {
                 self.lingering.push(position);
             } else {
-                sibling.source().iter_mut().for_each(|source| position.finish(source, sink));
+                sibling
+                    .source()
+                    .iter_mut()
+                    .for_each(|source| position.finish(source, sink));
             }
         }
         problem
@@ -294,10 +372,14 @@ impl Read for Plain<'_> {
     }
 }
 
-/// Opens a file for reading. What is no file is refused, without waiting for a writer at its other end.
+/// Opens a file for reading. What is no file is refused, without waiting for a writer at its other
+/// end.
 pub fn open(path: &Path) -> io::Result<(File, Metadata)> {
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
     let meta = file.metadata()?;
     if !meta.is_file() {
         return Err(io::Error::other("is not a regular file"));
@@ -316,14 +398,24 @@ pub fn print_of(source: &mut dyn Read, length: Option<u32>) -> io::Result<Print>
             n => filled += n,
         }
     }
-    Ok(Print { length: filled as u32, hash: xxh64(&first[..filled], 0) })
+    Ok(Print {
+        length: filled as u32,
+        hash: xxh64(&first[..filled], 0),
+    })
 }
 
 /// The beginning of a file that is read from `offset`.
 fn begin(mut file: &File, meta: &Metadata, offset: u64) -> io::Result<Position> {
     file.seek(SeekFrom::Start(0))?;
     let print = print_of(&mut file, None)?;
-    Ok(Position { device: meta.dev(), inode: meta.ino(), print, offset, written: written(meta), ..Position::default() })
+    Ok(Position {
+        device: meta.dev(),
+        inode: meta.ino(),
+        print,
+        offset,
+        written: written(meta),
+        ..Position::default()
+    })
 }
 
 impl Sibling {
@@ -334,20 +426,37 @@ impl Sibling {
     /// What the file holds, unpacked.
     fn source(&self) -> io::Result<Box<dyn Read>> {
         let (file, _) = open(&self.path)?;
-        Ok(if self.packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
+        Ok(if self.packed {
+            Box::new(MultiGzDecoder::new(file))
+        } else {
+            Box::new(file)
+        })
     }
 
     /// Whether it begins so. One that cannot be read does not.
     fn has(&self, print: Print) -> bool {
-        self.source().and_then(|mut source| print_of(&mut source, Some(print.length))).is_ok_and(|found| found == print)
+        self.source()
+            .and_then(|mut source| print_of(&mut source, Some(print.length)))
+            .is_ok_and(|found| found == print)
     }
 
     fn begin(&self) -> io::Result<Position> {
         let print = print_of(&mut self.source()?, None)?;
-        Ok(Position { device: self.device, inode: self.inode, print, written: self.written, ..Position::default() })
+        Ok(Position {
+            device: self.device,
+            inode: self.inode,
+            print,
+            written: self.written,
+            ..Position::default()
+        })
     }
 
-    fn read_from(&self, position: &mut Position, sink: &mut dyn Sink, look: &mut Look) -> io::Result<End> {
+    fn read_from(
+        &self,
+        position: &mut Position,
+        sink: &mut dyn Sink,
+        look: &mut Look,
+    ) -> io::Result<End> {
         if !self.packed {
             let (file, _) = open(&self.path)?;
             return position.read(&mut Plain(&file), sink, look);
@@ -381,14 +490,24 @@ impl Position {
 
     /// No file, since then (in nanoseconds).
     fn absent(written: i64) -> Self {
-        Position { written, ..Position::default() }
+        Position {
+            written,
+            ..Position::default()
+        }
     }
 
     /// Gives out a last line that has no end and will get none.
     fn finish(&mut self, source: &mut dyn Read, sink: &mut dyn Sink) {
         let mut last = Vec::new();
         let passed = io::copy(&mut (&mut *source).take(self.offset), &mut io::sink()).unwrap_or(0);
-        if self.skips || passed < self.offset || (&mut *source).take(MAX_LINE as u64).read_to_end(&mut last).is_err() || last.is_empty() {
+        if self.skips
+            || passed < self.offset
+            || (&mut *source)
+                .take(MAX_LINE as u64)
+                .read_to_end(&mut last)
+                .is_err()
+            || last.is_empty()
+        {
             return;
         }
         self.offset += last.len() as u64;
@@ -405,13 +524,24 @@ impl Position {
         (sibling.packed || sibling.size >= self.offset) && sibling.has(self.print)
     }
 
-    fn read(&mut self, source: &mut Plain<'_>, sink: &mut dyn Sink, look: &mut Look) -> io::Result<End> {
+    fn read(
+        &mut self,
+        source: &mut Plain<'_>,
+        sink: &mut dyn Sink,
+        look: &mut Look,
+    ) -> io::Result<End> {
         source.0.seek(SeekFrom::Start(self.offset))?;
         self.read_on(source, sink, look)
     }
 
-    /// Gives out whole lines until the end or the budget. An error leaves what was given out behind `offset`.
-    fn read_on(&mut self, source: &mut dyn Read, sink: &mut dyn Sink, look: &mut Look) -> io::Result<End> {
+    /// Gives out whole lines until the end or the budget. An error leaves what was given out behind
+    /// `offset`.
+    fn read_on(
+        &mut self,
+        source: &mut dyn Read,
+        sink: &mut dyn Sink,
+        look: &mut Look,
+    ) -> io::Result<End> {
         let mut buffer = vec![0; MAX_LINE];
         let mut filled = 0;
         loop {

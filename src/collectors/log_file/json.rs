@@ -1,5 +1,5 @@
-//! Finds chosen fields in a line of JSON without building what is not asked for. It trusts the line: what is not JSON yields no field, or
-//! one that is there.
+//! Finds chosen fields in a line of JSON without building what is not asked for. It trusts the
+//! line: what is not JSON yields no field, or one that is there.
 
 use memchr::memchr2;
 
@@ -7,19 +7,24 @@ use memchr::memchr2;
 #[derive(Clone, Debug, Default)]
 pub struct Paths(Vec<(String, Vec<String>)>);
 
-/// A value as it is written: a text without its quotes and with its escapes, or anything else whole.
+/// A value as it is written: a text without its quotes and with its escapes, or anything else
+/// whole.
 pub type Raw<'a> = Option<&'a [u8]>;
 
 impl Paths {
     /// How many fields there may be.
     pub const MAX: usize = 32;
 
-    /// The number of the field `path`, which is added when it is new. `None` when there are too many.
+    /// The number of the field `path`, which is added when it is new. `None` when there are too
+    /// many.
     pub fn add(&mut self, path: &str) -> Option<usize> {
         if let Some(at) = self.0.iter().position(|(whole, _)| whole == path) {
             return Some(at);
         }
-        self.0.push((path.to_owned(), path.split('.').map(str::to_owned).collect()));
+        self.0.push((
+            path.to_owned(),
+            path.split('.').map(str::to_owned).collect(),
+        ));
         (self.0.len() <= Self::MAX).then(|| self.0.len() - 1)
     }
 
@@ -36,7 +41,11 @@ impl Paths {
     /// Puts the fields of the object `line` into `found`, which has room for all.
     pub fn find<'a>(&self, line: &'a [u8], found: &mut [Raw<'a>]) {
         found.fill(None);
-        let all = if self.0.len() >= 64 { u64::MAX } else { (1 << self.0.len()) - 1 };
+        let all = if self.0.len() >= 64 {
+            u64::MAX
+        } else {
+            (1 << self.0.len()) - 1
+        };
         let mut left = self.0.len();
         let start = skip_blank(line, 0);
         if line.get(start) == Some(&b'{') {
@@ -44,7 +53,8 @@ impl Paths {
         }
     }
 
-    /// Reads an object behind its brace; returns where it ends. `None` when nothing more is wanted, or can be read.
+    /// Reads an object behind its brace; returns where it ends. `None` when nothing more is wanted,
+    /// or can be read.
     fn object<'a>(
         &self,
         line: &'a [u8],
@@ -75,7 +85,11 @@ impl Paths {
                     let end = skip_value(line, at)?;
                     if let Some(leaf) = leaf {
                         let value = &line[at..end];
-                        let value = if value.first() == Some(&b'"') { &value[1..value.len() - 1] } else { value };
+                        let value = if value.first() == Some(&b'"') {
+                            &value[1..value.len() - 1]
+                        } else {
+                            value
+                        };
                         *left -= usize::from(found[leaf].is_none());
                         found[leaf] = Some(value);
                         if *left == 0 {
@@ -99,7 +113,11 @@ impl Paths {
             if depth == 0 && whole.as_bytes() == key {
                 leaf = Some(index);
             } else if parts.get(depth).is_some_and(|part| part.as_bytes() == key) {
-                if parts.len() == depth + 1 { leaf = Some(index) } else { inner |= 1 << index }
+                if parts.len() == depth + 1 {
+                    leaf = Some(index)
+                } else {
+                    inner |= 1 << index
+                }
             }
         }
         (leaf, inner)
@@ -143,7 +161,12 @@ fn skip_value(line: &[u8], mut at: usize) -> Option<usize> {
                 let rest = &line[at..];
                 let n = rest
                     .iter()
-                    .position(|b| matches!(b, b',' | b'}' | b']' | b' ' | b'\t' | b'\r' | b'\n' | b'"' | b':'))
+                    .position(|b| {
+                        matches!(
+                            b,
+                            b',' | b'}' | b']' | b' ' | b'\t' | b'\r' | b'\n' | b'"' | b':'
+                        )
+                    })
                     .unwrap_or(rest.len());
                 if n == 0 {
                     return None;
@@ -183,8 +206,25 @@ mod tests {
     #[test]
     fn fields_are_found_at_any_depth_and_what_is_not_asked_for_is_passed_over() {
         let line = r#" { "a":[1,{"level":"no"},"]"], "level" : "ERROR","context":{"x":{"execution_time":9},"execution_time":0.25,"url":"/a\"b"}, "log.kind":"flat","n":null}"#;
-        let want = [Some("ERROR"), Some("0.25"), Some("/a\"b"), Some("flat"), Some("null"), None];
-        let got = find(&["level", "context.execution_time", "context.url", "log.kind", "n", "absent"], line);
+        let want = [
+            Some("ERROR"),
+            Some("0.25"),
+            Some("/a\"b"),
+            Some("flat"),
+            Some("null"),
+            None,
+        ];
+        let got = find(
+            &[
+                "level",
+                "context.execution_time",
+                "context.url",
+                "log.kind",
+                "n",
+                "absent",
+            ],
+            line,
+        );
         assert_eq!(got, want.map(|w| w.map(str::to_owned)));
     }
 

@@ -22,7 +22,9 @@ pub enum Level {
 }
 
 /// Names as labels have them, in the order of [`Level`].
-pub const LEVELS: [&str; 8] = ["unknown", "trace", "debug", "info", "notice", "warning", "error", "critical"];
+pub const LEVELS: [&str; 8] = [
+    "unknown", "trace", "debug", "info", "notice", "warning", "error", "critical",
+];
 /// How far into a plain line its level is looked for, in bytes.
 const REACH: usize = 200;
 
@@ -56,7 +58,10 @@ impl Level {
     /// The level that a field holds: a word, or a number as pino and bunyan write it.
     pub fn of_field(value: &[u8]) -> Level {
         let value = value.trim_ascii();
-        match std::str::from_utf8(value).ok().and_then(|text| text.parse::<u32>().ok()) {
+        match std::str::from_utf8(value)
+            .ok()
+            .and_then(|text| text.parse::<u32>().ok())
+        {
             Some(0..=10) => Level::Trace,
             Some(11..=20) => Level::Debug,
             Some(21..=30) => Level::Info,
@@ -67,8 +72,8 @@ impl Level {
         }
     }
 
-    /// The first level that a plain line names, and where the rest of the line begins: a word in capitals, one in brackets, one behind
-    /// `level=`, or one that begins the line and has a colon.
+    /// The first level that a plain line names, and where the rest of the line begins: a word in
+    /// capitals, one in brackets, one behind `level=`, or one that begins the line and has a colon.
     pub fn of_line(line: &[u8]) -> (Level, usize) {
         let reach = line.len().min(REACH);
         let mut at = 0;
@@ -111,20 +116,34 @@ mod tests {
     fn the_first_level_of_a_line_is_its_level() {
         for (line, want) in [
             ("2026-11-30 12:00:00,123 INFO app: no ERROR here", "info"),
-            ("2026-11-30 12:00:00,123 - app - ERROR - Database connection lost", "error"),
+            (
+                "2026-11-30 12:00:00,123 - app - ERROR - Database connection lost",
+                "error",
+            ),
             ("2026/11/30 12:00:00 [error] 7#7: *1 open() failed", "error"),
             ("time=x level=warn msg=y", "warning"),
             ("error: it broke", "error"),
             ("CRITICAL:root:down", "critical"),
-            ("INFO:     127.0.0.1:5000 - \"GET /error HTTP/1.1\" 200 OK", "info"),
+            (
+                "INFO:     127.0.0.1:5000 - \"GET /error HTTP/1.1\" 200 OK",
+                "info",
+            ),
             ("GET /error no level", "unknown"),
             ("ERROR_COUNT=3", "unknown"),
             ("", "unknown"),
         ] {
-            assert_eq!(LEVELS[Level::of_line(line.as_bytes()).0 as usize], want, "{line}");
+            assert_eq!(
+                LEVELS[Level::of_line(line.as_bytes()).0 as usize],
+                want,
+                "{line}"
+            );
         }
         assert_eq!(
-            [Level::of_field(b"50"), Level::of_field(b"Warning"), Level::of_field(b"?")],
+            [
+                Level::of_field(b"50"),
+                Level::of_field(b"Warning"),
+                Level::of_field(b"?")
+            ],
             [Level::Error, Level::Warning, Level::Unknown]
         );
     }

@@ -1,5 +1,5 @@
-//! What may be kept of a line: secrets are masked before anything else, and for the type of an error whatever differs from one to the next
-//! is replaced.
+//! What may be kept of a line: secrets are masked before anything else, and for the type of an
+//! error whatever differs from one to the next is replaced.
 
 use std::sync::LazyLock;
 
@@ -35,7 +35,8 @@ static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
-/// The text with secrets replaced by `***`: keys, bearer tokens, passwords in URLs and after their names, e-mail addresses.
+/// The text with secrets replaced by `***`: keys, bearer tokens, passwords in URLs and after their
+/// names, e-mail addresses.
 pub fn masked(text: &str) -> String {
     SECRETS
         .replace_all(text, |found: &Captures<'_>| {
@@ -49,18 +50,26 @@ pub fn masked(text: &str) -> String {
         .into_owned()
 }
 
-/// What an error is, without what differs from one to the next: quoted text, addresses, paths, ids and numbers become signs.
+/// What an error is, without what differs from one to the next: quoted text, addresses, paths, ids
+/// and numbers become signs.
 pub fn type_of(text: &str) -> String {
-    let plain = masked(text.get(..text.floor_char_boundary(1000)).unwrap_or_default());
+    let plain = masked(
+        text.get(..text.floor_char_boundary(1000))
+            .unwrap_or_default(),
+    );
     let plain = VARIABLE.replace_all(&plain, |found: &Captures<'_>| {
         let is = |name| found.name(name).is_some();
         match () {
             // A word such as "defaced".
-            () if is("hex") && !found[0].bytes().any(|byte| byte.is_ascii_digit()) => found[0].to_owned(),
+            () if is("hex") && !found[0].bytes().any(|byte| byte.is_ascii_digit()) => {
+                found[0].to_owned()
+            }
             () if is("quoted") => "<text>".to_owned(),
             () if is("url") => "<url>".to_owned(),
             () if is("path") => "<path>".to_owned(),
-            () if is("id") || found[0].bytes().any(|byte| byte.is_ascii_alphabetic()) => "<id>".to_owned(),
+            () if is("id") || found[0].bytes().any(|byte| byte.is_ascii_alphabetic()) => {
+                "<id>".to_owned()
+            }
             () => "<n>".to_owned(),
         }
     });
@@ -92,8 +101,14 @@ mod tests {
             ("postgres://user:hunter2@db/x", "postgres://user:***@db/x"),
             ("mail to ann.b@example.org failed", "mail to *** failed"),
             ("password=hunter2, x", "password=***, x"),
-            ("proxy_authorization = Basic dTpw, x", "proxy_authorization = ***, x"),
-            (r#"{"api_key": "abc", "n": 1}"#, r#"{"api_key": ***, "n": 1}"#),
+            (
+                "proxy_authorization = Basic dTpw, x",
+                "proxy_authorization = ***, x",
+            ),
+            (
+                r#"{"api_key": "abc", "n": 1}"#,
+                r#"{"api_key": ***, "n": 1}"#,
+            ),
             ("nothing secret", "nothing secret"),
         ] {
             let got = masked(text);
@@ -103,11 +118,24 @@ mod tests {
 
     #[test]
     fn errors_that_differ_in_ids_numbers_paths_and_quotes_are_one_type() {
-        let kinds = ["user 17 not found in /srv/app/data.db", "user 123456 not found in /srv/b/c.db"].map(type_of);
-        assert_eq!(kinds, ["user <n> not found in <path>"; 2].map(str::to_owned));
-        assert_eq!(type_of(" - app - request 3f2b8c1d-0000-4000-8000-1234567890ab failed: 'x y'"), "app - request <id> failed: <text>");
+        let kinds = [
+            "user 17 not found in /srv/app/data.db",
+            "user 123456 not found in /srv/b/c.db",
+        ]
+        .map(type_of);
+        assert_eq!(
+            kinds,
+            ["user <n> not found in <path>"; 2].map(str::to_owned)
+        );
+        assert_eq!(
+            type_of(" - app - request 3f2b8c1d-0000-4000-8000-1234567890ab failed: 'x y'"),
+            "app - request <id> failed: <text>"
+        );
         assert_eq!(type_of("commit deadbeef99 at 0xff"), "commit <id> at <id>");
         assert_eq!(type_of("page 12345678 defaced"), "page <n> defaced");
-        assert_eq!((type_of(""), type_of(&"é".repeat(5000)).chars().count()), ("none".into(), 80));
+        assert_eq!(
+            (type_of(""), type_of(&"é".repeat(5000)).chars().count()),
+            ("none".into(), 80)
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! Log files, and systemd's journal: lines by level and by named pattern, errors by type, figures from fields, how old the last line is, and whether the log can be
-//! read. Plain lines, JSON, logfmt, or a regular expression with named groups; across every usual rotation, each line once, also over
-//! `kill -9`.
+//! Log files, and systemd's journal: lines by level and by named pattern, errors by type, figures
+//! from fields, how old the last line is, and whether the log can be read. Plain lines, JSON,
+//! logfmt, or a regular expression with named groups; across every usual rotation, each line once,
+//! also over `kill -9`.
 //!
-//! It only reads. No text of a log becomes a label but the types of errors, which are bounded and masked.
+//! It only reads. No text of a log becomes a label but the types of errors, which are bounded and
+//! masked.
 
 pub(super) mod collector;
 mod counts;
@@ -27,7 +29,10 @@ use super::{Collector, CollectorKind, Target};
 use collector::{LogCollector, Looked};
 use counts::{Counter, Counts, ErrorType, OTHER, Slow};
 use level::LEVELS;
-use metrics::{CONTINUATIONS, ERRORS, FIELD, FIELD_ODD, FIELD_SECONDS, FIELD_TOTAL, LINES, MATCHES, METRICS, SLOW};
+use metrics::{
+    CONTINUATIONS, ERRORS, FIELD, FIELD_ODD, FIELD_SECONDS, FIELD_TOTAL, LINES, MATCHES, METRICS,
+    SLOW,
+};
 use reader::{Reader, Seen};
 use settings::{Measure, Settings};
 
@@ -42,13 +47,21 @@ pub const KIND: CollectorKind = CollectorKind {
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     let settings = Settings::read(section);
     let files = settings.files.clone();
-    Box::new(LogCollector::new(files, target, move |reader, time| measure(reader, &settings, time)))
+    Box::new(LogCollector::new(files, target, move |reader, time| {
+        measure(reader, &settings, time)
+    }))
 }
 
 /// Reads what is new and shows all counts.
 fn measure(reader: &mut Reader<Counts>, settings: &Settings, time: Duration) -> Looked {
     let now_ms = Timestamp::now().0;
-    let mut seen = reader.look(time, &mut |counts, read| read(&mut Counter { settings, counts, now_ms }));
+    let mut seen = reader.look(time, &mut |counts, read| {
+        read(&mut Counter {
+            settings,
+            counts,
+            now_ms,
+        })
+    });
     let counts = &mut reader.counts;
     counts.totals.add(&seen, !settings.has_time());
     counts.settle();
@@ -78,9 +91,18 @@ fn show(counts: &Counts, settings: &Settings, seen: &Seen, batch: &mut Batch) {
             Measure::Histogram(bounds) => {
                 let mut buckets = figure.map(|f| f.buckets.clone()).unwrap_or_default();
                 buckets.resize(bounds.len() + 1, 0);
-                batch.push_buckets(&FIELD_SECONDS, &labels, bounds, &buckets, figure.map_or(0.0, |f| f.sum));
+                batch.push_buckets(
+                    &FIELD_SECONDS,
+                    &labels,
+                    bounds,
+                    &buckets,
+                    figure.map_or(0.0, |f| f.sum),
+                );
             }
-            Measure::Gauge => figure.and_then(|f| f.last).into_iter().for_each(|value| batch.push(&FIELD, &labels, value)),
+            Measure::Gauge => figure
+                .and_then(|f| f.last)
+                .into_iter()
+                .for_each(|value| batch.push(&FIELD, &labels, value)),
             Measure::Counter => batch.push(&FIELD_TOTAL, &labels, figure.map_or(0.0, |f| f.sum)),
         }
         batch.push(&FIELD_ODD, &labels, figure.map_or(0, |f| f.odd) as f64);
@@ -95,9 +117,14 @@ fn show(counts: &Counts, settings: &Settings, seen: &Seen, batch: &mut Batch) {
 /// Slow lines that are named in an alert.
 const SLOWEST: usize = 3;
 
-/// What alerts about the log say beside numbers: the newest lines of each type of error, the newest type first, and the slowest lines.
+/// What alerts about the log say beside numbers: the newest lines of each type of error, the newest
+/// type first, and the slowest lines.
 fn note(counts: &Counts, batch: &mut Batch) {
-    let mut types: Vec<&ErrorType> = counts.types.iter().filter(|kind| !kind.newest.is_empty()).collect();
+    let mut types: Vec<&ErrorType> = counts
+        .types
+        .iter()
+        .filter(|kind| !kind.newest.is_empty())
+        .collect();
     types.sort_by_key(|kind| std::cmp::Reverse(kind.at_ms));
     for kind in types {
         let labels = vec![("type", kind.name.clone())];
@@ -108,11 +135,21 @@ fn note(counts: &Counts, batch: &mut Batch) {
         });
     }
     let shown = |slow: &Slow| {
-        let fields: Vec<String> = slow.shown.iter().map(|(name, text)| format!("{name}={text}")).collect();
-        format!("{} {}", slow.value, fields.join(" ")).trim_end().to_owned()
+        let fields: Vec<String> = slow
+            .shown
+            .iter()
+            .map(|(name, text)| format!("{name}={text}"))
+            .collect();
+        format!("{} {}", slow.value, fields.join(" "))
+            .trim_end()
+            .to_owned()
     };
     if !counts.slowest.is_empty() {
         let lines = counts.slowest.iter().take(SLOWEST).map(shown).collect();
-        batch.notes.push(Note { metrics: &["log_slow_lines_total", "log_field_seconds"], labels: Vec::new(), lines });
+        batch.notes.push(Note {
+            metrics: &["log_slow_lines_total", "log_field_seconds"],
+            labels: Vec::new(),
+            lines,
+        });
     }
 }

@@ -1,5 +1,6 @@
-//! All files of a target: which they are, how far each was read, and what is remembered of them. The reading happens on a thread of its own,
-//! at most one a target: while a file system hangs, it alone waits.
+//! All files of a target: which they are, how far each was read, and what is remembered of them.
+//! The reading happens on a thread of its own, at most one a target: while a file system hangs, it
+//! alone waits.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -107,21 +108,43 @@ impl<C: Serialize + DeserializeOwned + Default> Reader<C> {
     /// Reads nothing yet.
     pub fn new(files: Files, memory: Memory) -> Self {
         let (followers, saved) = (Vec::new(), String::new());
-        Reader { files, memory, followers, place: None, counts: C::default(), is_known: false, is_loaded: false, saved, save_failed: false }
+        Reader {
+            files,
+            memory,
+            followers,
+            place: None,
+            counts: C::default(),
+            is_known: false,
+            is_loaded: false,
+            saved,
+            save_failed: false,
+        }
     }
 
-    /// Reads what is new, and saves how far that is. `sink` makes of the counts what takes the lines.
-    pub fn look(&mut self, time: Duration, sink: &mut dyn FnMut(&mut C, &mut ReadInto<'_>)) -> Seen {
+    /// Reads what is new, and saves how far that is. `sink` makes of the counts what takes the
+    /// lines.
+    pub fn look(
+        &mut self,
+        time: Duration,
+        sink: &mut dyn FnMut(&mut C, &mut ReadInto<'_>),
+    ) -> Seen {
         let deadline = Instant::now() + time;
         self.load();
         if let Some(journal) = self.files.journal.clone() {
             return self.look_at(&journal, deadline, sink);
         }
-        let (mut seen, mut is_known) = (Seen { readable: true, ..Seen::default() }, true);
+        let (mut seen, mut is_known) = (
+            Seen {
+                readable: true,
+                ..Seen::default()
+            },
+            true,
+        );
         let (paths, omitted) = match paths(&self.files) {
             Ok(found) => {
                 if found.0.is_empty() {
-                    (seen.readable, seen.problem) = (false, Some(format!("{}: there is no log file", self.files)));
+                    (seen.readable, seen.problem) =
+                        (false, Some(format!("{}: there is no log file", self.files)));
                 }
                 found
             }
@@ -136,16 +159,27 @@ impl<C: Serialize + DeserializeOwned + Default> Reader<C> {
                 self.followers.push(Follower::new(path.clone()));
             }
         }
-        self.followers.retain(|follower| paths.contains(&follower.path) || !follower.is_done());
+        self.followers
+            .retain(|follower| paths.contains(&follower.path) || !follower.is_done());
         let (from_end, now_ms) = (self.files.from_end && !self.is_known, Timestamp::now().0);
         let mut left = self.files.max_bytes;
         let count = self.followers.len() as u64;
         let followers = &mut self.followers;
         sink(&mut self.counts, &mut |sink| {
             for (index, follower) in followers.iter_mut().enumerate() {
-                // Each file has its share, so that one that grows fast does not keep the others from being read.
+                // Each file has its share, so that one that grows fast does not keep the others
+                // from being read.
                 let share = left / (count - index as u64);
-                let mut look = Look { bytes: share, deadline, now_ms, from_end, read: 0, behind: 0, written: 0.0, lost: 0 };
+                let mut look = Look {
+                    bytes: share,
+                    deadline,
+                    now_ms,
+                    from_end,
+                    read: 0,
+                    behind: 0,
+                    written: 0.0,
+                    lost: 0,
+                };
                 let result = follower.look(sink, &mut look);
                 left = left.saturating_sub(look.read);
                 seen.read += look.read;
@@ -157,13 +191,16 @@ impl<C: Serialize + DeserializeOwned + Default> Reader<C> {
                         seen.files += 1;
                         None
                     }
-                    Ok(false) if paths.contains(&follower.path) => Some(io::Error::from(io::ErrorKind::NotFound)),
+                    Ok(false) if paths.contains(&follower.path) => {
+                        Some(io::Error::from(io::ErrorKind::NotFound))
+                    }
                     Ok(false) => None,
                     Err(error) => Some(error),
                 };
                 if let Some(error) = problem {
                     seen.readable = false;
-                    seen.problem.get_or_insert_with(|| format!("{}: {error}", follower.path.display()));
+                    seen.problem
+                        .get_or_insert_with(|| format!("{}: {error}", follower.path.display()));
                 }
             }
         });
@@ -175,23 +212,42 @@ impl<C: Serialize + DeserializeOwned + Default> Reader<C> {
     }
 
     /// Reads what is new in the journal.
-    fn look_at(&mut self, journal: &Journal, deadline: Instant, sink: &mut dyn FnMut(&mut C, &mut ReadInto<'_>)) -> Seen {
-        let mut seen = Seen { readable: true, files: 1, ..Seen::default() };
+    fn look_at(
+        &mut self,
+        journal: &Journal,
+        deadline: Instant,
+        sink: &mut dyn FnMut(&mut C, &mut ReadInto<'_>),
+    ) -> Seen {
+        let mut seen = Seen {
+            readable: true,
+            files: 1,
+            ..Seen::default()
+        };
         if self.files.from_end && self.place.is_none() {
             self.place = Some(Place::Since(Timestamp::now().0.saturating_mul(1000)));
         }
         let (place, bytes) = (&mut self.place, self.files.max_bytes);
-        sink(&mut self.counts, &mut |sink| match journal.look(place, sink, bytes, deadline) {
-            Ok(run) => (seen.read, seen.written) = (run.read, run.written),
-            Err(error) => (seen.readable, seen.files, seen.problem) = (false, 0, Some(format!("{journal}: {error}"))),
-        });
+        sink(
+            &mut self.counts,
+            &mut |sink| match journal.look(place, sink, bytes, deadline) {
+                Ok(run) => (seen.read, seen.written) = (run.read, run.written),
+                Err(error) => {
+                    (seen.readable, seen.files, seen.problem) =
+                        (false, 0, Some(format!("{journal}: {error}")))
+                }
+            },
+        );
         self.is_known = true;
         seen
     }
 
     /// Saves positions and counts; true when they are on disk.
     pub fn save(&mut self) -> bool {
-        let Ok(text) = serde_json::to_string(&SavedRef { files: &self.followers, place: &self.place, counts: &self.counts }) else {
+        let Ok(text) = serde_json::to_string(&SavedRef {
+            files: &self.followers,
+            place: &self.place,
+            counts: &self.counts,
+        }) else {
             return false;
         };
         if text == self.saved {
@@ -217,13 +273,18 @@ impl<C: Serialize + DeserializeOwned + Default> Reader<C> {
         if std::mem::replace(&mut self.is_loaded, true) {
             return;
         }
-        let Some(text) = self.memory.load() else { return };
+        let Some(text) = self.memory.load() else {
+            return;
+        };
         match serde_json::from_str::<Saved<C>>(&text) {
             Ok(saved) => {
                 self.place = saved.place;
-                (self.followers, self.counts, self.is_known, self.saved) = (saved.files, saved.counts, true, text);
+                (self.followers, self.counts, self.is_known, self.saved) =
+                    (saved.files, saved.counts, true, text);
             }
-            Err(error) => warn!(path = %self.files, %error, "What is remembered of a log is damaged; it is read anew."),
+            Err(error) => {
+                warn!(path = %self.files, %error, "What is remembered of a log is damaged; it is read anew.")
+            }
         }
     }
 }
@@ -236,8 +297,8 @@ struct SavedRef<'a, C> {
     counts: &'a C,
 }
 
-/// The files that a path names, and how many beyond the bound: itself, what is in the folder, or what fits the pattern. What rotation made
-/// of another one is none.
+/// The files that a path names, and how many beyond the bound: itself, what is in the folder, or
+/// what fits the pattern. What rotation made of another one is none.
 fn paths(files: &Files) -> Result<(Vec<PathBuf>, usize), String> {
     let path = files.path.as_path();
     if let Some(name) = &files.docker {
@@ -252,13 +313,25 @@ fn paths(files: &Files) -> Result<(Vec<PathBuf>, usize), String> {
     } else {
         return Ok((vec![path.to_owned()], 0));
     };
-    let packed = |name: &str| [".gz", ".bz2", ".xz", ".zst"].iter().any(|end| name.ends_with(end));
+    let packed = |name: &str| {
+        [".gz", ".bz2", ".xz", ".zst"]
+            .iter()
+            .any(|end| name.ends_with(end))
+    };
     found.retain(|path| {
-        path.file_name().and_then(|n| n.to_str()).is_some_and(|name| !name.starts_with('.') && !packed(name)) && path.is_file()
+        path.file_name()
+            .and_then(|n| n.to_str())
+            .is_some_and(|name| !name.starts_with('.') && !packed(name))
+            && path.is_file()
     });
     let names: BTreeSet<PathBuf> = found.iter().cloned().collect();
     let is_base = |base: &Path, path: &Path| {
-        let name = |path: &Path| path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
+        let name = |path: &Path| {
+            path.file_name()
+                .and_then(|n| n.to_str())
+                .unwrap_or_default()
+                .to_owned()
+        };
         base != path && base.parent() == path.parent() && is_rotation(&name(base), &name(path))
     };
     found.retain(|path| !names.iter().any(|base| is_base(base, path)));
@@ -269,7 +342,8 @@ fn paths(files: &Files) -> Result<(Vec<PathBuf>, usize), String> {
 fn bounded(mut found: Vec<PathBuf>) -> (Vec<PathBuf>, usize) {
     let omitted = found.len().saturating_sub(MAX_FILES);
     if omitted > 0 {
-        found.sort_by_key(|path| std::cmp::Reverse(path.metadata().and_then(|m| m.modified()).ok()));
+        found
+            .sort_by_key(|path| std::cmp::Reverse(path.metadata().and_then(|m| m.modified()).ok()));
         found.truncate(MAX_FILES);
         found.sort();
     }
@@ -285,21 +359,34 @@ pub struct Thread<W, F> {
 impl<W: Send + 'static, F: Send + 'static> Thread<W, F> {
     /// Nothing runs yet.
     pub fn new(work: W) -> Self {
-        Thread { work: Some(work), running: None }
+        Thread {
+            work: Some(work),
+            running: None,
+        }
     }
 
     /// Runs it once, or waits for the run that has not come back; errs with why there is no result.
-    pub async fn run(&mut self, timeout: Duration, run: impl FnOnce(&mut W) -> F + Send + 'static) -> Result<F, &'static str> {
+    pub async fn run(
+        &mut self,
+        timeout: Duration,
+        run: impl FnOnce(&mut W) -> F + Send + 'static,
+    ) -> Result<F, &'static str> {
         if self.running.is_none() {
-            let Ok(permit) = THREADS.try_acquire() else { return Err("too many other logs hang") };
-            let Some(mut work) = self.work.take() else { return Err("the reader ended") };
+            let Ok(permit) = THREADS.try_acquire() else {
+                return Err("too many other logs hang");
+            };
+            let Some(mut work) = self.work.take() else {
+                return Err("the reader ended");
+            };
             self.running = Some(tokio::task::spawn_blocking(move || {
                 let _permit = permit;
                 let found = run(&mut work);
                 (work, found)
             }));
         }
-        let Some(running) = &mut self.running else { return Err("the reader ended") };
+        let Some(running) = &mut self.running else {
+            return Err("the reader ended");
+        };
         match tokio::time::timeout(timeout, running).await {
             Ok(Ok((work, found))) => {
                 (self.running, self.work) = (None, Some(work));

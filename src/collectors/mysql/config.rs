@@ -1,5 +1,6 @@
-//! The section `mysql`: where the server is. A DSN is a URL, with SQLAlchemy's drivers in its scheme, or what Go's driver and so
-//! mysqld_exporter reads: `user:password@tcp(host:3306)/database`.
+//! The section `mysql`: where the server is. A DSN is a URL, with SQLAlchemy's drivers in its
+//! scheme, or what Go's driver and so mysqld_exporter reads:
+//! `user:password@tcp(host:3306)/database`.
 
 use sqlx::ConnectOptions as _;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
@@ -24,7 +25,10 @@ pub struct Config {
     pub address: String,
 }
 
-const FORM: (&str, &str) = ("is not a MySQL URL", "give mysql://user:password@host:3306/database");
+const FORM: (&str, &str) = (
+    "is not a MySQL URL",
+    "give mysql://user:password@host:3306/database",
+);
 const PARAMETERS: (&str, &str) = (
     "has a parameter with a value that is not known",
     "ssl-mode is DISABLED, PREFERRED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY; tls is true, false, preferred or skip-verify",
@@ -47,7 +51,11 @@ impl Config {
     pub fn read(section: &Section<'_>) -> Option<Self> {
         let Some(dsn) = section.secret("dsn") else {
             if section.node("dsn_file").is_none() {
-                section.error("dsn", "is missing", "add dsn: mysql://user:password@host:3306/database, or dsn_file: with a path");
+                section.error(
+                    "dsn",
+                    "is missing",
+                    "add dsn: mysql://user:password@host:3306/database, or dsn_file: with a path",
+                );
             }
             return None;
         };
@@ -64,10 +72,21 @@ impl Config {
 
 fn parse(text: &str) -> Result<Config, (&'static str, &'static str)> {
     let text = text.trim();
-    let mut dsn = if text.contains("://") { url(text)? } else { driver(text).ok_or(FORM)? };
-    let mut options = MySqlConnectOptions::new().username(&dsn.user).statement_cache_capacity(0).disable_statement_logging();
-    // The session is the server's own but for the time zone: what users wrote means here what it means to them.
-    options = options.pipes_as_concat(false).no_engine_substitution(false).timezone(Some("+00:00".to_owned()));
+    let mut dsn = if text.contains("://") {
+        url(text)?
+    } else {
+        driver(text).ok_or(FORM)?
+    };
+    let mut options = MySqlConnectOptions::new()
+        .username(&dsn.user)
+        .statement_cache_capacity(0)
+        .disable_statement_logging();
+    // The session is the server's own but for the time zone: what users wrote means here what it
+    // means to them.
+    options = options
+        .pipes_as_concat(false)
+        .no_engine_substitution(false)
+        .timezone(Some("+00:00".to_owned()));
     if !dsn.password.is_empty() {
         options = options.password(&dsn.password);
     }
@@ -95,7 +114,11 @@ fn parse(text: &str) -> Result<Config, (&'static str, &'static str)> {
             _ => {}
         }
     }
-    let host = if dsn.host.contains(':') { format!("[{}]", dsn.host) } else { dsn.host.clone() };
+    let host = if dsn.host.contains(':') {
+        format!("[{}]", dsn.host)
+    } else {
+        dsn.host.clone()
+    };
     let address = match &dsn.socket {
         Some(socket) => format!("mysql://{socket}/{}", dsn.database),
         None => format!("mysql://{host}:{}/{}", dsn.port, dsn.database),
@@ -105,7 +128,14 @@ fn parse(text: &str) -> Result<Config, (&'static str, &'static str)> {
         None => options.host(&dsn.host).port(dsn.port).ssl_mode(mode),
     };
     let by_name = matches!(mode, MySqlSslMode::VerifyIdentity);
-    Ok(Config { options, by_name, is_socket: dsn.socket.is_some(), user: dsn.user, password: Secret::new(dsn.password), address })
+    Ok(Config {
+        options,
+        by_name,
+        is_socket: dsn.socket.is_some(),
+        user: dsn.user,
+        password: Secret::new(dsn.password),
+        address,
+    })
 }
 
 fn url(text: &str) -> Result<Dsn, (&'static str, &'static str)> {
@@ -121,11 +151,19 @@ fn url(text: &str) -> Result<Dsn, (&'static str, &'static str)> {
     Ok(Dsn {
         user: plain(url.username())?,
         password: plain(url.password().unwrap_or_default())?,
-        host: url.host_str().filter(|host| !host.is_empty()).unwrap_or("localhost").trim_matches(['[', ']']).to_owned(),
+        host: url
+            .host_str()
+            .filter(|host| !host.is_empty())
+            .unwrap_or("localhost")
+            .trim_matches(['[', ']'])
+            .to_owned(),
         port: url.port().unwrap_or(3306),
         socket: None,
         database: plain(url.path().trim_start_matches('/'))?,
-        parameters: url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect(),
+        parameters: url
+            .query_pairs()
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect(),
     })
 }
 
@@ -145,7 +183,8 @@ fn percent(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// `user:password@protocol(address)/database?name=value`, <https://github.com/go-sql-driver/mysql#dsn-data-source-name>.
+/// `user:password@protocol(address)/database?name=value`,
+/// <https://github.com/go-sql-driver/mysql#dsn-data-source-name>.
 fn driver(text: &str) -> Option<Dsn> {
     let (before, tail) = text.rsplit_once('/')?;
     let (database, query) = tail.split_once('?').unwrap_or((tail, ""));
@@ -156,20 +195,42 @@ fn driver(text: &str) -> Option<Dsn> {
         Some((protocol, address)) => (protocol, address.strip_suffix(')')?),
         None => (server, ""),
     };
-    let mut dsn = Dsn { user: user.into(), password: password.into(), port: 3306, database: database.into(), ..Dsn::default() };
+    let mut dsn = Dsn {
+        user: user.into(),
+        password: password.into(),
+        port: 3306,
+        database: database.into(),
+        ..Dsn::default()
+    };
     match protocol {
-        "unix" => dsn.socket = Some(if address.is_empty() { "/tmp/mysql.sock" } else { address }.to_owned()),
+        "unix" => {
+            dsn.socket = Some(
+                if address.is_empty() {
+                    "/tmp/mysql.sock"
+                } else {
+                    address
+                }
+                .to_owned(),
+            )
+        }
         "tcp" | "" => {
             let (host, port) = match address.rsplit_once(':') {
                 Some((host, port)) if !host.ends_with(':') => (host, port.parse().ok()?),
                 _ => (address, 3306),
             };
             let host = host.trim_matches(['[', ']']);
-            (dsn.host, dsn.port) = (if host.is_empty() { "127.0.0.1" } else { host }.to_owned(), port);
+            (dsn.host, dsn.port) = (
+                if host.is_empty() { "127.0.0.1" } else { host }.to_owned(),
+                port,
+            );
         }
         _ => return None,
     }
-    dsn.parameters = query.split('&').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect();
+    dsn.parameters = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
     Some(dsn)
 }
 
@@ -186,19 +247,41 @@ mod tests {
             "mon:p@ss@tcp(db1:3307)/app?timeout=5s",
         ] {
             let config = parse(text).unwrap_or_else(|error| panic!("{text}: {error:?}"));
-            let found = (config.user.as_str(), config.password.expose(), config.address.as_str());
+            let found = (
+                config.user.as_str(),
+                config.password.expose(),
+                config.address.as_str(),
+            );
             assert_eq!(found, ("mon", "p@ss", "mysql://db1:3307/app"), "{text}");
         }
-        assert_eq!(parse("root@unix(/run/mysqld/mysqld.sock)/").map(|c| c.address), Ok("mysql:///run/mysqld/mysqld.sock/".to_owned()));
-        assert_eq!(parse("mysql://u@[::1]/").map(|c| c.address), Ok("mysql://[::1]:3306/".to_owned()));
-        assert!(parse("mysql://u@h/?tls=skip-verify").is_ok_and(|c| matches!(c.options.get_ssl_mode(), MySqlSslMode::Required)));
+        assert_eq!(
+            parse("root@unix(/run/mysqld/mysqld.sock)/").map(|c| c.address),
+            Ok("mysql:///run/mysqld/mysqld.sock/".to_owned())
+        );
+        assert_eq!(
+            parse("mysql://u@[::1]/").map(|c| c.address),
+            Ok("mysql://[::1]:3306/".to_owned())
+        );
+        assert!(
+            parse("mysql://u@h/?tls=skip-verify")
+                .is_ok_and(|c| matches!(c.options.get_ssl_mode(), MySqlSslMode::Required))
+        );
     }
 
     #[test]
     fn what_cannot_be_used_is_refused_without_being_quoted() {
-        for text in ["postgres://u:p@h/d", "db", "", "u:p@carrier(h)/d", "mysql://u:p/w@h/d"] {
+        for text in [
+            "postgres://u:p@h/d",
+            "db",
+            "",
+            "u:p@carrier(h)/d",
+            "mysql://u:p/w@h/d",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
-        assert_eq!(parse("mysql://u@h/?ssl-mode=maybe").map(|c| c.address), Err(PARAMETERS));
+        assert_eq!(
+            parse("mysql://u@h/?ssl-mode=maybe").map(|c| c.address),
+            Err(PARAMETERS)
+        );
     }
 }

@@ -5,7 +5,10 @@ use std::collections::{HashSet, VecDeque};
 use crate::collectors::gen_ai::{Call, Grown, Measured, Source, Tokens, class_of};
 use crate::exposition::otlp::{Attributes, Span};
 
-use super::convention::{ATTRIBUTES, FIRST_TOKEN_EVENTS, Fact, LOOKUPS, METRICS, OPERATIONS, PROVIDERS, Role, STORES, USES_TOKENS};
+use super::convention::{
+    ATTRIBUTES, FIRST_TOKEN_EVENTS, Fact, LOOKUPS, METRICS, OPERATIONS, PROVIDERS, Role, STORES,
+    USES_TOKENS,
+};
 use super::series::Growth;
 use super::worth::Worth;
 
@@ -15,33 +18,61 @@ const REMEMBERED: usize = 1 << 16;
 /// The value of a fact, where one of its attributes is there.
 fn text(attributes: &Attributes<'_>, fact: Fact) -> Option<String> {
     let names = ATTRIBUTES.iter().filter(|(known, _)| *known == fact);
-    names.filter_map(|(_, name)| attributes.get(name)).map(|value| value.text().into_owned()).find(|text| !text.is_empty())
+    names
+        .filter_map(|(_, name)| attributes.get(name))
+        .map(|value| value.text().into_owned())
+        .find(|text| !text.is_empty())
 }
 
 fn number(attributes: &Attributes<'_>, fact: Fact) -> Option<f64> {
     let names = ATTRIBUTES.iter().filter(|(known, _)| *known == fact);
-    names.filter_map(|(_, name)| attributes.get(name)?.as_number()).find(|number| *number >= 0.0 && number.is_finite())
+    names
+        .filter_map(|(_, name)| attributes.get(name)?.as_number())
+        .find(|number| *number >= 0.0 && number.is_finite())
 }
 
 /// The operation that attributes name; `None` where it is no call.
 fn operation(attributes: &Attributes<'_>) -> Option<&'static str> {
     let named = text(attributes, Fact::Operation).map(|name| name.to_lowercase());
     if let Some(name) = &named {
-        return OPERATIONS.iter().find(|(known, _)| known == name).map(|(_, operation)| *operation);
+        return OPERATIONS
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, operation)| *operation);
     }
     let store = text(attributes, Fact::Store)?.to_lowercase();
     let does = text(attributes, Fact::StoreOperation)?.to_lowercase();
-    (STORES.contains(&store.as_str()) && LOOKUPS.iter().any(|part| does.contains(part))).then_some("retrieval")
+    (STORES.contains(&store.as_str()) && LOOKUPS.iter().any(|part| does.contains(part)))
+        .then_some("retrieval")
 }
 
 /// The names of a call.
-fn call(source: Source, application: &str, operation: &'static str, attributes: &Attributes<'_>) -> Call {
+fn call(
+    source: Source,
+    application: &str,
+    operation: &'static str,
+    attributes: &Attributes<'_>,
+) -> Call {
     let name = |fact| text(attributes, fact).unwrap_or_default();
-    let provider = name(if operation == "retrieval" { Fact::Store } else { Fact::Provider }).to_lowercase();
-    let provider = PROVIDERS.iter().find(|(other, _)| *other == provider).map_or(provider, |(_, usual)| (*usual).to_owned());
-    let provider = if provider.is_empty() { name(Fact::Provider).to_lowercase() } else { provider };
+    let provider = name(if operation == "retrieval" {
+        Fact::Store
+    } else {
+        Fact::Provider
+    })
+    .to_lowercase();
+    let provider = PROVIDERS
+        .iter()
+        .find(|(other, _)| *other == provider)
+        .map_or(provider, |(_, usual)| (*usual).to_owned());
+    let provider = if provider.is_empty() {
+        name(Fact::Provider).to_lowercase()
+    } else {
+        provider
+    };
     let model = name(Fact::Model);
-    let model = model.strip_prefix("models/").map_or(model.clone(), str::to_owned);
+    let model = model
+        .strip_prefix("models/")
+        .map_or(model.clone(), str::to_owned);
     Call {
         application: application.to_owned(),
         provider,
@@ -55,32 +86,60 @@ fn call(source: Source, application: &str, operation: &'static str, attributes: 
 /// What a span says of a call; `None` where it is none.
 pub fn of_span(application: &str, span: &Span<'_>) -> Option<(Call, Measured)> {
     let operation = operation(&span.attributes)?;
-    let seconds = |end: u64| (end >= span.start && span.start > 0).then(|| (end - span.start) as f64 / 1e9);
+    let seconds =
+        |end: u64| (end >= span.start && span.start > 0).then(|| (end - span.start) as f64 / 1e9);
     let first = || {
-        let event = span.events.iter().find(|event| FIRST_TOKEN_EVENTS.contains(&event.name))?;
+        let event = span
+            .events
+            .iter()
+            .find(|event| FIRST_TOKEN_EVENTS.contains(&event.name))?;
         seconds(event.at)
     };
     let error = text(&span.attributes, Fact::Error);
     let measured = Measured {
         duration: seconds(span.end),
         first_token: number(&span.attributes, Fact::FirstToken).or_else(first),
-        tokens: if USES_TOKENS.contains(&operation) { tokens(&span.attributes) } else { Tokens::default() },
+        tokens: if USES_TOKENS.contains(&operation) {
+            tokens(&span.attributes)
+        } else {
+            Tokens::default()
+        },
         error: (span.is_error || error.is_some()).then(|| class_of(&error.unwrap_or_default())),
     };
-    Some((call(Source::Spans, application, operation, &span.attributes), measured))
+    Some((
+        call(Source::Spans, application, operation, &span.attributes),
+        measured,
+    ))
 }
 
 fn tokens(attributes: &Attributes<'_>) -> Tokens {
     let count = |fact| number(attributes, fact).unwrap_or(0.0) as u64;
-    let (input, read, write) = (count(Fact::Input), count(Fact::CacheRead), count(Fact::CacheWrite));
+    let (input, read, write) = (
+        count(Fact::Input),
+        count(Fact::CacheRead),
+        count(Fact::CacheWrite),
+    );
     // Anthropic counts what caches hold beside the input, and some libraries pass that on.
-    let input = if read.saturating_add(write) > input { input.saturating_add(read).saturating_add(write) } else { input };
-    Tokens([input, count(Fact::Output), read, write, count(Fact::Reasoning)])
+    let input = if read.saturating_add(write) > input {
+        input.saturating_add(read).saturating_add(write)
+    } else {
+        input
+    };
+    Tokens([
+        input,
+        count(Fact::Output),
+        read,
+        write,
+        count(Fact::Reasoning),
+    ])
 }
 
 /// What a metric says of calls, and the operation where it names none.
 pub fn role_of(metric: &str) -> Option<(Role, &'static str)> {
-    METRICS.iter().find(|(name, _, _)| *name == metric).map(|(_, role, operation)| (*role, *operation))
+    METRICS
+        .iter()
+        .find(|(name, _, _)| *name == metric)
+        .map(|(_, role, operation)| (*role, *operation))
 }
 
 /// What a point of such a metric adds.
@@ -117,13 +176,21 @@ pub fn of_point(
             added.push(Added::Observed(grown));
         }
         Role::Tokens => {
-            let count = histogram(growth).map(|grown| grown.sum).or_else(|| counter(growth))?.max(0.0) as u64;
+            let count = histogram(growth)
+                .map(|grown| grown.sum)
+                .or_else(|| counter(growth))?
+                .max(0.0) as u64;
             let mut tokens = Tokens::default();
             let kind = text(attributes, Fact::TokenType)?;
             let place = ["input", "output"]
                 .iter()
                 .position(|known| *known == kind)
-                .or_else(|| [("prompt", 0), ("completion", 1)].iter().find(|(known, _)| *known == kind).map(|(_, place)| *place))?;
+                .or_else(|| {
+                    [("prompt", 0), ("completion", 1)]
+                        .iter()
+                        .find(|(known, _)| *known == kind)
+                        .map(|(_, place)| *place)
+                })?;
             tokens.0[place] = count;
             added.push(Added::Tokens(tokens));
         }
@@ -132,7 +199,10 @@ pub fn of_point(
             added.push(Added::Failed(class_of(&error.unwrap_or_default()), count));
         }
     }
-    Some((call(Source::Metrics, application, operation, attributes), added))
+    Some((
+        call(Source::Metrics, application, operation, attributes),
+        added,
+    ))
 }
 
 fn histogram(growth: &Growth) -> Option<Grown> {
@@ -146,7 +216,11 @@ fn histogram(growth: &Growth) -> Option<Grown> {
 fn counter(growth: &Growth) -> Option<f64> {
     match growth {
         Growth::Whole(Worth::Number(value)) => Some(*value),
-        Growth::From(Worth::Number(earlier), Worth::Number(value)) => Some(if value < earlier { *value } else { value - earlier }),
+        Growth::From(Worth::Number(earlier), Worth::Number(value)) => Some(if value < earlier {
+            *value
+        } else {
+            value - earlier
+        }),
         _ => None,
     }
 }
@@ -182,10 +256,12 @@ impl Recent {
 }
 
 impl Seen {
-    /// Notes a span with the operation that it is, if any. Whether its call counts: it was not counted before, and the same call was not
-    /// counted in a span within it, which ends first.
+    /// Notes a span with the operation that it is, if any. Whether its call counts: it was not
+    /// counted before, and the same call was not counted in a span within it, which ends first.
     pub fn counts(&mut self, span: &Span<'_>, operation: Option<&'static str>) -> bool {
-        let (Some(trace), Some(id)) = (span.trace, span.id) else { return true };
+        let (Some(trace), Some(id)) = (span.trace, span.id) else {
+            return true;
+        };
         let of = |id: [u8; 8]| self.hasher.hash_one((trace, id));
         let (own, parent) = (of(id), span.parent.map(of));
         let is_around = self.around.all.contains(&own);

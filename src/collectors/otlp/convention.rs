@@ -1,5 +1,6 @@
 //! What the conventions for generative AI call things, old and new, as tables: OpenTelemetry's
-//! (<https://opentelemetry.io/docs/specs/semconv/gen-ai/>), those of OpenLLMetry and OpenLIT, and OpenInference's.
+//! (<https://opentelemetry.io/docs/specs/semconv/gen-ai/>), those of OpenLLMetry and OpenLIT, and
+//! OpenInference's.
 
 use crate::collectors::gen_ai::Of;
 
@@ -24,8 +25,8 @@ pub enum Fact {
 }
 
 use Fact::{
-    Agent, CacheRead, CacheWrite, Error, FirstToken, Input, Model, Operation, Output, Provider, Reasoning, Store, StoreOperation,
-    TokenType, Tool,
+    Agent, CacheRead, CacheWrite, Error, FirstToken, Input, Model, Operation, Output, Provider,
+    Reasoning, Store, StoreOperation, TokenType, Tool,
 };
 
 /// Names of attributes; of several with one meaning the first that is there counts.
@@ -80,7 +81,8 @@ pub const ATTRIBUTES: &[(Fact, &str)] = &[
     (TokenType, "llm.usage.token_type"),
 ];
 
-/// What an operation is called, in lower case, and which one it is. Steps of a program that are no call are in no row.
+/// What an operation is called, in lower case, and which one it is. Steps of a program that are no
+/// call are in no row.
 pub const OPERATIONS: &[(&str, &str)] = &[
     ("chat", "chat"),
     ("llm", "chat"),
@@ -105,12 +107,37 @@ pub const OPERATIONS: &[(&str, &str)] = &[
 ];
 
 /// Operations that use tokens of their own; those around them repeat the sum.
-pub const USES_TOKENS: [&str; 5] = ["chat", "text_completion", "generate_content", "embeddings", "rerank"];
+pub const USES_TOKENS: [&str; 5] = [
+    "chat",
+    "text_completion",
+    "generate_content",
+    "embeddings",
+    "rerank",
+];
 
 /// Stores of vectors, and parts of the names of operations that look something up in them.
-pub const STORES: [&str; 12] =
-    ["chroma", "chromadb", "qdrant", "milvus", "weaviate", "pinecone", "lancedb", "pgvector", "faiss", "marqo", "astra", "elasticsearch"];
-pub const LOOKUPS: [&str; 6] = ["query", "search", "retrieve", "similarity", "recommend", "get"];
+pub const STORES: [&str; 12] = [
+    "chroma",
+    "chromadb",
+    "qdrant",
+    "milvus",
+    "weaviate",
+    "pinecone",
+    "lancedb",
+    "pgvector",
+    "faiss",
+    "marqo",
+    "astra",
+    "elasticsearch",
+];
+pub const LOOKUPS: [&str; 6] = [
+    "query",
+    "search",
+    "retrieve",
+    "similarity",
+    "recommend",
+    "get",
+];
 
 /// Names of providers that have more than one, in lower case.
 pub const PROVIDERS: &[(&str, &str)] = &[
@@ -134,8 +161,12 @@ pub const PROVIDERS: &[(&str, &str)] = &[
 ];
 
 /// Events of a span that mark the first part of an answer.
-pub const FIRST_TOKEN_EVENTS: [&str; 4] =
-    ["gen_ai.content.completion.chunk", "llm.content.completion.chunk", "First Token Stream Event", "gen_ai.first_token"];
+pub const FIRST_TOKEN_EVENTS: [&str; 4] = [
+    "gen_ai.content.completion.chunk",
+    "llm.content.completion.chunk",
+    "First Token Stream Event",
+    "gen_ai.first_token",
+];
 
 /// What a metric of an application says of its calls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -166,16 +197,48 @@ impl Role {
 /// Metrics, what they say, and the operation where they name none.
 pub const METRICS: &[(&str, Role, &str)] = &[
     ("gen_ai.client.operation.duration", Role::Duration, "chat"),
-    ("gen_ai.client.operation.time_to_first_chunk", Role::FirstToken, "chat"),
-    ("gen_ai.client.operation.time_per_output_chunk", Role::Gap, "chat"),
-    ("gen_ai.server.time_to_first_token", Role::FirstToken, "chat"),
+    (
+        "gen_ai.client.operation.time_to_first_chunk",
+        Role::FirstToken,
+        "chat",
+    ),
+    (
+        "gen_ai.client.operation.time_per_output_chunk",
+        Role::Gap,
+        "chat",
+    ),
+    (
+        "gen_ai.server.time_to_first_token",
+        Role::FirstToken,
+        "chat",
+    ),
     ("gen_ai.server.time_per_output_token", Role::Gap, "chat"),
     ("gen_ai.client.token.usage", Role::Tokens, "chat"),
-    ("llm.openai.chat_completions.exceptions", Role::Errors, "chat"),
+    (
+        "llm.openai.chat_completions.exceptions",
+        Role::Errors,
+        "chat",
+    ),
     ("llm.anthropic.completion.exceptions", Role::Errors, "chat"),
-    ("gen_ai.execute_tool.duration", Role::Duration, "execute_tool"),
-    ("gen_ai.invoke_agent.duration", Role::Duration, "invoke_agent"),
-    ("gen_ai.workflow.duration", Role::Duration, "invoke_workflow"),
-    ("gen_ai.vectordb.operation.duration", Role::Duration, "retrieval"),
+    (
+        "gen_ai.execute_tool.duration",
+        Role::Duration,
+        "execute_tool",
+    ),
+    (
+        "gen_ai.invoke_agent.duration",
+        Role::Duration,
+        "invoke_agent",
+    ),
+    (
+        "gen_ai.workflow.duration",
+        Role::Duration,
+        "invoke_workflow",
+    ),
+    (
+        "gen_ai.vectordb.operation.duration",
+        Role::Duration,
+        "retrieval",
+    ),
     ("db.client.query.duration", Role::Duration, "retrieval"),
 ];

@@ -1,4 +1,5 @@
-//! Where what applications send arrives: the web puts in, the collector takes out. What came stays when a reload replaces the collector.
+//! Where what applications send arrives: the web puts in, the collector takes out. What came stays
+//! when a reload replaces the collector.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -71,7 +72,8 @@ struct Kept {
     series: AllSeries,
     ledger: Ledger,
     seen: Seen,
-    /// When a call was last seen in a span, by application: then its metrics do not count the same calls again.
+    /// When a call was last seen in a span, by application: then its metrics do not count the same
+    /// calls again.
     traced: BTreeMap<String, Timestamp>,
     records: BTreeMap<(String, &'static str), u64>,
     /// By signal.
@@ -84,10 +86,17 @@ struct Kept {
 /// How long the spans of an application stand in for its metrics.
 const TRACED: std::time::Duration = std::time::Duration::from_secs(900);
 /// The signals, in the order of the counts.
-const SIGNALS: [(Signal, &str); 3] = [(Signal::Metrics, "metrics"), (Signal::Traces, "traces"), (Signal::Logs, "logs")];
+const SIGNALS: [(Signal, &str); 3] = [
+    (Signal::Metrics, "metrics"),
+    (Signal::Traces, "traces"),
+    (Signal::Logs, "logs"),
+];
 
 fn place(signal: Signal) -> usize {
-    SIGNALS.iter().position(|(known, _)| *known == signal).unwrap_or(0)
+    SIGNALS
+        .iter()
+        .position(|(known, _)| *known == signal)
+        .unwrap_or(0)
 }
 
 impl Receiver {
@@ -103,7 +112,10 @@ impl Receiver {
             rejected: [0; 3],
             refused: BTreeMap::new(),
         };
-        Receiver { settings: Mutex::new(None), kept: Mutex::new(kept) }
+        Receiver {
+            settings: Mutex::new(None),
+            kept: Mutex::new(kept),
+        }
     }
 
     /// Applies the first settings; those that replace them wait for [`Receiver::apply`].
@@ -122,17 +134,28 @@ impl Receiver {
 
     /// A token that lets requests in, beside the administrator's.
     pub fn token(&self) -> Option<SecretSource> {
-        self.settings.lock().as_ref().and_then(|settings| settings.token.clone())
+        self.settings
+            .lock()
+            .as_ref()
+            .and_then(|settings| settings.token.clone())
     }
 
     /// Most bytes of a request after decompression.
     pub fn most_bytes(&self) -> usize {
-        self.settings.lock().as_ref().map_or(0, |settings| settings.max_body)
+        self.settings
+            .lock()
+            .as_ref()
+            .map_or(0, |settings| settings.max_body)
     }
 
     /// Counts a request of which nothing was taken.
     pub fn refuse(&self, signal: Signal, reason: &'static str) {
-        *self.kept.lock().refused.entry((SIGNALS[place(signal)].1, reason)).or_default() += 1;
+        *self
+            .kept
+            .lock()
+            .refused
+            .entry((SIGNALS[place(signal)].1, reason))
+            .or_default() += 1;
     }
 
     /// Takes a request, all of it or, where it cannot be read, nothing.
@@ -140,7 +163,11 @@ impl Receiver {
     /// # Errors
     /// What is wrong with it.
     pub fn take(&self, signal: Signal, body: &[u8], now: Timestamp) -> Result<Taken, Problem> {
-        let settings = self.settings.lock().clone().ok_or("nothing is taken any more")?;
+        let settings = self
+            .settings
+            .lock()
+            .clone()
+            .ok_or("nothing is taken any more")?;
         let taken = match signal {
             Signal::Metrics => {
                 otlp::points(body, &mut |_| {})?;
@@ -161,7 +188,12 @@ impl Receiver {
         Ok(taken)
     }
 
-    fn take_metrics(&self, settings: &Settings, body: &[u8], now: Timestamp) -> Result<Taken, Problem> {
+    fn take_metrics(
+        &self,
+        settings: &Settings,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<Taken, Problem> {
         let (mut taken, mut resource) = (Taken::default(), Resource::default());
         let (mut metric, mut name) = (Metric::default(), None);
         let mut has_info = false;
@@ -175,13 +207,19 @@ impl Receiver {
                 // Nothing is locked for longer than a point takes.
                 let mut kept = self.kept.lock();
                 if !has_info && let Some(info) = resource.info.clone() {
-                    // Where there is no room for it, there is none for the point either, which is counted.
-                    let _ = kept.series.set(info, Worth::Number(1.0), settings.series, now);
+                    // Where there is no room for it, there is none for the point either, which is
+                    // counted.
+                    let _ = kept
+                        .series
+                        .set(info, Worth::Number(1.0), settings.series, now);
                 }
                 has_info = true;
-                let is_gauge = !metric.is_sum && matches!(point.data, otlp::Data::Number(_)) || (metric.is_sum && !metric.is_monotonic);
+                let is_gauge = !metric.is_sum && matches!(point.data, otlp::Data::Number(_))
+                    || (metric.is_sum && !metric.is_monotonic);
                 let name = name.get_or_insert_with(|| metric_name(&metric, is_gauge));
-                let labels = name.as_ref().and_then(|name| resource.series(name, &point.attributes));
+                let labels = name
+                    .as_ref()
+                    .and_then(|name| resource.series(name, &point.attributes));
                 match kept.take(settings, &resource, &metric, labels, point, now) {
                     Ok(()) => taken.accepted += 1,
                     Err(refusal) => {
@@ -195,14 +233,22 @@ impl Receiver {
         Ok(taken)
     }
 
-    fn take_spans(&self, settings: &Settings, body: &[u8], now: Timestamp) -> Result<Taken, Problem> {
+    fn take_spans(
+        &self,
+        settings: &Settings,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<Taken, Problem> {
         let mut taken = Taken::default();
         otlp::spans(body, &mut |resource, span| {
             let application = application(resource);
             let found = calls::of_span(&application, &span);
             let mut kept = self.kept.lock();
             taken.accepted += 1;
-            if !kept.seen.counts(&span, found.as_ref().map(|(call, _)| call.operation)) {
+            if !kept
+                .seen
+                .counts(&span, found.as_ref().map(|(call, _)| call.operation))
+            {
                 return;
             }
             if let Some((call, measured)) = found {
@@ -224,7 +270,10 @@ impl Receiver {
             if !is_known && kept.records.len() >= APPLICATIONS * LEVELS.len() {
                 application = "other".to_owned();
             }
-            *kept.records.entry((application, level(severity))).or_default() += 1;
+            *kept
+                .records
+                .entry((application, level(severity)))
+                .or_default() += 1;
             taken.accepted += 1;
         })?;
         Ok(taken)
@@ -239,16 +288,30 @@ impl Receiver {
         kept.ledger.show(&settings.calls, now, batch);
         for (place, (_, signal)) in SIGNALS.iter().enumerate() {
             batch.push(&ITEMS, &[("signal", signal)], kept.accepted[place] as f64);
-            kept.last[place].into_iter().for_each(|last| batch.push(&LAST, &[("signal", signal)], last.seconds()));
+            kept.last[place]
+                .into_iter()
+                .for_each(|last| batch.push(&LAST, &[("signal", signal)], last.seconds()));
         }
         for refusal in Refusal::ALL {
-            batch.push(&REJECTED, &[("signal", "metrics"), ("reason", refusal.as_str())], kept.rejected[refusal as usize] as f64);
+            batch.push(
+                &REJECTED,
+                &[("signal", "metrics"), ("reason", refusal.as_str())],
+                kept.rejected[refusal as usize] as f64,
+            );
         }
         for ((signal, reason), count) in &kept.refused {
-            batch.push(&REFUSED, &[("signal", signal), ("reason", reason)], *count as f64);
+            batch.push(
+                &REFUSED,
+                &[("signal", signal), ("reason", reason)],
+                *count as f64,
+            );
         }
         for ((application, level), count) in &kept.records {
-            batch.push(&LOGS, &[("application", application), ("level", level)], *count as f64);
+            batch.push(
+                &LOGS,
+                &[("application", application), ("level", level)],
+                *count as f64,
+            );
         }
         batch.push(&SERIES, &[], kept.series.count() as f64);
         batch.push(&SERIES_LIMIT, &[], settings.series as f64);
@@ -268,25 +331,42 @@ impl Kept {
         let labels = labels.ok_or(Refusal::Invalid)?;
         let role = calls::role_of(metric.name);
         let attributes = std::mem::take(&mut point.attributes);
-        let growth = self.series.take(labels, metric, point, (settings.series, role.is_some()), now)?;
+        let growth = self.series.take(
+            labels,
+            metric,
+            point,
+            (settings.series, role.is_some()),
+            now,
+        )?;
         let application = resource.job.as_deref().unwrap_or_default();
         if let Some(role) = role.filter(|_| !self.traced.contains_key(application))
-            && let Some((call, added)) = calls::of_point(application, role, &attributes, &growth, metric.unit)
+            && let Some((call, added)) =
+                calls::of_point(application, role, &attributes, &growth, metric.unit)
         {
-            added.into_iter().for_each(|added| self.add(settings, role.0, call.clone(), added, now));
+            added
+                .into_iter()
+                .for_each(|added| self.add(settings, role.0, call.clone(), added, now));
         }
         Ok(())
     }
 
     fn add(&mut self, settings: &Settings, role: Role, call: Call, added: Added, now: Timestamp) {
         match added {
-            Added::Observed(grown) => self.ledger.grow(&settings.calls, call, role.observed(), &grown, now),
+            Added::Observed(grown) => {
+                self.ledger
+                    .grow(&settings.calls, call, role.observed(), &grown, now)
+            }
             Added::Tokens(tokens) => {
-                let measured = Measured { tokens, ..Measured::default() };
+                let measured = Measured {
+                    tokens,
+                    ..Measured::default()
+                };
                 self.ledger.note(&settings.calls, call, &measured, now);
             }
             Added::Failed(_, 0) => {}
-            Added::Failed(class, count) => self.ledger.fail(&settings.calls, call, class, count, now),
+            Added::Failed(class, count) => {
+                self.ledger.fail(&settings.calls, call, class, count, now)
+            }
         }
     }
 }
@@ -300,12 +380,26 @@ fn problem(refusal: Refusal, settings: &Settings) -> String {
     match refusal {
         Refusal::Invalid => "a name, an attribute or a value is none that can be kept".into(),
         Refusal::Temporality => "a sum or a histogram without aggregation temporality".into(),
-        Refusal::Full => format!("no room for further series: {} may be held (key series of collectors.otlp)", settings.series),
+        Refusal::Full => format!(
+            "no room for further series: {} may be held (key series of collectors.otlp)",
+            settings.series
+        ),
     }
 }
 
-const LEVELS: [(u64, &str); 7] = [(21, "fatal"), (17, "error"), (13, "warn"), (9, "info"), (5, "debug"), (1, "trace"), (0, "unspecified")];
+const LEVELS: [(u64, &str); 7] = [
+    (21, "fatal"),
+    (17, "error"),
+    (13, "warn"),
+    (9, "info"),
+    (5, "debug"),
+    (1, "trace"),
+    (0, "unspecified"),
+];
 
 fn level(severity: u64) -> &'static str {
-    LEVELS.iter().find(|(least, _)| severity >= *least).map_or("unspecified", |(_, level)| level)
+    LEVELS
+        .iter()
+        .find(|(least, _)| severity >= *least)
+        .map_or("unspecified", |(_, level)| level)
 }

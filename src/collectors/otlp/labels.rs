@@ -1,5 +1,6 @@
-//! Attributes as labels, as Prometheus's receiver makes them: names that become equal share one label, `service.*` become `job` and `instance`,
-//! what else a resource has stands in `target_info`.
+//! Attributes as labels, as Prometheus's receiver makes them: names that become equal share one
+//! label, `service.*` become `job` and `instance`, what else a resource has stands in
+//! `target_info`.
 
 use crate::exposition::otlp::Attributes;
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME};
@@ -8,7 +9,8 @@ use super::names::label_name;
 
 /// Attributes of a resource that say who it is.
 const IDENTIFYING: [&str; 3] = ["service.namespace", "service.name", "service.instance.id"];
-/// Most labels of a series, longest name and longest value in bytes: within what a scraped page may have.
+/// Most labels of a series, longest name and longest value in bytes: within what a scraped page may
+/// have.
 const MOST: usize = 120;
 const LONGEST_NAME: usize = 1 << 10;
 const LONGEST_VALUE: usize = 16 << 10;
@@ -33,9 +35,17 @@ impl Resource {
             (Some(namespace), Some(name)) => Some(format!("{namespace}/{name}")),
             (_, name) => name,
         };
-        let mut resource = Resource { job, instance: text(IDENTIFYING[2]), info: None };
+        let mut resource = Resource {
+            job,
+            instance: text(IDENTIFYING[2]),
+            info: None,
+        };
         let is_known = resource.job.is_some() || resource.instance.is_some();
-        if is_known && attributes.iter().any(|(name, _)| !IDENTIFYING.contains(&name)) {
+        if is_known
+            && attributes
+                .iter()
+                .any(|(name, _)| !IDENTIFYING.contains(&name))
+        {
             resource.info = resource.labels("target_info", attributes, &IDENTIFYING);
         }
         resource
@@ -50,7 +60,10 @@ impl Resource {
         if attributes.excess > 0 || attributes.len() > MOST {
             return None;
         }
-        let mut pairs: Vec<_> = attributes.iter().filter(|(name, _)| !without.contains(name)).collect();
+        let mut pairs: Vec<_> = attributes
+            .iter()
+            .filter(|(name, _)| !without.contains(name))
+            .collect();
         pairs.sort_by_key(|(name, _)| *name);
         let mut labels = LabelsBuilder::new();
         let mut joined: Vec<(String, String)> = Vec::with_capacity(pairs.len());

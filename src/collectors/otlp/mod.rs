@@ -1,7 +1,9 @@
-//! What applications send by OpenTelemetry's protocol over HTTP (<https://opentelemetry.io/docs/specs/otlp/>): their metrics, by the names that
-//! Prometheus's receiver gives them, and calls of models, tools and stores in their spans.
+//! What applications send by OpenTelemetry's protocol over HTTP
+//! (<https://opentelemetry.io/docs/specs/otlp/>): their metrics, by the names that Prometheus's
+//! receiver gives them, and calls of models, tools and stores in their spans.
 //!
-//! Nothing of prompts, answers, log records or descriptions of errors is kept. Spans themselves are not kept either: this is no store of traces.
+//! Nothing of prompts, answers, log records or descriptions of errors is kept. Spans themselves are
+//! not kept either: this is no store of traces.
 
 mod calls;
 mod convention;
@@ -36,11 +38,19 @@ pub const KIND: CollectorKind = CollectorKind {
 
 fn build(section: &Section<'_>, _: &Target) -> Box<dyn Collector> {
     let settings = Arc::new(Settings::read(section));
-    let inbox = section.given::<Inbox>().map(|inbox| (*inbox).clone()).unwrap_or_default();
-    // What an earlier configuration has taken in stays: the receiver is the same as long as somebody holds it.
+    let inbox = section
+        .given::<Inbox>()
+        .map(|inbox| (*inbox).clone())
+        .unwrap_or_default();
+    // What an earlier configuration has taken in stays: the receiver is the same as long as
+    // somebody holds it.
     let receiver = inbox.hold(Timestamp::now());
     let is_applied = receiver.begin(&settings);
-    Box::new(Otlp { settings, receiver, is_applied })
+    Box::new(Otlp {
+        settings,
+        receiver,
+        is_applied,
+    })
 }
 
 struct Otlp {

@@ -1,6 +1,6 @@
 //! OpenTelemetry's names as Prometheus has them
-//! (<https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/>): as the receiver of Prometheus 3.5 makes them by default,
-//! with units and `_total`.
+//! (<https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/>): as the
+//! receiver of Prometheus 3.5 makes them by default, with units and `_total`.
 
 use crate::exposition::otlp::Metric;
 
@@ -35,8 +35,15 @@ const UNITS: &[(&str, &str)] = &[
 ];
 
 /// Units behind a slash.
-const PER: &[(&str, &str)] =
-    &[("s", "second"), ("m", "minute"), ("h", "hour"), ("d", "day"), ("w", "week"), ("mo", "month"), ("y", "year")];
+const PER: &[(&str, &str)] = &[
+    ("s", "second"),
+    ("m", "minute"),
+    ("h", "hour"),
+    ("d", "day"),
+    ("w", "week"),
+    ("mo", "month"),
+    ("y", "year"),
+];
 
 fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == ':'
@@ -44,14 +51,33 @@ fn is_plain(c: char) -> bool {
 
 /// The name of a metric; `None` where nothing of it is left.
 pub fn metric_name(metric: &Metric<'_>, is_gauge: bool) -> Option<String> {
-    let mut words: Vec<&str> = metric.name.split(|c| !is_plain(c)).filter(|word| !word.is_empty()).collect();
+    let mut words: Vec<&str> = metric
+        .name
+        .split(|c| !is_plain(c))
+        .filter(|word| !word.is_empty())
+        .collect();
     let (unit, per) = metric.unit.split_once('/').unwrap_or((metric.unit, ""));
     let unit = unit_word(unit, UNITS);
-    let per = Some(unit_word(per, PER)).filter(|per| !per.is_empty()).map(|per| format!("per_{per}")).unwrap_or_default();
+    let per = Some(unit_word(per, PER))
+        .filter(|per| !per.is_empty())
+        .map(|per| format!("per_{per}"))
+        .unwrap_or_default();
     let per = per.trim_end_matches('_');
-    let per = if per == "per" || words.contains(&per) { "" } else { per };
-    let unit = if words.contains(&unit.as_str()) { "" } else { unit.as_str() };
-    let unit = if per.is_empty() { unit } else { unit.strip_suffix('_').unwrap_or(unit) };
+    let per = if per == "per" || words.contains(&per) {
+        ""
+    } else {
+        per
+    };
+    let unit = if words.contains(&unit.as_str()) {
+        ""
+    } else {
+        unit.as_str()
+    };
+    let unit = if per.is_empty() {
+        unit
+    } else {
+        unit.strip_suffix('_').unwrap_or(unit)
+    };
     words.extend([unit, per].into_iter().filter(|word| !word.is_empty()));
     let mut last = |word| {
         words.retain(|known| *known != word);
@@ -76,7 +102,10 @@ fn unit_word(unit: &str, words: &[(&str, &str)]) -> String {
     if unit.contains(['{', '}']) {
         return String::new();
     }
-    let word = words.iter().find(|(symbol, _)| *symbol == unit).map_or(unit, |(_, word)| word);
+    let word = words
+        .iter()
+        .find(|(symbol, _)| *symbol == unit)
+        .map_or(unit, |(_, word)| word);
     let mut out = String::with_capacity(word.len());
     for c in word.chars().map(|c| if is_plain(c) { c } else { '_' }) {
         if !(c == '_' && out.ends_with('_')) {
@@ -88,7 +117,10 @@ fn unit_word(unit: &str, words: &[(&str, &str)]) -> String {
 
 /// The name of a label.
 pub fn label_name(name: &str) -> String {
-    let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let plain: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+        .collect();
     match plain.as_bytes() {
         [b'0'..=b'9', ..] => format!("key_{plain}"),
         [b'_', b'_', ..] => plain,
@@ -101,7 +133,8 @@ pub fn label_name(name: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Recorded from the module `github.com/prometheus/otlptranslator` at the commit that Prometheus 3.5 is built with.
+    /// Recorded from the module `github.com/prometheus/otlptranslator` at the commit that
+    /// Prometheus 3.5 is built with.
     const RECORDED: &str = include_str!("../../../tests/collectors/otlp/names.tsv");
 
     #[test]
@@ -111,9 +144,18 @@ mod tests {
             match columns[..] {
                 ["label", name, wanted] => assert_eq!(label_name(name), wanted, "{line}"),
                 [kind, name, unit, wanted] => {
-                    let metric = Metric { name, unit, is_monotonic: kind == "counter", ..Metric::default() };
+                    let metric = Metric {
+                        name,
+                        unit,
+                        is_monotonic: kind == "counter",
+                        ..Metric::default()
+                    };
                     let is_gauge = kind == "gauge";
-                    assert_eq!(metric_name(&metric, is_gauge).unwrap_or_default(), wanted, "{line}");
+                    assert_eq!(
+                        metric_name(&metric, is_gauge).unwrap_or_default(),
+                        wanted,
+                        "{line}"
+                    );
                 }
                 _ => panic!("{line}"),
             }

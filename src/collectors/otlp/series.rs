@@ -1,4 +1,5 @@
-//! The series that applications send, each with its last value: bounded in number and in memory, shown until nothing has come for a while.
+//! The series that applications send, each with its last value: bounded in number and in memory,
+//! shown until nothing has come for a while.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use super::worth::Worth;
 const MOST_BYTES: usize = 64 << 20;
 /// Longest help text, in bytes.
 const LONGEST_HELP: usize = 1 << 10;
-/// A series that is not shown any more is remembered so much longer, so that one that comes back is not counted twice.
+/// A series that is not shown any more is remembered so much longer, so that one that comes back is
+/// not counted twice.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 /// About what a series takes beside its labels and its value, in bytes.
 const OVERHEAD: usize = 200;
@@ -49,7 +51,8 @@ struct Held {
     worth: Worth,
     kind: MetricKind,
     help: Box<str>,
-    /// When counting began and when the last point was observed, as the application says, in nanoseconds.
+    /// When counting began and when the last point was observed, as the application says, in
+    /// nanoseconds.
     start: u64,
     time: u64,
     /// When it came.
@@ -81,7 +84,12 @@ pub struct AllSeries {
 impl AllSeries {
     /// None; they come from now on.
     pub fn new(begun: Timestamp) -> Self {
-        AllSeries { held: IndexMap::default(), series: 0, bytes: 0, begun }
+        AllSeries {
+            held: IndexMap::default(),
+            series: 0,
+            bytes: 0,
+            begun,
+        }
     }
 
     /// Number of series, as they are stored.
@@ -90,9 +98,27 @@ impl AllSeries {
     }
 
     /// Sets a value that is simply there.
-    pub fn set(&mut self, labels: Labels, worth: Worth, most: usize, now: Timestamp) -> Result<(), Refusal> {
+    pub fn set(
+        &mut self,
+        labels: Labels,
+        worth: Worth,
+        most: usize,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
         let kind = worth.kind(false);
-        self.put(labels, Held { worth, kind, help: "".into(), start: 0, time: 0, seen: now, bytes: 0 }, most)
+        self.put(
+            labels,
+            Held {
+                worth,
+                kind,
+                help: "".into(),
+                start: 0,
+                time: 0,
+                seen: now,
+                bytes: 0,
+            },
+            most,
+        )
     }
 
     /// Takes a point. With `grows` it also says how the value has changed.
@@ -126,13 +152,20 @@ impl AllSeries {
         let growth = match (&old, grows) {
             (_, false) => Growth::Nothing,
             (_, true) if is_delta => Growth::Whole(worth.clone()),
-            (Some(old), true) if old.start == start => Growth::From(old.worth.clone(), worth.clone()),
+            (Some(old), true) if old.start == start => {
+                Growth::From(old.worth.clone(), worth.clone())
+            }
             (Some(_), true) => Growth::Whole(worth.clone()),
-            // Whatever was counted before this process, or may have been seen and forgotten, is not new.
+            // Whatever was counted before this process, or may have been seen and forgotten, is not
+            // new.
             (None, true) => {
                 let start = Timestamp(i64::try_from(start / 1_000_000).unwrap_or(i64::MAX));
                 let is_new = start >= self.begun && now.since(start) < REMEMBERED;
-                if is_new { Growth::Whole(worth.clone()) } else { Growth::Nothing }
+                if is_new {
+                    Growth::Whole(worth.clone())
+                } else {
+                    Growth::Nothing
+                }
             }
         };
         if let (true, Some(old)) = (is_delta, old) {
@@ -141,16 +174,37 @@ impl AllSeries {
             worth = sum;
         }
         let kind = worth.kind(metric.is_monotonic);
-        let help = metric.description.get(..LONGEST_HELP).unwrap_or(metric.description);
+        let help = metric
+            .description
+            .get(..LONGEST_HELP)
+            .unwrap_or(metric.description);
         let help = if help.len() > LONGEST_HELP { "" } else { help };
-        self.put(labels, Held { worth, kind, help: help.into(), start, time, seen: now, bytes: 0 }, most)?;
+        self.put(
+            labels,
+            Held {
+                worth,
+                kind,
+                help: help.into(),
+                start,
+                time,
+                seen: now,
+                bytes: 0,
+            },
+            most,
+        )?;
         Ok(growth)
     }
 
     fn put(&mut self, labels: Labels, mut held: Held, most: usize) -> Result<(), Refusal> {
         held.bytes = OVERHEAD + labels.heap_size() + held.help.len() + held.worth.heap_size();
-        let (series, bytes) = self.held.get(&labels).map_or((0, 0), |old| (old.worth.series(), old.bytes));
-        let (series, bytes) = (self.series - series + held.worth.series(), self.bytes - bytes + held.bytes);
+        let (series, bytes) = self
+            .held
+            .get(&labels)
+            .map_or((0, 0), |old| (old.worth.series(), old.bytes));
+        let (series, bytes) = (
+            self.series - series + held.worth.series(),
+            self.bytes - bytes + held.bytes,
+        );
         if (series > most && series > self.series) || (bytes > MOST_BYTES && bytes > self.bytes) {
             return Err(Refusal::Full);
         }
@@ -169,10 +223,18 @@ impl AllSeries {
     /// Shows what has come lately, and forgets what is long gone.
     pub fn show(&mut self, stale_after: Duration, now: Timestamp, batch: &mut Batch) {
         let is_over = |held: &Held, time: Duration| now.since(held.seen) > time;
-        let gone: Vec<Labels> =
-            self.held.iter().filter(|(_, held)| is_over(held, stale_after + REMEMBERED)).map(|(labels, _)| labels.clone()).collect();
+        let gone: Vec<Labels> = self
+            .held
+            .iter()
+            .filter(|(_, held)| is_over(held, stale_after + REMEMBERED))
+            .map(|(labels, _)| labels.clone())
+            .collect();
         gone.iter().for_each(|labels| self.remove(labels));
-        for (labels, held) in self.held.iter().filter(|(_, held)| !is_over(held, stale_after)) {
+        for (labels, held) in self
+            .held
+            .iter()
+            .filter(|(_, held)| !is_over(held, stale_after))
+        {
             held.worth.show(labels, held.kind, &held.help, batch);
         }
     }

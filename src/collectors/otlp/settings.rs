@@ -33,11 +33,21 @@ impl Settings {
     pub fn read(section: &Section<'_>) -> Self {
         let series = section.or("series", SERIES);
         if !(1..=MOST_SERIES).contains(&series) {
-            section.error("series", format!("is not a number from 1 to {MOST_SERIES}"), "leave it out: 20000 series are held");
+            section.error(
+                "series",
+                format!("is not a number from 1 to {MOST_SERIES}"),
+                "leave it out: 20000 series are held",
+            );
         }
-        let max_body = section.get::<ByteSize>("max_body").map_or(MAX_BODY, |size| size.0);
+        let max_body = section
+            .get::<ByteSize>("max_body")
+            .map_or(MAX_BODY, |size| size.0);
         if !(1..=MAX_BODY).contains(&max_body) {
-            section.error("max_body", "is not a size up to 20MiB", "leave it out: 20MiB is the default");
+            section.error(
+                "max_body",
+                "is not a size up to 20MiB",
+                "leave it out: 20MiB is the default",
+            );
         }
         Settings {
             token: section.secret_source("token"),

@@ -60,7 +60,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { tables: 100, indexes: 100, statements: 100 }
+        Limits {
+            tables: 100,
+            indexes: 100,
+            statements: 100,
+        }
     }
 }
 
@@ -81,7 +85,12 @@ impl Config {
     pub fn read(section: &Section<'_>, patience: Duration) -> Option<Self> {
         let dsn = section.secret("dsn");
         let databases = section.section("databases");
-        let list = |key: &str| databases.as_ref().and_then(|d| d.get::<Vec<String>>(key)).unwrap_or_default();
+        let list = |key: &str| {
+            databases
+                .as_ref()
+                .and_then(|d| d.get::<Vec<String>>(key))
+                .unwrap_or_default()
+        };
         let (include, exclude) = (list("include"), list("exclude"));
         let max_databases = databases.as_ref().map_or(8, |d| d.or("max", 8));
         if let Some(databases) = &databases {
@@ -92,7 +101,9 @@ impl Config {
         let limits = Limits {
             tables: section.or("max_tables", defaults.tables),
             indexes: section.or("max_indexes", defaults.indexes),
-            statements: statements.as_ref().map_or(defaults.statements, |s| s.or("limit", defaults.statements)),
+            statements: statements
+                .as_ref()
+                .map_or(defaults.statements, |s| s.or("limit", defaults.statements)),
         };
         let statement_texts = statements.as_ref().is_some_and(|s| s.or("text", false));
         if let Some(statements) = &statements {
@@ -113,12 +124,24 @@ impl Config {
                 return None;
             }
         };
-        Some(Config { patience, options, password, address, include, exclude, max_databases, table_interval, limits, statement_texts })
+        Some(Config {
+            patience,
+            options,
+            password,
+            address,
+            include,
+            exclude,
+            max_databases,
+            table_interval,
+            limits,
+            statement_texts,
+        })
     }
 
     /// Whether tables and indexes of this database are looked at.
     pub fn wants(&self, database: &str) -> bool {
-        (self.include.is_empty() || self.include.iter().any(|d| d == database)) && !self.exclude.iter().any(|d| d == database)
+        (self.include.is_empty() || self.include.iter().any(|d| d == database))
+            && !self.exclude.iter().any(|d| d == database)
     }
 }
 
@@ -132,17 +155,36 @@ pub fn parse_dsn(text: &str) -> Result<(PgConnectOptions, Secret, String), Refus
     let password = Secret::new(dsn.get("password").unwrap_or_default());
     let url = dsn.url().ok_or(PARAMETERS)?;
     let options: PgConnectOptions = url.as_str().parse().map_err(|_| PARAMETERS)?;
-    // A pooler refuses parameters that it cannot hand on, so none is sent that is not needed; nothing is prepared, so nothing is kept.
-    let options = options.application_name("nightbell").extra_float_digits(None).statement_cache_capacity(0).disable_statement_logging();
-    let host = socket_folder(&options).map_or_else(|| options.get_host().to_owned(), |folder| folder.display().to_string());
-    let host = if host.contains(':') { format!("[{host}]") } else { host };
-    let address = format!("postgres://{host}:{}/{}", options.get_port(), options.get_database().unwrap_or_default());
+    // A pooler refuses parameters that it cannot hand on, so none is sent that is not needed;
+    // nothing is prepared, so nothing is kept.
+    let options = options
+        .application_name("nightbell")
+        .extra_float_digits(None)
+        .statement_cache_capacity(0)
+        .disable_statement_logging();
+    let host = socket_folder(&options).map_or_else(
+        || options.get_host().to_owned(),
+        |folder| folder.display().to_string(),
+    );
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host
+    };
+    let address = format!(
+        "postgres://{host}:{}/{}",
+        options.get_port(),
+        options.get_database().unwrap_or_default()
+    );
     Ok((options, password, address))
 }
 
 /// The folder of the server's socket, which a DSN may give as its host; `None` for TCP.
 pub fn socket_folder(options: &PgConnectOptions) -> Option<&Path> {
-    options.get_socket().map(PathBuf::as_path).or_else(|| Some(Path::new(options.get_host())).filter(|host| host.is_absolute()))
+    options
+        .get_socket()
+        .map(PathBuf::as_path)
+        .or_else(|| Some(Path::new(options.get_host())).filter(|host| host.is_absolute()))
 }
 
 #[cfg(test)]
@@ -163,7 +205,9 @@ mod tests {
 
     #[test]
     fn an_application_s_url_is_understood_and_its_address_has_no_secret() {
-        let config = read("dsn: postgresql+asyncpg://app:s3cret@db1:6432/chat?sslmode=disable\n").expect("valid").expect("config");
+        let config = read("dsn: postgresql+asyncpg://app:s3cret@db1:6432/chat?sslmode=disable\n")
+            .expect("valid")
+            .expect("config");
         assert_eq!(config.address, "postgres://db1:6432/chat");
         assert_eq!(config.options.get_username(), "app");
         assert!(!format!("{:?}", config.password).contains("s3cret"));
@@ -171,8 +215,13 @@ mod tests {
 
     #[test]
     fn parameters_of_other_libraries_are_translated_or_left_out() {
-        let (options, password, _) = parse_dsn("postgresql+asyncpg://a@db/x?ssl=require&pool_size=5&password=s3cret").expect("valid");
-        assert!(matches!(options.get_ssl_mode(), sqlx::postgres::PgSslMode::Require));
+        let (options, password, _) =
+            parse_dsn("postgresql+asyncpg://a@db/x?ssl=require&pool_size=5&password=s3cret")
+                .expect("valid");
+        assert!(matches!(
+            options.get_ssl_mode(),
+            sqlx::postgres::PgSslMode::Require
+        ));
         assert_eq!(password.expose(), "s3cret");
         assert!(parse_dsn("postgres://db/x?sslmode=nonsense").is_err());
     }
@@ -180,13 +229,25 @@ mod tests {
     #[test]
     fn a_wrong_dsn_is_refused_without_being_quoted() {
         let error = read("dsn: mysql://root:hunter2@db/x\n").expect_err("refused");
-        assert_eq!(error, "n.yml:1:6: dsn: is not a PostgreSQL URL; give postgres://user:password@host:5432/database");
-        assert!(read("databases: {include: [a]}\n").expect_err("refused").contains("dsn: is missing"));
+        assert_eq!(
+            error,
+            "n.yml:1:6: dsn: is not a PostgreSQL URL; give postgres://user:password@host:5432/database"
+        );
+        assert!(
+            read("databases: {include: [a]}\n")
+                .expect_err("refused")
+                .contains("dsn: is missing")
+        );
     }
 
     #[test]
     fn databases_are_chosen_by_name() {
-        let config = read("dsn: postgres://db/x\ndatabases: {include: [a, b], exclude: [b]}\n").expect("valid").expect("config");
-        assert_eq!(["a", "b", "c"].map(|d| config.wants(d)), [true, false, false]);
+        let config = read("dsn: postgres://db/x\ndatabases: {include: [a, b], exclude: [b]}\n")
+            .expect("valid")
+            .expect("config");
+        assert_eq!(
+            ["a", "b", "c"].map(|d| config.wants(d)),
+            [true, false, false]
+        );
     }
 }

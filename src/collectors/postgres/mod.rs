@@ -1,10 +1,13 @@
-//! PostgreSQL 10 and later: sessions, databases, locks, log, replication, settings, and in each database tables and indexes, from the
-//! statistics views (<https://www.postgresql.org/docs/current/monitoring-stats.html>).
+//! PostgreSQL 10 and later: sessions, databases, locks, log, replication, settings, and in each
+//! database tables and indexes, from the statistics views
+//! (<https://www.postgresql.org/docs/current/monitoring-stats.html>).
 //!
-//! Names, types and labels are those of postgres_exporter 0.20, so that its dashboards and rules work. It needs no privilege beyond
-//! `CONNECT`; what a missing `pg_monitor` costs is a metric and one line in the log. It never writes, never shows the text of a query,
-//! and repeats what changes slowly instead of asking for it again. One connection stays open, to the database of the DSN; into the others
-//! it looks one after the other, and leaves each at once, so that they can be dropped, renamed and copied.
+//! Names, types and labels are those of postgres_exporter 0.20, so that its dashboards and rules
+//! work. It needs no privilege beyond `CONNECT`; what a missing `pg_monitor` costs is a metric and
+//! one line in the log. It never writes, never shows the text of a query, and repeats what changes
+//! slowly instead of asking for it again. One connection stays open, to the database of the DSN;
+//! into the others it looks one after the other, and leaves each at once, so that they can be
+//! dropped, renamed and copied.
 
 mod address;
 mod config;
@@ -145,7 +148,15 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         collections: 0,
         warned: None,
         troubles: Troubles::new(&target.name),
-        queries: Queries::read(section, KIND.name, &Reader { dialect: Dialect::Postgres, target, own: KIND.metrics }),
+        queries: Queries::read(
+            section,
+            KIND.name,
+            &Reader {
+                dialect: Dialect::Postgres,
+                target,
+                own: KIND.metrics,
+            },
+        ),
     })
 }
 
@@ -208,19 +219,32 @@ impl Collector for Postgres {
                 Err(_) => self.queries.lose(),
             }
             self.queries.emit(batch);
-            batch.push(&health::METRICS[0], &[], f64::from(u8::from(result.is_ok())));
-            batch.push(&health::METRICS[8], &[], f64::from(u8::from(!matches!(result, Ok(true)))));
+            batch.push(
+                &health::METRICS[0],
+                &[],
+                f64::from(u8::from(result.is_ok())),
+            );
+            batch.push(
+                &health::METRICS[8],
+                &[],
+                f64::from(u8::from(!matches!(result, Ok(true)))),
+            );
             batch.push(&health::METRICS[9], &[], started.elapsed().as_secs_f64());
             batch.push(&health::METRICS[10], &health::BUILD, 1.0);
             self.collections += 1;
             batch.push(&health::METRICS[11], &[], self.collections as f64);
-            result.map(drop).map_err(|error| CollectError::new(error.to_string()))
+            result
+                .map(drop)
+                .map_err(|error| CollectError::new(error.to_string()))
         }
         .boxed()
     }
 
     fn address(&self) -> String {
-        self.config.as_ref().map(|c| c.address.clone()).unwrap_or_default()
+        self.config
+            .as_ref()
+            .map(|c| c.address.clone())
+            .unwrap_or_default()
     }
 
     fn chosen(&self) -> Vec<String> {
@@ -234,7 +258,10 @@ impl Collector for Postgres {
     fn report(&self) -> Report {
         let mut report = Report::default();
         if let Some((grant, cost)) = &self.warned {
-            report.findings.push(Finding { failed: false, text: format!("a privilege is missing: {grant}; without it: {cost}") });
+            report.findings.push(Finding {
+                failed: false,
+                text: format!("a privilege is missing: {grant}; without it: {cost}"),
+            });
         }
         report.findings.extend(self.troubles.latest());
         self.queries.report(&mut report);
@@ -244,28 +271,47 @@ impl Collector for Postgres {
 
 impl Postgres {
     /// Whether every part was read. Errs when the server does not answer.
-    async fn measure(&mut self, config: &Config, batch: &mut Batch, deadline: Instant) -> Result<bool, Error> {
+    async fn measure(
+        &mut self,
+        config: &Config,
+        batch: &mut Batch,
+        deadline: Instant,
+    ) -> Result<bool, Error> {
         let (mut session, ping) = self.reach(config, deadline).await?;
         batch.push(&health::METRICS[1], &[], self.connected.as_secs_f64());
         batch.push(&health::METRICS[2], &[], ping.as_secs_f64());
         let due = |every: Duration| {
-            let rounds = (every.as_secs_f64() / self.target.interval.as_secs_f64().max(0.001)).round().clamp(1.0, 1e6) as u32;
+            let rounds = (every.as_secs_f64() / self.target.interval.as_secs_f64().max(0.001))
+                .round()
+                .clamp(1.0, 1e6) as u32;
             self.kept.round.is_multiple_of(rounds).then(Batch::new)
         };
         let (slow, rare) = (due(config.table_interval), due(RARE));
         let (health, skipped) = (self.kept.health.clone(), self.kept.skipped);
-        let mut round = Round { config, deadline, batch, slow, rare, health, skipped, troubles: Vec::new() };
+        let mut round = Round {
+            config,
+            deadline,
+            batch,
+            slow,
+            rare,
+            health,
+            skipped,
+            troubles: Vec::new(),
+        };
         round.begin();
         let mut asked = 0;
         let mut read = round.ask_all(&mut session, &mut asked).await;
         if let Err(Error::Lost(_)) = read {
             // The server, a proxy or an operator ended the session: that costs no reading.
-            session = Session::open(config, None, true, PARTS, deadline).await.inspect_err(|_| self.forget())?;
+            session = Session::open(config, None, true, PARTS, deadline)
+                .await
+                .inspect_err(|_| self.forget())?;
             read = round.ask_all(&mut session, &mut asked).await;
         }
         match read {
             Ok(()) => {}
-            // The server is there, only slow: what was read counts, and the rest is not tried again at once.
+            // The server is there, only slow: what was read counts, and the rest is not tried again
+            // at once.
             Err(Error::Late(text)) => {
                 round.lose(&session, asked);
                 round.troubles.push(Trouble::Late(text));
@@ -290,7 +336,9 @@ impl Postgres {
             Ok(wanted) => wanted,
             Err(error) => {
                 round.lose_databases();
-                round.troubles.push(Trouble::Part("databases", error.to_string()));
+                round
+                    .troubles
+                    .push(Trouble::Part("databases", error.to_string()));
                 return;
             }
         };
@@ -300,7 +348,8 @@ impl Postgres {
         } else {
             self.main = Some(session);
         }
-        self.refused.retain(|name, (at, _)| at.elapsed() < REFUSED && wanted.contains(name));
+        self.refused
+            .retain(|name, (at, _)| at.elapsed() < REFUSED && wanted.contains(name));
         for name in wanted {
             if let Some((_, text)) = self.refused.get(&name) {
                 round.skipped[1] += 1.0;
@@ -311,14 +360,17 @@ impl Postgres {
                 Ok(()) => continue,
                 Err(Error::Refused(text)) => {
                     round.skipped[1] += 1.0;
-                    self.refused.insert(name.clone(), (Instant::now(), text.clone()));
+                    self.refused
+                        .insert(name.clone(), (Instant::now(), text.clone()));
                     round.troubles.push(Trouble::Refused(name, text));
                 }
                 Err(error) => {
                     round.skipped[2] += 1.0;
                     // What was measured there is missing for now: that is a gap.
                     round.lose_databases();
-                    round.troubles.push(Trouble::Database(name, error.to_string()));
+                    round
+                        .troubles
+                        .push(Trouble::Database(name, error.to_string()));
                 }
             }
         }
@@ -340,10 +392,16 @@ impl Postgres {
         self.kept = Kept::default();
     }
 
-    /// An open connection that has answered, and how long the answer took. One that has died since the last time is replaced at once.
-    async fn reach(&mut self, config: &Config, deadline: Instant) -> Result<(Session, Duration), Error> {
+    /// An open connection that has answered, and how long the answer took. One that has died since
+    /// the last time is replaced at once.
+    async fn reach(
+        &mut self,
+        config: &Config,
+        deadline: Instant,
+    ) -> Result<(Session, Duration), Error> {
         if let Some(mut session) = self.main.take() {
-            // A router that has forgotten the connection drops what is sent: there must be time left for another one.
+            // A router that has forgotten the connection drops what is sent: there must be time
+            // left for another one.
             let patience = deadline.min(Instant::now() + self.target.timeout / 4);
             match session.ping(config, patience).await {
                 Ok(ping) => return Ok((session, ping)),
@@ -379,7 +437,15 @@ impl Postgres {
 
     /// Whether every part was read.
     fn finish(&mut self, round: Round<'_>) -> bool {
-        let Round { batch, slow, rare, health, skipped, troubles, .. } = round;
+        let Round {
+            batch,
+            slow,
+            rare,
+            health,
+            skipped,
+            troubles,
+            ..
+        } = round;
         let is_slow = slow.is_some();
         let kept = &mut self.kept;
         kept.round = kept.round.wrapping_add(1);
@@ -392,8 +458,11 @@ impl Postgres {
         for (reason, value) in SKIPPED.iter().zip(kept.skipped) {
             batch.push(&health::METRICS[7], &[("reason", reason)], value);
         }
-        let complete = troubles.iter().all(|trouble| matches!(trouble, Trouble::Refused(..)));
-        self.troubles.log(troubles, &kept.health, kept.skipped[0], is_slow);
+        let complete = troubles
+            .iter()
+            .all(|trouble| matches!(trouble, Trouble::Refused(..)));
+        self.troubles
+            .log(troubles, &kept.health, kept.skipped[0], is_slow);
         complete
     }
 }
@@ -409,7 +478,11 @@ impl Round<'_> {
 
     /// Forgets how the parts fared that are about to be asked again.
     fn begin(&mut self) {
-        let again: Vec<&str> = PARTS.iter().filter(|part| self.due(part)).map(|part| part.name).collect();
+        let again: Vec<&str> = PARTS
+            .iter()
+            .filter(|part| self.due(part))
+            .map(|part| part.name)
+            .collect();
         self.health.retain(|name, _| !again.contains(name));
     }
 
@@ -426,27 +499,51 @@ impl Round<'_> {
 
     /// The queries of a session from this one on were not read.
     fn lose(&mut self, session: &Session, from: usize) {
-        let lost: Vec<&'static Part> = session.queries.iter().skip(from).map(|query| query.part).filter(|part| self.due(part)).collect();
+        let lost: Vec<&'static Part> = session
+            .queries
+            .iter()
+            .skip(from)
+            .map(|query| query.part)
+            .filter(|part| self.due(part))
+            .collect();
         for part in lost {
-            self.health.entry(part.name).or_insert_with(|| PartHealth::new(part)).success = false;
+            self.health
+                .entry(part.name)
+                .or_insert_with(|| PartHealth::new(part))
+                .success = false;
         }
     }
 
     /// What is measured in databases is not complete.
     fn lose_databases(&mut self) {
         for part in PARTS.iter().filter(|part| part.scope == Scope::Database) {
-            self.health.entry(part.name).or_insert_with(|| PartHealth::new(part)).success = false;
+            self.health
+                .entry(part.name)
+                .or_insert_with(|| PartHealth::new(part))
+                .success = false;
         }
     }
 
     async fn ask(&mut self, session: &mut Session, index: usize) -> Result<(), Error> {
         let part = session.queries[index].part;
-        let mut state = self.health.get(part.name).copied().unwrap_or_else(|| PartHealth::new(part));
+        let mut state = self
+            .health
+            .get(part.name)
+            .copied()
+            .unwrap_or_else(|| PartHealth::new(part));
         let denied = part.grant.filter(|grant| !session.server.holds(grant));
         let started = Instant::now();
         let answer = match denied {
             Some(grant) if grant.required => Err(Error::Denied(String::new())),
-            _ => session.ask(&session.queries[index].sql.clone(), self.config, self.deadline).await,
+            _ => {
+                session
+                    .ask(
+                        &session.queries[index].sql.clone(),
+                        self.config,
+                        self.deadline,
+                    )
+                    .await
+            }
         };
         let read = answer.and_then(|rows| {
             let batch = match part.cadence {
@@ -454,7 +551,9 @@ impl Round<'_> {
                 Cadence::Slow => self.slow.get_or_insert_default(),
                 Cadence::Rare => self.rare.get_or_insert_default(),
             };
-            session.queries[index].read(&rows, batch).map_err(|e| Error::Query(format!("unexpected answer: {e}")))
+            session.queries[index]
+                .read(&rows, batch)
+                .map_err(|e| Error::Query(format!("unexpected answer: {e}")))
         });
         state.duration += started.elapsed();
         state.denied = state.denied.map(|before| before || denied.is_some());
@@ -464,9 +563,14 @@ impl Round<'_> {
             Err(Error::Lost(text) | Error::Refused(text)) => return Err(Error::Lost(text)),
             Err(Error::Denied(text)) => {
                 (state.success, state.denied) = (false, Some(true));
-                // The privilege that the part is known to need was named when the session was opened.
+                // The privilege that the part is known to need was named when the session was
+                // opened.
                 if !text.is_empty() {
-                    self.troubles.push(Trouble::Denied(part.name, text, remedy(part, &session.server)));
+                    self.troubles.push(Trouble::Denied(
+                        part.name,
+                        text,
+                        remedy(part, &session.server),
+                    ));
                 }
             }
             Err(Error::Unavailable(text)) => {
@@ -488,13 +592,18 @@ impl Round<'_> {
         self.skipped = [0.0; 3];
         for row in main.ask(DATABASES, self.config, self.deadline).await? {
             let unexpected = |e: sqlx::Error| Error::Query(format!("unexpected answer: {e}"));
-            let name = part::text(&row, 0).map_err(unexpected)?.unwrap_or_default().into_owned();
+            let name = part::text(&row, 0)
+                .map_err(unexpected)?
+                .unwrap_or_default()
+                .into_owned();
             let allowed: Option<bool> = row.try_get(1).map_err(unexpected)?;
             match (self.config.wants(&name), allowed.unwrap_or_default()) {
                 (false, _) => {}
                 (true, false) => self.skipped[1] += 1.0,
                 // The database of the DSN counts as one of them.
-                (true, true) if wanted.len() + 1 >= self.config.max_databases => self.skipped[0] += 1.0,
+                (true, true) if wanted.len() + 1 >= self.config.max_databases => {
+                    self.skipped[0] += 1.0
+                }
                 (true, true) => wanted.push(name),
             }
         }
@@ -508,7 +617,10 @@ impl Round<'_> {
         let mut session = loop {
             match Session::open(self.config, Some(name), true, PARTS, until).await {
                 // The server counts a session for a moment after it has said goodbye.
-                Err(Error::Refused(text)) if text.contains("too many connections for role") && Instant::now() + FAREWELL < until => {
+                Err(Error::Refused(text))
+                    if text.contains("too many connections for role")
+                        && Instant::now() + FAREWELL < until =>
+                {
                     tokio::time::sleep(FAREWELL).await;
                 }
                 opened => break opened?,
@@ -525,7 +637,9 @@ fn remedy(part: &Part, server: &Server) -> String {
     match (part.scope, &server.statements) {
         (Scope::Statements, Some(schema)) => {
             let role = server.role.replace('"', "\"\"");
-            format!("GRANT USAGE ON SCHEMA {schema} TO \"{role}\"; GRANT SELECT ON {schema}.pg_stat_statements TO \"{role}\"")
+            format!(
+                "GRANT USAGE ON SCHEMA {schema} TO \"{role}\"; GRANT SELECT ON {schema}.pg_stat_statements TO \"{role}\""
+            )
         }
         _ => String::new(),
     }
@@ -543,23 +657,38 @@ mod tests {
     fn every_measure_of_every_part_is_declared_with_its_labels() {
         let declared: Vec<&MetricDesc> = KIND.metrics.iter().copied().flatten().collect();
         for part in PARTS {
-            let Rows::Columns(labels, measures) = &part.rows else { continue };
+            let Rows::Columns(labels, measures) = &part.rows else {
+                continue;
+            };
             for measure in *measures {
-                let found = declared.iter().find(|d| d.name == measure.desc.name).unwrap_or_else(|| panic!("{}", measure.desc.name));
+                let found = declared
+                    .iter()
+                    .find(|d| d.name == measure.desc.name)
+                    .unwrap_or_else(|| panic!("{}", measure.desc.name));
                 let mut names: Vec<&str> = labels.iter().map(|(name, _)| *name).collect();
                 let mut declared_names = found.labels.to_vec();
                 names.sort_unstable();
                 declared_names.sort_unstable();
                 assert_eq!(names, declared_names, "{}", found.name);
                 assert_eq!(found.kind, measure.desc.kind);
-                assert!(found.help.ends_with('.') && !found.source.is_empty(), "{}", found.name);
+                assert!(
+                    found.help.ends_with('.') && !found.source.is_empty(),
+                    "{}",
+                    found.name
+                );
             }
         }
     }
 
     #[test]
     fn no_metric_is_declared_twice() {
-        let mut names: Vec<&str> = KIND.metrics.iter().copied().flatten().map(|d| d.name).collect();
+        let mut names: Vec<&str> = KIND
+            .metrics
+            .iter()
+            .copied()
+            .flatten()
+            .map(|d| d.name)
+            .collect();
         names.sort_unstable();
         let count = names.len();
         names.dedup();

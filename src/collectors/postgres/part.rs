@@ -1,6 +1,7 @@
 //! A part: one query against the server's catalog and the metrics that its columns become.
 //!
-//! Parts are data. The SQL text is assembled from them once per connection, for the version of the server at hand.
+//! Parts are data. The SQL text is assembled from them once per connection, for the version of the
+//! server at hand.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -18,7 +19,8 @@ pub struct Part {
     pub name: &'static str,
     /// How rows become samples.
     pub rows: Rows,
-    /// `FROM` and everything after it; `{limit}` stands for the number of rows that `limit` allows, `{schema}` for that of the statements.
+    /// `FROM` and everything after it; `{limit}` stands for the number of rows that `limit` allows,
+    /// `{schema}` for that of the statements.
     pub from: &'static str,
     /// The bound on rows, and the SQL that counts how many there would have been.
     pub limit: Option<(Limit, &'static str)>,
@@ -35,7 +37,8 @@ pub struct Part {
 }
 
 impl Part {
-    /// What most parts have in common: no limit, no privilege, every version, the whole server, every collection.
+    /// What most parts have in common: no limit, no privilege, every version, the whole server,
+    /// every collection.
     pub const DEFAULT: Part = Part {
         name: "",
         rows: Rows::Columns(&[], &[]),
@@ -114,8 +117,25 @@ pub const fn gauge(name: &'static str, sql: &'static str, help: &'static str) ->
 }
 
 /// A metric of any kind.
-pub const fn measure(kind: MetricKind, name: &'static str, sql: &'static str, help: &'static str) -> Measure {
-    Measure { desc: MetricDesc { name, kind, unit: "", help, labels: &[], source: "" }, sql, since: 0, until: u32::MAX }
+pub const fn measure(
+    kind: MetricKind,
+    name: &'static str,
+    sql: &'static str,
+    help: &'static str,
+) -> Measure {
+    Measure {
+        desc: MetricDesc {
+            name,
+            kind,
+            unit: "",
+            help,
+            labels: &[],
+            source: "",
+        },
+        sql,
+        since: 0,
+        until: u32::MAX,
+    }
 }
 
 impl Measure {
@@ -143,23 +163,35 @@ impl Measure {
 }
 
 /// The descriptions of `measures`, completed with what they share.
-pub const fn descs<const N: usize>(measures: &[Measure; N], labels: &'static [&'static str], source: &'static str) -> [MetricDesc; N] {
+pub const fn descs<const N: usize>(
+    measures: &[Measure; N],
+    labels: &'static [&'static str],
+    source: &'static str,
+) -> [MetricDesc; N] {
     let mut out = [measures[0].desc; N];
     let mut index = 0;
     while index < N {
-        out[index] = MetricDesc { labels, source, ..measures[index].desc };
+        out[index] = MetricDesc {
+            labels,
+            source,
+            ..measures[index].desc
+        };
         index += 1;
     }
     out
 }
 
-/// The text of a column. What is not UTF-8 is shown as well as it can be: one odd name must not cost the rows beside it.
+/// The text of a column. What is not UTF-8 is shown as well as it can be: one odd name must not
+/// cost the rows beside it.
 pub fn text(row: &PgRow, index: usize) -> sqlx::Result<Option<Cow<'_, str>>> {
     let value = row.try_get_raw(index)?;
     if value.is_null() {
         return Ok(None);
     }
-    value.as_bytes().map(|bytes| Some(String::from_utf8_lossy(bytes))).map_err(sqlx::Error::Decode)
+    value
+        .as_bytes()
+        .map(|bytes| Some(String::from_utf8_lossy(bytes)))
+        .map_err(sqlx::Error::Decode)
 }
 
 /// A part made ready for one server.
@@ -173,8 +205,14 @@ pub struct Query {
 }
 
 impl Query {
-    /// Assembles the text; `None` where this server version does not have the view. `schema` is that of `pg_stat_statements`, quoted.
-    pub fn assemble(part: &'static Part, version: u32, limits: &Limits, schema: &str) -> Option<Self> {
+    /// Assembles the text; `None` where this server version does not have the view. `schema` is
+    /// that of `pg_stat_statements`, quoted.
+    pub fn assemble(
+        part: &'static Part,
+        version: u32,
+        limits: &Limits,
+        schema: &str,
+    ) -> Option<Self> {
         if !(part.since..part.until).contains(&version) {
             return None;
         }
@@ -200,9 +238,19 @@ impl Query {
                 }
             }
         }
-        let _infallible =
-            write!(sql, " {}", part.from.replace("{limit}", &limit.unwrap_or_default().to_string()).replace("{schema}", schema));
-        Some(Query { part, sql, measures, limit })
+        let _infallible = write!(
+            sql,
+            " {}",
+            part.from
+                .replace("{limit}", &limit.unwrap_or_default().to_string())
+                .replace("{schema}", schema)
+        );
+        Some(Query {
+            part,
+            sql,
+            measures,
+            limit,
+        })
     }
 
     /// Turns rows into samples. Returns how many more rows there would have been without the limit.
@@ -212,10 +260,18 @@ impl Query {
             Rows::Columns(labels, _) => *labels,
         };
         for row in rows {
-            let texts = (0..labels.len()).map(|index| Ok(text(row, index)?.unwrap_or_default())).collect::<sqlx::Result<Vec<_>>>()?;
-            let pairs: Vec<(&str, &str)> = labels.iter().zip(&texts).map(|((label, _), text)| (*label, text.as_ref())).collect();
+            let texts = (0..labels.len())
+                .map(|index| Ok(text(row, index)?.unwrap_or_default()))
+                .collect::<sqlx::Result<Vec<_>>>()?;
+            let pairs: Vec<(&str, &str)> = labels
+                .iter()
+                .zip(&texts)
+                .map(|((label, _), text)| (*label, text.as_ref()))
+                .collect();
             for (index, measure) in self.measures.iter().enumerate() {
-                if let Some(value) = row.try_get_unchecked::<Option<f64>, _>(labels.len() + index)? {
+                if let Some(value) =
+                    row.try_get_unchecked::<Option<f64>, _>(labels.len() + index)?
+                {
                     batch.push(&measure.desc, &pairs, value);
                 }
             }

@@ -1,4 +1,5 @@
-//! One connection to one database: connect, learn the server's version and our privileges, ask, each with a deadline.
+//! One connection to one database: connect, learn the server's version and our privileges, ask,
+//! each with a deadline.
 //!
 //! No message made here holds the DSN or the password.
 
@@ -53,16 +54,29 @@ impl Error {
                     "55000" => Error::Unavailable(text),
                     "22021" | "22P05" => Error::Encoding(text),
                     // Shutdown, crash, and trouble with the connection or the login.
-                    code if ["57P0", "08", "28", "53300", "3D000"].iter().any(|class| code.starts_with(class)) => Error::Lost(text),
+                    code if ["57P0", "08", "28", "53300", "3D000"]
+                        .iter()
+                        .any(|class| code.starts_with(class)) =>
+                    {
+                        Error::Lost(text)
+                    }
                     _ => Error::Query(text),
                 }
             }
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnIndexOutOfBounds { .. } => {
+            sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::ColumnIndexOutOfBounds { .. } => {
                 Error::Query(format!("unexpected answer: {error}"))
             }
             // Never the text of a configuration error: it may quote the DSN.
-            sqlx::Error::Configuration(_) => Error::Lost("connect: invalid connection options".into()),
-            other => Error::Lost(config.password.redact(&other.to_string().replace('\n', " "))),
+            sqlx::Error::Configuration(_) => {
+                Error::Lost("connect: invalid connection options".into())
+            }
+            other => Error::Lost(
+                config
+                    .password
+                    .redact(&other.to_string().replace('\n', " ")),
+            ),
         }
     }
 }
@@ -96,7 +110,8 @@ pub struct Session {
     pub(super) connection: Option<PgConnection>,
     /// Where the goodbye is sent from.
     runtime: Handle,
-    /// Whether text comes as the bytes that are stored: the server cannot turn all of it into UTF-8.
+    /// Whether text comes as the bytes that are stored: the server cannot turn all of it into
+    /// UTF-8.
     pub(super) raw: bool,
     /// What is known about the server.
     pub server: Server,
@@ -114,8 +129,8 @@ const LEARN: &str = "SELECT /* nightbell */ current_setting('server_version_num'
     (SELECT NOT rolsuper AND rolconnlimit = 1 FROM pg_roles WHERE rolname = current_user)";
 
 impl Session {
-    /// Connects to `database`, or to the one that the DSN names, and learns what there is. A server that is not `known` to speak
-    /// PostgreSQL's protocol is tried first.
+    /// Connects to `database`, or to the one that the DSN names, and learns what there is. A server
+    /// that is not `known` to speak PostgreSQL's protocol is tried first.
     pub async fn open(
         config: &Config,
         database: Option<&str>,
@@ -128,27 +143,46 @@ impl Session {
             Some(name) => config.options.clone().database(name),
             None => config.options.clone(),
         };
-        let reached = timeout_at(deadline, address::reach(options, known)).await.map_err(|_| lost())?;
+        let reached = timeout_at(deadline, address::reach(options, known))
+            .await
+            .map_err(|_| lost())?;
         let options = reached.map_err(|e| Error::Lost(format!("connect: {e}")))?;
-        let connected = timeout_at(deadline, options.connect()).await.map_err(|_| lost())?;
+        let connected = timeout_at(deadline, options.connect())
+            .await
+            .map_err(|_| lost())?;
         let connection = connected.map_err(|error| {
             let text = format!("connect: {}", Error::from_sqlx(&error, config));
-            if matches!(error, sqlx::Error::Database(_)) { Error::Refused(text) } else { Error::Lost(text) }
+            if matches!(error, sqlx::Error::Database(_)) {
+                Error::Refused(text)
+            } else {
+                Error::Lost(text)
+            }
         })?;
         let (server, queries) = (Server::default(), Vec::new());
-        let mut session = Session { connection: Some(connection), runtime: Handle::current(), raw: false, server, queries };
+        let mut session = Session {
+            connection: Some(connection),
+            runtime: Handle::current(),
+            raw: false,
+            server,
+            queries,
+        };
         let rows = session.ask(LEARN, config, deadline).await?;
-        let row = rows.first().ok_or_else(|| Error::Lost("connect: the server's answer has no row".into()))?;
+        let row = rows
+            .first()
+            .ok_or_else(|| Error::Lost("connect: the server's answer has no row".into()))?;
         session.server = learn(row).map_err(|e| Error::from_sqlx(&e, config))?;
         let server = &session.server;
         let fits = |part: &&&'static Part| match part.scope {
             Scope::Server => database.is_none(),
             Scope::Statements => database.is_none() && server.statements.is_some(),
-            Scope::StatementTexts => config.statement_texts && database.is_none() && server.statements.is_some(),
+            Scope::StatementTexts => {
+                config.statement_texts && database.is_none() && server.statements.is_some()
+            }
             Scope::Database => config.wants(&server.database),
         };
         let schema = server.statements.as_deref().unwrap_or_default();
-        let assemble = |part: &&'static Part| Query::assemble(part, server.version, &config.limits, schema);
+        let assemble =
+            |part: &&'static Part| Query::assemble(part, server.version, &config.limits, schema);
         session.queries = parts.iter().filter(fits).filter_map(assemble).collect();
         Ok(session)
     }
@@ -156,14 +190,22 @@ impl Session {
     /// How long the server takes to answer at all.
     pub async fn ping(&mut self, config: &Config, deadline: Instant) -> Result<Duration, Error> {
         let asked = Instant::now();
-        self.ask("SELECT /* nightbell */ 1", config, deadline).await.map(|_| asked.elapsed()).map_err(|error| match error {
-            Error::Late(text) => Error::Lost(text),
-            other => other,
-        })
+        self.ask("SELECT /* nightbell */ 1", config, deadline)
+            .await
+            .map(|_| asked.elapsed())
+            .map_err(|error| match error {
+                Error::Late(text) => Error::Lost(text),
+                other => other,
+            })
     }
 
     /// The rows of a query.
-    pub async fn ask(&mut self, sql: &str, config: &Config, deadline: Instant) -> Result<Vec<PgRow>, Error> {
+    pub async fn ask(
+        &mut self,
+        sql: &str,
+        config: &Config,
+        deadline: Instant,
+    ) -> Result<Vec<PgRow>, Error> {
         let answer = self.ask_once(sql, config, deadline).await;
         if let Err(Error::Encoding(_)) = &answer
             && !self.raw
@@ -174,19 +216,30 @@ impl Session {
         answer
     }
 
-    /// Settings and query are one message, which the server runs as one transaction: whichever session of a pool it meets, nothing of it
-    /// is left there, and an error ends the transaction too. Every name in it is the system's own, whatever the owner of the database or
-    /// of its schemas made. The simple protocol prepares no statement.
-    async fn ask_once(&mut self, sql: &str, config: &Config, deadline: Instant) -> Result<Vec<PgRow>, Error> {
-        // Half of a collection: one slow query must not cost all of it. Halved again rather than cut to what is left, so that the text of
-        // the setting is one of a few: each text is an entry of pg_stat_statements.
+    /// Settings and query are one message, which the server runs as one transaction: whichever
+    /// session of a pool it meets, nothing of it is left there, and an error ends the transaction
+    /// too. Every name in it is the system's own, whatever the owner of the database or of its
+    /// schemas made. The simple protocol prepares no statement.
+    async fn ask_once(
+        &mut self,
+        sql: &str,
+        config: &Config,
+        deadline: Instant,
+    ) -> Result<Vec<PgRow>, Error> {
+        // Half of a collection: one slow query must not cost all of it. Halved again rather than
+        // cut to what is left, so that the text of the setting is one of a few: each text is an
+        // entry of pg_stat_statements.
         let left = deadline.saturating_duration_since(Instant::now());
         let mut timeout = config.patience / 2;
         while timeout > left && timeout > Duration::from_millis(100) {
             timeout /= 2;
         }
         let timeout = timeout.as_millis().max(50);
-        let encoding = if self.raw { "SET /* nightbell */ LOCAL client_encoding = SQL_ASCII;" } else { "" };
+        let encoding = if self.raw {
+            "SET /* nightbell */ LOCAL client_encoding = SQL_ASCII;"
+        } else {
+            ""
+        };
         let text = format!(
             "SET /* nightbell */ TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY;
              SET /* nightbell */ LOCAL search_path = pg_catalog, pg_temp;
@@ -197,14 +250,22 @@ impl Session {
              {sql}",
             timeout / 5
         );
-        let Some(connection) = self.connection.as_mut() else { return Err(Error::Lost("query: the connection is closed".into())) };
-        match timeout_at(deadline, connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(text)))).await {
+        let Some(connection) = self.connection.as_mut() else {
+            return Err(Error::Lost("query: the connection is closed".into()));
+        };
+        match timeout_at(
+            deadline,
+            connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(text))),
+        )
+        .await
+        {
             Ok(rows) => rows.map_err(|e| Error::from_sqlx(&e, config)),
             Err(_) => Err(Error::Late("query: timed out".into())),
         }
     }
 
-    /// Says goodbye and waits until that is sent: the session has left its database when the next step begins.
+    /// Says goodbye and waits until that is sent: the session has left its database when the next
+    /// step begins.
     pub async fn close(mut self, deadline: Instant) {
         if let Some(connection) = self.connection.take() {
             // A server that does not take the goodbye has lost nothing.
@@ -217,7 +278,8 @@ impl Drop for Session {
     /// A connection that just breaks off would be an error in the server's log.
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.runtime.spawn(tokio::time::timeout(GOODBYE, connection.close()));
+            self.runtime
+                .spawn(tokio::time::timeout(GOODBYE, connection.close()));
         }
     }
 }
@@ -225,7 +287,11 @@ impl Drop for Session {
 fn learn(row: &PgRow) -> sqlx::Result<Server> {
     let version: i32 = row.try_get(0)?;
     let mut held = Vec::new();
-    for (index, role) in [(4, "pg_read_all_stats"), (5, "pg_read_all_settings"), (6, "pg_monitor")] {
+    for (index, role) in [
+        (4, "pg_read_all_stats"),
+        (5, "pg_read_all_settings"),
+        (6, "pg_monitor"),
+    ] {
         if row.try_get(index)? {
             held.push(role);
         }

@@ -1,4 +1,5 @@
-//! What a collection could not read, as lines in the log: one when it begins, not one for each collection.
+//! What a collection could not read, as lines in the log: one when it begins, not one for each
+//! collection.
 
 use std::collections::BTreeSet;
 
@@ -25,11 +26,18 @@ impl Trouble {
     fn finding(&self) -> Finding {
         let text = match self {
             Trouble::Late(error) => format!("the collection's time was over: {error}"),
-            Trouble::Part(part, error) | Trouble::Unavailable(part, error) => format!("part {part}: {error}"),
+            Trouble::Part(part, error) | Trouble::Unavailable(part, error) => {
+                format!("part {part}: {error}")
+            }
             Trouble::Denied(part, error, grant) => format!("part {part}: {error}; {grant}"),
-            Trouble::Refused(database, error) | Trouble::Database(database, error) => format!("database {database}: {error}"),
+            Trouble::Refused(database, error) | Trouble::Database(database, error) => {
+                format!("database {database}: {error}")
+            }
         };
-        Finding { failed: !matches!(self, Trouble::Unavailable(..) | Trouble::Refused(..)), text }
+        Finding {
+            failed: !matches!(self, Trouble::Unavailable(..) | Trouble::Refused(..)),
+            text,
+        }
     }
 }
 
@@ -46,7 +54,11 @@ const MAX_LOGGED: usize = 1000;
 impl Troubles {
     /// For the target of this name.
     pub fn new(target: &str) -> Self {
-        Troubles { target: target.to_owned(), logged: BTreeSet::new(), latest: Vec::new() }
+        Troubles {
+            target: target.to_owned(),
+            logged: BTreeSet::new(),
+            latest: Vec::new(),
+        }
     }
 
     /// What the last collection met.
@@ -54,8 +66,8 @@ impl Troubles {
         self.latest.iter().cloned()
     }
 
-    /// Logs what is new in this collection, and what limits leave out. What is asked less often than each time has ended only when a
-    /// collection that asked (`is_slow`) did not meet it.
+    /// Logs what is new in this collection, and what limits leave out. What is asked less often
+    /// than each time has ended only when a collection that asked (`is_slow`) did not meet it.
     pub fn log(&mut self, troubles: Vec<Trouble>, health: &Health, beyond: f64, is_slow: bool) {
         let target = self.target.clone();
         self.latest = troubles.iter().map(Trouble::finding).collect();

@@ -1,4 +1,5 @@
-//! What the certificates say that a server showed (RFC 5280): when they end, for whom they are, who signed them.
+//! What the certificates say that a server showed (RFC 5280): when they end, for whom they are, who
+//! signed them.
 
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
@@ -28,22 +29,39 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Reads the certificates in the order in which the server showed them; `None` when the first is not a certificate.
+    /// Reads the certificates in the order in which the server showed them; `None` when the first
+    /// is not a certificate.
     pub fn read(certificates: &[CertificateDer<'_>]) -> Option<Self> {
-        let parsed: Vec<X509Certificate<'_>> =
-            certificates.iter().filter_map(|der| X509Certificate::from_der(der).ok()).map(|(_, certificate)| certificate).collect();
+        let parsed: Vec<X509Certificate<'_>> = certificates
+            .iter()
+            .filter_map(|der| X509Certificate::from_der(der).ok())
+            .map(|(_, certificate)| certificate)
+            .collect();
         let leaf = parsed.first()?;
         let end = |c: &X509Certificate<'_>| c.validity().not_after.timestamp() as f64;
-        let names = leaf.subject_alternative_name().ok().flatten().map(|extension| {
-            let dns = |name: &GeneralName<'_>| match name {
-                GeneralName::DNSName(name) => Some((*name).to_owned()),
-                _ => None,
-            };
-            extension.value.general_names.iter().filter_map(dns).collect::<Vec<_>>().join(",")
-        });
+        let names = leaf
+            .subject_alternative_name()
+            .ok()
+            .flatten()
+            .map(|extension| {
+                let dns = |name: &GeneralName<'_>| match name {
+                    GeneralName::DNSName(name) => Some((*name).to_owned()),
+                    _ => None,
+                };
+                extension
+                    .value
+                    .general_names
+                    .iter()
+                    .filter_map(dns)
+                    .collect::<Vec<_>>()
+                    .join(",")
+            });
         Some(Chain {
             earliest: parsed.iter().map(end).fold(f64::INFINITY, f64::min),
-            fingerprint: certificates.first().map(|der| hex(&Sha256::digest(der))).unwrap_or_default(),
+            fingerprint: certificates
+                .first()
+                .map(|der| hex(&Sha256::digest(der)))
+                .unwrap_or_default(),
             subject: distinguished(leaf.subject()),
             issuer: distinguished(leaf.issuer()),
             serial: serial(leaf.raw_serial()),
@@ -63,7 +81,10 @@ fn distinguished(name: &X509Name<'_>) -> String {
     let registry = OidRegistry::default().with_x509();
     let mut parts: Vec<String> = Vec::new();
     for attribute in name.iter_attributes() {
-        let kind = registry.get(attribute.attr_type()).map(OidEntry::sn).map_or_else(|| attribute.attr_type().to_id_string(), short);
+        let kind = registry
+            .get(attribute.attr_type())
+            .map(OidEntry::sn)
+            .map_or_else(|| attribute.attr_type().to_id_string(), short);
         parts.push(format!("{kind}={}", attribute.as_str().unwrap_or_default()));
     }
     parts.reverse();
@@ -98,15 +119,25 @@ mod tests {
     /// The labels and the time that blackbox_exporter shows for the same certificate.
     #[test]
     fn a_certificate_reads_as_blackbox_exporter_reads_it() {
-        let pem = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/collectors/probe/leaf.pem"));
-        let golden = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/collectors/probe/https.prom"));
-        let chain = Chain::read(&[CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM")]).expect("a certificate");
+        let pem = include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/collectors/probe/leaf.pem"
+        ));
+        let golden = include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/collectors/probe/https.prom"
+        ));
+        let chain = Chain::read(&[CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM")])
+            .expect("a certificate");
         let labels = format!(
             r#"probe_ssl_last_chain_info{{fingerprint_sha256="{}",issuer="{}",serialnumber="{}",subject="{}",subjectalternative="{}"}} 1"#,
             chain.fingerprint, chain.issuer, chain.serial, chain.subject, chain.names
         );
         assert!(golden.lines().any(|line| line == labels), "{labels}");
-        let expiry = golden.lines().find_map(|line| line.strip_prefix("probe_ssl_earliest_cert_expiry ")).expect("an expiry");
+        let expiry = golden
+            .lines()
+            .find_map(|line| line.strip_prefix("probe_ssl_earliest_cert_expiry "))
+            .expect("an expiry");
         assert_eq!(chain.earliest, expiry.parse::<f64>().expect("a number"));
     }
 }

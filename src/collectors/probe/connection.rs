@@ -56,7 +56,8 @@ struct Tls {
     config: Arc<rustls::ClientConfig>,
     /// Accepts any certificate: only to read one that was refused.
     lenient: Arc<rustls::ClientConfig>,
-    /// What is trusted, read when a chain is judged first: a probe that speaks no TLS pays nothing for it.
+    /// What is trusted, read when a chain is judged first: a probe that speaks no TLS pays nothing
+    /// for it.
     anchors: OnceLock<Option<Anchors>>,
 }
 
@@ -64,21 +65,43 @@ impl Tls {
     fn new(settings: &TlsConfig, protocols: &[&[u8]]) -> Result<Self, String> {
         let mut config = client_config(settings).map_err(|e| e.to_string())?;
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        let lenient = client_config(&TlsConfig { insecure_skip_verify: true, ..settings.clone() }).map_err(|e| e.to_string())?;
-        Ok(Tls { settings: settings.clone(), config: config.into(), lenient: lenient.into(), anchors: OnceLock::new() })
+        let lenient = client_config(&TlsConfig {
+            insecure_skip_verify: true,
+            ..settings.clone()
+        })
+        .map_err(|e| e.to_string())?;
+        Ok(Tls {
+            settings: settings.clone(),
+            config: config.into(),
+            lenient: lenient.into(),
+            anchors: OnceLock::new(),
+        })
     }
 
     fn chain_end(&self, connection: &rustls::ClientConnection) -> Option<f64> {
         // The settings have made a client already.
-        let anchors = self.anchors.get_or_init(|| anchors(&self.settings).ok().flatten()).as_ref()?;
-        Some(anchors.chain_end(connection.peer_certificates()?, Timestamp::now().0.div_euclid(1000))? as f64)
+        let anchors = self
+            .anchors
+            .get_or_init(|| anchors(&self.settings).ok().flatten())
+            .as_ref()?;
+        Some(anchors.chain_end(
+            connection.peer_certificates()?,
+            Timestamp::now().0.div_euclid(1000),
+        )? as f64)
     }
 
     /// Reads the certificates that were just refused, so that their end is known.
-    async fn look_again(&self, address: SocketAddr, name: ServerName<'static>, report: &mut Report) {
+    async fn look_again(
+        &self,
+        address: SocketAddr,
+        name: ServerName<'static>,
+        report: &mut Report,
+    ) {
         let look = async {
             let stream = TcpStream::connect(address).await?;
-            TlsConnector::from(self.lenient.clone()).connect(name, stream).await
+            TlsConnector::from(self.lenient.clone())
+                .connect(name, stream)
+                .await
         };
         if let Ok(Ok(stream)) = tokio::time::timeout(SECOND_LOOK, look).await {
             learn(stream.get_ref().1, report);
@@ -88,11 +111,21 @@ impl Tls {
 
 impl Connector {
     /// Errs, in words, when the TLS settings cannot be used.
-    pub fn new(tls: TlsConfig, family: Family, protocols: &'static [&'static [u8]]) -> Result<Self, String> {
+    pub fn new(
+        tls: TlsConfig,
+        family: Family,
+        protocols: &'static [&'static [u8]],
+    ) -> Result<Self, String> {
         let followed = Followed::new(tls.clone());
         let has_files = followed.has_files();
         let tls = Mutex::new(Arc::new(Tls::new(&tls, protocols)?));
-        Ok(Connector { tls, followed: Arc::new(Mutex::new(followed)), has_files, family, protocols })
+        Ok(Connector {
+            tls,
+            followed: Arc::new(Mutex::new(followed)),
+            has_files,
+            family,
+            protocols,
+        })
     }
 
     /// What its files make of it now.
@@ -100,7 +133,11 @@ impl Connector {
         if self.has_files {
             let followed = Arc::clone(&self.followed);
             let protocols = self.protocols;
-            let look = move || followed.lock().look(|settings| Tls::new(settings, protocols));
+            let look = move || {
+                followed
+                    .lock()
+                    .look(|settings| Tls::new(settings, protocols))
+            };
             let looked = tokio::task::spawn_blocking(look).await;
             if let Ok(Some(renewed)) = looked {
                 *self.tls.lock() = Arc::new(renewed);
@@ -110,7 +147,13 @@ impl Connector {
     }
 
     /// Resolves and connects, with TLS when `encrypted`.
-    pub async fn open(&self, host: &str, port: u16, encrypted: bool, report: &mut Report) -> Result<Box<dyn Stream>, Failure> {
+    pub async fn open(
+        &self,
+        host: &str,
+        port: u16,
+        encrypted: bool,
+        report: &mut Report,
+    ) -> Result<Box<dyn Stream>, Failure> {
         self.open_as(None, host, port, encrypted, report).await
     }
 
@@ -129,7 +172,12 @@ impl Connector {
         report.phases.connect += start.elapsed();
         let (stream, address) = connected.map_err(|error| not_connected(&error))?;
         report.ip = Some(address.ip());
-        if encrypted { self.encrypt(stream, address, name.unwrap_or(host), report).await } else { Ok(Box::new(stream)) }
+        if encrypted {
+            self.encrypt(stream, address, name.unwrap_or(host), report)
+                .await
+        } else {
+            Ok(Box::new(stream))
+        }
     }
 
     /// Begins TLS on a connection that is open.
@@ -140,17 +188,30 @@ impl Connector {
         port: u16,
         report: &mut Report,
     ) -> Result<Box<dyn Stream>, Failure> {
-        let address = SocketAddr::new(report.ip.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()), port);
+        let address = SocketAddr::new(
+            report.ip.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()),
+            port,
+        );
         self.encrypt(stream, address, host, report).await
     }
 
     /// The addresses of the wanted family.
-    pub async fn resolve(&self, host: &str, port: u16, report: &mut Report) -> Result<Vec<SocketAddr>, Failure> {
+    pub async fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+        report: &mut Report,
+    ) -> Result<Vec<SocketAddr>, Failure> {
         let start = Instant::now();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let found = match net::resolve_now(bare).await {
             Ok(found) => found,
-            Err(error) => return Err(Failure::new(Reason::Dns, format!("`{bare}` cannot be resolved: {error}"))),
+            Err(error) => {
+                return Err(Failure::new(
+                    Reason::Dns,
+                    format!("`{bare}` cannot be resolved: {error}"),
+                ));
+            }
         };
         let took = start.elapsed();
         report.phases.resolve += took;
@@ -163,8 +224,17 @@ impl Connector {
             Family::PreferV4 => address.is_ipv4() == has(std::net::IpAddr::is_ipv4),
             Family::PreferV6 => address.is_ipv6() == has(std::net::IpAddr::is_ipv6),
         };
-        let wanted: Vec<SocketAddr> = found.iter().map(|ip| SocketAddr::new(*ip, port)).filter(fits).collect();
-        let first = wanted.first().ok_or_else(|| Failure::new(Reason::Dns, format!("`{bare}` has no address of the wanted family")))?;
+        let wanted: Vec<SocketAddr> = found
+            .iter()
+            .map(|ip| SocketAddr::new(*ip, port))
+            .filter(fits)
+            .collect();
+        let first = wanted.first().ok_or_else(|| {
+            Failure::new(
+                Reason::Dns,
+                format!("`{bare}` has no address of the wanted family"),
+            )
+        })?;
         report.ip = Some(first.ip());
         Ok(wanted)
     }
@@ -178,10 +248,17 @@ impl Connector {
     ) -> Result<Box<dyn Stream>, Failure> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let tls = self.tls().await;
-        let name = tls.settings.server_name.clone().unwrap_or_else(|| bare.to_owned());
-        let name = ServerName::try_from(name).map_err(|_| Failure::new(Reason::Tls, "the host is not a name that TLS can verify"))?;
+        let name = tls
+            .settings
+            .server_name
+            .clone()
+            .unwrap_or_else(|| bare.to_owned());
+        let name = ServerName::try_from(name)
+            .map_err(|_| Failure::new(Reason::Tls, "the host is not a name that TLS can verify"))?;
         let start = Instant::now();
-        let result = TlsConnector::from(tls.config.clone()).connect(name.clone(), stream).await;
+        let result = TlsConnector::from(tls.config.clone())
+            .connect(name.clone(), stream)
+            .await;
         report.phases.tls += start.elapsed();
         match result {
             Ok(stream) => {
@@ -209,8 +286,14 @@ fn learn(connection: &rustls::ClientConnection, report: &mut Report) {
         Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
         _ => "unknown",
     };
-    let cipher = connection.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default();
-    report.tls = Some(TlsUsed { version, cipher: cipher.replace("TLS13_", "TLS_") });
+    let cipher = connection
+        .negotiated_cipher_suite()
+        .map(|suite| format!("{:?}", suite.suite()))
+        .unwrap_or_default();
+    report.tls = Some(TlsUsed {
+        version,
+        cipher: cipher.replace("TLS13_", "TLS_"),
+    });
 }
 
 /// The kernel's reason stands in few variants; the text of another error might not.
@@ -223,21 +306,31 @@ fn not_connected(error: &std::io::Error) -> Failure {
 }
 
 fn is_certificate(reason: Reason) -> bool {
-    matches!(reason, Reason::CertificateExpired | Reason::CertificateName | Reason::CertificateUntrusted)
+    matches!(
+        reason,
+        Reason::CertificateExpired | Reason::CertificateName | Reason::CertificateUntrusted
+    )
 }
 
 fn of_handshake(error: &std::io::Error) -> Failure {
-    let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+    let inner = error
+        .get_ref()
+        .and_then(|e| e.downcast_ref::<rustls::Error>());
     let reason = match inner {
         Some(rustls::Error::InvalidCertificate(problem)) => match problem {
             CertificateError::Expired
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. } => Reason::CertificateExpired,
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Reason::CertificateName,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Reason::CertificateName
+            }
             _ => Reason::CertificateUntrusted,
         },
         _ => Reason::Tls,
     };
-    Failure::new(reason, inner.map_or_else(|| error.to_string(), ToString::to_string))
+    Failure::new(
+        reason,
+        inner.map_or_else(|| error.to_string(), ToString::to_string),
+    )
 }

@@ -1,4 +1,5 @@
-//! The DNS prober: one question to one server, over UDP, TCP or TLS, and what its answer must be like.
+//! The DNS prober: one question to one server, over UDP, TCP or TLS, and what its answer must be
+//! like.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -64,30 +65,57 @@ impl DnsProbe {
             Transport::Udp => {
                 let addresses = connector.resolve(&self.host, self.port, report).await?;
                 let address = addresses.first().copied();
-                let address = address.ok_or_else(|| Failure::new(Reason::Dns, "the name server has no address"))?;
+                let address = address
+                    .ok_or_else(|| Failure::new(Reason::Dns, "the name server has no address"))?;
                 over_udp(address, &question, id, report).await
             }
-            Transport::Tcp | Transport::Tls => self.over_tcp(connector, &question, id, report).await,
+            Transport::Tcp | Transport::Tls => {
+                self.over_tcp(connector, &question, id, report).await
+            }
         };
         let answer = message::read(&exchanged?);
-        let answer = answer
-            .ok_or_else(|| Failure::new(Reason::Protocol, "the answer is no DNS message").brief_as("the answer is no DNS message"))?;
+        let answer = answer.ok_or_else(|| {
+            Failure::new(Reason::Protocol, "the answer is no DNS message")
+                .brief_as("the answer is no DNS message")
+        })?;
         if let Some(found) = &mut report.dns {
             found.succeeded = true;
             found.records = [&answer.answers, &answer.authority, &answer.additional].map(Vec::len);
             if self.question.kind == message::SOA {
-                found.serial = Some(answer.answers.iter().filter_map(|record| record.serial).next_back().unwrap_or(0));
+                found.serial = Some(
+                    answer
+                        .answers
+                        .iter()
+                        .filter_map(|record| record.serial)
+                        .next_back()
+                        .unwrap_or(0),
+                );
             }
         }
         self.judge(&answer)
     }
 
-    async fn over_tcp(&self, connector: &Connector, question: &[u8], id: u16, report: &mut Report) -> Result<Vec<u8>, Failure> {
-        let mut stream = connector.open(&self.host, self.port, self.transport == Transport::Tls, report).await?;
+    async fn over_tcp(
+        &self,
+        connector: &Connector,
+        question: &[u8],
+        id: u16,
+        report: &mut Report,
+    ) -> Result<Vec<u8>, Failure> {
+        let mut stream = connector
+            .open(
+                &self.host,
+                self.port,
+                self.transport == Transport::Tls,
+                report,
+            )
+            .await?;
         let (connect, start) = (report.phases.connect + report.phases.tls, Instant::now());
         let length = u16::try_from(question.len()).unwrap_or_default();
         let exchange = async {
-            stream.write_all(&[&length.to_be_bytes(), question].concat()).await?;
+            stream
+                .write_all(&[&length.to_be_bytes(), question].concat())
+                .await?;
             stream.flush().await?;
             let length = stream.read_u16().await?;
             let mut answer = vec![0; usize::from(length)];
@@ -100,7 +128,10 @@ impl DnsProbe {
         if message::id_of(&answer) == Some(id) {
             return Ok(answer);
         }
-        Err(Failure::new(Reason::Protocol, "the answer is to another question").brief_as("the answer is to another question"))
+        Err(
+            Failure::new(Reason::Protocol, "the answer is to another question")
+                .brief_as("the answer is to another question"),
+        )
     }
 
     fn judge(&self, answer: &Answer) -> Result<(), Failure> {
@@ -108,7 +139,11 @@ impl DnsProbe {
             let text = format!("response code {}", message::code_name(answer.code));
             return Err(Failure::new(Reason::Status, text.clone()).brief_as(text));
         }
-        let sections = [("answer", &answer.answers), ("authority", &answer.authority), ("additional", &answer.additional)];
+        let sections = [
+            ("answer", &answer.answers),
+            ("authority", &answer.authority),
+            ("additional", &answer.additional),
+        ];
         for ((name, records), rules) in sections.into_iter().zip(&self.rules) {
             rules.check(records).map_err(|what| {
                 let text = format!("records of the {name} section: {what}");
@@ -152,18 +187,27 @@ fn timed(report: &mut Report, connect: Duration, request: Duration) {
     }
 }
 
-async fn over_udp(address: SocketAddr, question: &[u8], id: u16, report: &mut Report) -> Result<Vec<u8>, Failure> {
+async fn over_udp(
+    address: SocketAddr,
+    question: &[u8],
+    id: u16,
+    report: &mut Report,
+) -> Result<Vec<u8>, Failure> {
     let start = Instant::now();
-    let local = if address.is_ipv4() { SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)) } else { SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)) };
+    let local = if address.is_ipv4() {
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
+    } else {
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
+    };
     let socket = async {
         let socket = UdpSocket::bind(local).await?;
         // The kernel takes only what this server sends.
         socket.connect(address).await?;
         Ok(socket)
     };
-    let socket = socket
-        .await
-        .map_err(|error: std::io::Error| Failure::new(Reason::Connect, error.to_string()).brief_as(error.kind().to_string()))?;
+    let socket = socket.await.map_err(|error: std::io::Error| {
+        Failure::new(Reason::Connect, error.to_string()).brief_as(error.kind().to_string())
+    })?;
     let connect = start.elapsed();
     timed(report, connect, Duration::ZERO);
     let start = Instant::now();
@@ -179,8 +223,9 @@ async fn over_udp(address: SocketAddr, question: &[u8], id: u16, report: &mut Re
             }
         }
     };
-    let answer =
-        exchange.await.map_err(|error: std::io::Error| Failure::new(Reason::Connect, error.to_string()).brief_as(error.kind().to_string()));
+    let answer = exchange.await.map_err(|error: std::io::Error| {
+        Failure::new(Reason::Connect, error.to_string()).brief_as(error.kind().to_string())
+    });
     timed(report, connect, start.elapsed());
     answer
 }

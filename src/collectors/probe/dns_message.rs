@@ -1,4 +1,5 @@
-//! DNS messages on the wire (RFC 1035): a question out, records in, written as zone files write them.
+//! DNS messages on the wire (RFC 1035): a question out, records in, written as zone files write
+//! them.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -80,23 +81,35 @@ const CODES: [(&str, u8); 11] = [
 
 /// The number of a type, by its name or as `TYPE123`.
 pub fn type_of(name: &str) -> Option<u16> {
-    let known = TYPES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+    let known = TYPES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, number)| *number);
     known.or_else(|| name.strip_prefix("TYPE")?.parse().ok())
 }
 
 /// The number of a class.
 pub fn class_of(name: &str) -> Option<u16> {
-    CLASSES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+    CLASSES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, number)| *number)
 }
 
 /// The number of a response code.
 pub fn code_of(name: &str) -> Option<u8> {
-    CODES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+    CODES
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, number)| *number)
 }
 
 /// The name of a response code.
 pub fn code_name(code: u8) -> String {
-    CODES.iter().find(|(_, number)| *number == code).map_or_else(|| format!("RCODE{code}"), |(name, _)| (*name).to_owned())
+    CODES
+        .iter()
+        .find(|(_, number)| *number == code)
+        .map_or_else(|| format!("RCODE{code}"), |(name, _)| (*name).to_owned())
 }
 
 /// What is asked.
@@ -115,13 +128,24 @@ impl Question {
     /// `None` when no name can be so.
     pub fn new(name: &str, kind: u16, class: u16, recursion: bool) -> Option<Self> {
         let mut wire = Vec::with_capacity(name.len() + 2);
-        for label in name.trim_end_matches('.').split('.').filter(|_| name != ".") {
-            let length = u8::try_from(label.len()).ok().filter(|length| (1..64).contains(length))?;
+        for label in name
+            .trim_end_matches('.')
+            .split('.')
+            .filter(|_| name != ".")
+        {
+            let length = u8::try_from(label.len())
+                .ok()
+                .filter(|length| (1..64).contains(length))?;
             wire.push(length);
             wire.extend(label.as_bytes());
         }
         wire.push(0);
-        (wire.len() <= 255 && name.is_ascii()).then_some(Question { name: wire, kind, class, recursion })
+        (wire.len() <= 255 && name.is_ascii()).then_some(Question {
+            name: wire,
+            kind,
+            class,
+            recursion,
+        })
     }
 
     /// The message, with this number.
@@ -180,8 +204,17 @@ pub fn read(message: &[u8]) -> Option<Answer> {
         reader.name()?;
         reader.bytes(4)?;
     }
-    let mut section = |count: usize| (0..count).map(|_| reader.record()).collect::<Option<Vec<Record>>>();
-    Some(Answer { code: low & 0x0f, answers: section(counts[1])?, authority: section(counts[2])?, additional: section(counts[3])? })
+    let mut section = |count: usize| {
+        (0..count)
+            .map(|_| reader.record())
+            .collect::<Option<Vec<Record>>>()
+    };
+    Some(Answer {
+        code: low & 0x0f,
+        answers: section(counts[1])?,
+        authority: section(counts[2])?,
+        additional: section(counts[3])?,
+    })
 }
 
 struct Reader<'a> {
@@ -201,11 +234,13 @@ impl<'a> Reader<'a> {
     }
 
     fn u16(&mut self) -> Option<u16> {
-        self.bytes(2).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
+        self.bytes(2)
+            .map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]))
     }
 
     fn u32(&mut self) -> Option<u32> {
-        self.bytes(4).map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        self.bytes(4)
+            .map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
     }
 
     /// A name, which may go on at an earlier place of the message.
@@ -221,7 +256,9 @@ impl<'a> Reader<'a> {
                 }
                 1..=63 => {
                     let label = self.message.get(at + 1..at + 1 + usize::from(length))?;
-                    label.iter().for_each(|byte| push_escaped(&mut name, *byte, b". ()@;\"'\\"));
+                    label
+                        .iter()
+                        .for_each(|byte| push_escaped(&mut name, *byte, b". ()@;\"'\\"));
                     name.push('.');
                     at += 1 + usize::from(length);
                 }
@@ -243,22 +280,40 @@ impl<'a> Reader<'a> {
     fn record(&mut self) -> Option<Record> {
         let name = self.name()?;
         let (kind, class, ttl, length) = (self.u16()?, self.u16()?, self.u32()?, self.u16()?);
-        let end = self.at.checked_add(usize::from(length)).filter(|end| *end <= self.message.len())?;
+        let end = self
+            .at
+            .checked_add(usize::from(length))
+            .filter(|end| *end <= self.message.len())?;
         // Names in the data may lead anywhere in the message, but not beyond its end.
-        let mut data = Reader { message: &self.message[..end], at: self.at };
+        let mut data = Reader {
+            message: &self.message[..end],
+            at: self.at,
+        };
         let (text, serial) = data.data(kind)?;
         self.at = end;
-        let kind = TYPES.iter().find(|(_, number)| *number == kind).map_or_else(|| format!("TYPE{kind}"), |(name, _)| (*name).to_owned());
-        let class =
-            CLASSES.iter().find(|(_, number)| *number == class).map_or_else(|| format!("CLASS{class}"), |(name, _)| (*name).to_owned());
-        Some(Record { text: format!("{name}\t{ttl}\t{class}\t{kind}\t{text}"), serial })
+        let kind = TYPES
+            .iter()
+            .find(|(_, number)| *number == kind)
+            .map_or_else(|| format!("TYPE{kind}"), |(name, _)| (*name).to_owned());
+        let class = CLASSES
+            .iter()
+            .find(|(_, number)| *number == class)
+            .map_or_else(|| format!("CLASS{class}"), |(name, _)| (*name).to_owned());
+        Some(Record {
+            text: format!("{name}\t{ttl}\t{class}\t{kind}\t{text}"),
+            serial,
+        })
     }
 
     /// The data of a record as text.
     fn data(&mut self, kind: u16) -> Option<(String, Option<u32>)> {
         let text = match kind {
-            1 => <[u8; 4]>::try_from(self.rest()).map(|bytes| Ipv4Addr::from(bytes).to_string()).ok()?,
-            28 => <[u8; 16]>::try_from(self.rest()).map(|bytes| Ipv6Addr::from(bytes).to_string()).ok()?,
+            1 => <[u8; 4]>::try_from(self.rest())
+                .map(|bytes| Ipv4Addr::from(bytes).to_string())
+                .ok()?,
+            28 => <[u8; 16]>::try_from(self.rest())
+                .map(|bytes| Ipv6Addr::from(bytes).to_string())
+                .ok()?,
             2 | 5 | 12 | 39 => self.name()?,
             15 | 18 | 36 => format!("{} {}", self.u16()?, self.name()?),
             16 | 99 => {
@@ -270,25 +325,54 @@ impl<'a> Reader<'a> {
             }
             SOA => {
                 let (server, mailbox, serial) = (self.name()?, self.name()?, self.u32()?);
-                let times = [self.u32()?, self.u32()?, self.u32()?, self.u32()?].map(|time| time.to_string()).join(" ");
+                let times = [self.u32()?, self.u32()?, self.u32()?, self.u32()?]
+                    .map(|time| time.to_string())
+                    .join(" ");
                 return Some((format!("{server} {mailbox} {serial} {times}"), Some(serial)));
             }
-            33 => format!("{} {} {} {}", self.u16()?, self.u16()?, self.u16()?, self.name()?),
-            43 | 59 => format!("{} {} {} {}", self.u16()?, self.u8()?, self.u8()?, hex(self.rest()).to_uppercase()),
-            44 => format!("{} {} {}", self.u8()?, self.u8()?, hex(self.rest()).to_uppercase()),
-            52 | 53 => format!("{} {} {} {}", self.u8()?, self.u8()?, self.u8()?, hex(self.rest())),
+            33 => format!(
+                "{} {} {} {}",
+                self.u16()?,
+                self.u16()?,
+                self.u16()?,
+                self.name()?
+            ),
+            43 | 59 => format!(
+                "{} {} {} {}",
+                self.u16()?,
+                self.u8()?,
+                self.u8()?,
+                hex(self.rest()).to_uppercase()
+            ),
+            44 => format!(
+                "{} {} {}",
+                self.u8()?,
+                self.u8()?,
+                hex(self.rest()).to_uppercase()
+            ),
+            52 | 53 => format!(
+                "{} {} {} {}",
+                self.u8()?,
+                self.u8()?,
+                self.u8()?,
+                hex(self.rest())
+            ),
             257 => {
                 let flag = self.u8()?;
                 let length = usize::from(self.u8()?);
                 let tag = String::from_utf8_lossy(self.bytes(length)?).into_owned();
                 let mut value = String::from("\"");
-                self.rest().iter().for_each(|byte| push_escaped(&mut value, *byte, b"\"\\"));
+                self.rest()
+                    .iter()
+                    .for_each(|byte| push_escaped(&mut value, *byte, b"\"\\"));
                 format!("{flag} {tag} {value}\"")
             }
             // RFC 3597
             _ => {
                 let rest = self.rest();
-                format!("\\# {} {}", rest.len(), hex(rest)).trim_end().to_owned()
+                format!("\\# {} {}", rest.len(), hex(rest))
+                    .trim_end()
+                    .to_owned()
             }
         };
         Some((text, None))
@@ -303,7 +387,9 @@ impl<'a> Reader<'a> {
     fn quoted(&mut self) -> Option<String> {
         let length = usize::from(self.u8()?);
         let mut text = String::from("\"");
-        self.bytes(length)?.iter().for_each(|byte| push_escaped(&mut text, *byte, b"\"\\"));
+        self.bytes(length)?
+            .iter()
+            .for_each(|byte| push_escaped(&mut text, *byte, b"\"\\"));
         text.push('"');
         Some(text)
     }
@@ -342,11 +428,23 @@ mod tests {
     fn records_are_written_as_zone_files_write_them() {
         let records: [(u16, &[u8], &str); 9] = [
             (1, &[192, 0, 2, 1], "A\t192.0.2.1"),
-            (28, &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], "AAAA\t2001:db8::1"),
+            (
+                28,
+                &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+                "AAAA\t2001:db8::1",
+            ),
             (5, b"\x03www\xc0\x0c", "CNAME\twww.example.org."),
             (15, b"\x00\x0a\x04mail\xc0\x0c", "MX\t10 mail.example.org."),
-            (16, b"\x05a \"b\\\x03\x07c;", "TXT\t\"a \\\"b\\\\\" \"\\007c;\""),
-            (33, b"\0\x01\0\x02\x1f\x90\x01a\xc0\x0c", "SRV\t1 2 8080 a.example.org."),
+            (
+                16,
+                b"\x05a \"b\\\x03\x07c;",
+                "TXT\t\"a \\\"b\\\\\" \"\\007c;\"",
+            ),
+            (
+                33,
+                b"\0\x01\0\x02\x1f\x90\x01a\xc0\x0c",
+                "SRV\t1 2 8080 a.example.org.",
+            ),
             (257, b"\0\x05issueca.org", "CAA\t0 issue \"ca.org\""),
             (
                 SOA,
@@ -355,14 +453,25 @@ mod tests {
             ),
             (4711, b"\x01\xff", "TYPE4711\t\\# 2 01ff"),
         ];
-        let all: Vec<(u16, &[u8])> = records.iter().map(|(kind, data, _)| (*kind, *data)).collect();
+        let all: Vec<(u16, &[u8])> = records
+            .iter()
+            .map(|(kind, data, _)| (*kind, *data))
+            .collect();
         let answer = read(&message(&all)).expect("an answer");
         for ((_, _, wanted), record) in records.iter().zip(&answer.answers) {
             assert_eq!(record.text, format!("example.org.\t300\tIN\t{wanted}"));
         }
         assert_eq!(answer.answers[7].serial, Some(9));
         assert_eq!(id_of(&message(&[])), Some(7));
-        assert_eq!(id_of(&Question::new(".", 1, 1, false).expect("the root").message(7)), None, "a question");
+        assert_eq!(
+            id_of(
+                &Question::new(".", 1, 1, false)
+                    .expect("the root")
+                    .message(7)
+            ),
+            None,
+            "a question"
+        );
     }
 
     /// Whatever comes is read or refused, in bounded time.
@@ -375,8 +484,16 @@ mod tests {
         let circle = message(&[(5, &[0xc0, 41])]);
         assert_eq!(circle.len(), 43);
         assert_eq!(read(&circle), None);
-        assert_eq!(read(&message(&[(1, &[1, 2, 3])])), None, "an address of three bytes");
-        assert_eq!(read(&message(&[(16, &[9, b'a'])])), None, "a text longer than its record");
+        assert_eq!(
+            read(&message(&[(1, &[1, 2, 3])])),
+            None,
+            "an address of three bytes"
+        );
+        assert_eq!(
+            read(&message(&[(16, &[9, b'a'])])),
+            None,
+            "a text longer than its record"
+        );
         for (at, byte) in [(4, 0xff), (6, 0xff), (12, 0x80)] {
             let mut wrong = whole.clone();
             wrong[at] = byte;

@@ -39,7 +39,8 @@ pub struct Expectation {
     pub required: Vec<Regex>,
     /// Each of them must hold.
     pub json: Vec<JsonRule>,
-    /// Greatest size of the body, in bytes: a larger one is a failure. `None`: it may have any size.
+    /// Greatest size of the body, in bytes: a larger one is a failure. `None`: it may have any
+    /// size.
     pub max_body: Option<usize>,
 }
 
@@ -53,11 +54,19 @@ pub struct JsonRule {
 }
 
 impl JsonRule {
-    /// A path is a JSON pointer (RFC 6901, `/checks/0/status`) or names with dots (`checks.0.status`).
+    /// A path is a JSON pointer (RFC 6901, `/checks/0/status`) or names with dots
+    /// (`checks.0.status`).
     pub fn new(path: &str, equals: Option<String>) -> Self {
         let path = match path.strip_prefix('/') {
-            Some(pointer) => pointer.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect(),
-            None => path.split('.').filter(|part| !part.is_empty()).map(str::to_owned).collect(),
+            Some(pointer) => pointer
+                .split('/')
+                .map(|part| part.replace("~1", "/").replace("~0", "~"))
+                .collect(),
+            None => path
+                .split('.')
+                .filter(|part| !part.is_empty())
+                .map(str::to_owned)
+                .collect(),
         };
         JsonRule { path, equals }
     }
@@ -71,8 +80,13 @@ impl JsonRule {
                 _ => None,
             }
         };
-        let found = self.path.iter().try_fold(root.clone(), |value, part| step(&value, part));
-        let Some(found) = found else { return Err(format!("`{name}` is not in the JSON")) };
+        let found = self
+            .path
+            .iter()
+            .try_fold(root.clone(), |value, part| step(&value, part));
+        let Some(found) = found else {
+            return Err(format!("`{name}` is not in the JSON"));
+        };
         let text = match &found {
             Value::String(text) => text.clone(),
             other => other.to_string(),
@@ -96,41 +110,76 @@ impl Expectation {
     }
 
     /// Judges a whole answer; the first disappointment is the reason.
-    pub fn judge_all(&self, head: &Response<()>, body: &[u8], encrypted: bool) -> Result<(), Failure> {
+    pub fn judge_all(
+        &self,
+        head: &Response<()>,
+        body: &[u8],
+        encrypted: bool,
+    ) -> Result<(), Failure> {
         self.judge_head(head, encrypted)?;
         self.judge(head.status().as_u16(), body)
     }
 
     fn judge_head(&self, head: &Response<()>, encrypted: bool) -> Result<(), Failure> {
-        let version = if head.version() == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" };
+        let version = if head.version() == Version::HTTP_10 {
+            "HTTP/1.0"
+        } else {
+            "HTTP/1.1"
+        };
         if !self.versions.is_empty() && !self.versions.iter().any(|wanted| wanted == version) {
             return Err(shown(Reason::Protocol, format!("the answer is {version}")));
         }
         match self.encrypted {
-            Some(true) if !encrypted => return Err(shown(Reason::Tls, "the last connection has no TLS".into())),
-            Some(false) if encrypted => return Err(shown(Reason::Tls, "the last connection has TLS".into())),
+            Some(true) if !encrypted => {
+                return Err(shown(Reason::Tls, "the last connection has no TLS".into()));
+            }
+            Some(false) if encrypted => {
+                return Err(shown(Reason::Tls, "the last connection has TLS".into()));
+            }
             _ => {}
         }
-        let values =
-            |rule: &HeaderRule| head.headers().get_all(&rule.name).iter().map(|value| value.as_bytes().to_vec()).collect::<Vec<_>>();
+        let values = |rule: &HeaderRule| {
+            head.headers()
+                .get_all(&rule.name)
+                .iter()
+                .map(|value| value.as_bytes().to_vec())
+                .collect::<Vec<_>>()
+        };
         for rule in &self.forbidden_headers {
             let values = values(rule);
             if values.is_empty() && !rule.allow_missing {
-                return Err(shown(Reason::Header, format!("the header {:?} is missing", rule.name.as_str())));
+                return Err(shown(
+                    Reason::Header,
+                    format!("the header {:?} is missing", rule.name.as_str()),
+                ));
             }
             if values.iter().any(|value| rule.pattern.is_match(value)) {
-                return Err(shown(Reason::Header, format!("the header {:?} matches {:?}", rule.name.as_str(), rule.pattern.as_str())));
+                return Err(shown(
+                    Reason::Header,
+                    format!(
+                        "the header {:?} matches {:?}",
+                        rule.name.as_str(),
+                        rule.pattern.as_str()
+                    ),
+                ));
             }
         }
         for rule in &self.required_headers {
             let values = values(rule);
             if values.is_empty() && !rule.allow_missing {
-                return Err(shown(Reason::Header, format!("the header {:?} is missing", rule.name.as_str())));
+                return Err(shown(
+                    Reason::Header,
+                    format!("the header {:?} is missing", rule.name.as_str()),
+                ));
             }
             if !values.is_empty() && !values.iter().any(|value| rule.pattern.is_match(value)) {
                 return Err(shown(
                     Reason::Header,
-                    format!("the header {:?} does not match {:?}", rule.name.as_str(), rule.pattern.as_str()),
+                    format!(
+                        "the header {:?} does not match {:?}",
+                        rule.name.as_str(),
+                        rule.pattern.as_str()
+                    ),
                 ));
             }
         }
@@ -139,21 +188,37 @@ impl Expectation {
 
     /// Judges status and body.
     pub fn judge(&self, status: u16, body: &[u8]) -> Result<(), Failure> {
-        let fine = self.any_status || if self.statuses.is_empty() { (200..300).contains(&status) } else { self.statuses.contains(&status) };
+        let fine = self.any_status
+            || if self.statuses.is_empty() {
+                (200..300).contains(&status)
+            } else {
+                self.statuses.contains(&status)
+            };
         if !fine {
-            return Err(Failure::new(Reason::Status, format!("status {status}")).brief_as(format!("status {status}")));
+            return Err(Failure::new(Reason::Status, format!("status {status}"))
+                .brief_as(format!("status {status}")));
         }
         if let Some(pattern) = self.forbidden.iter().find(|pattern| pattern.is_match(body)) {
-            return Err(shown(Reason::Body, format!("the body matches {:?}", pattern.as_str())));
+            return Err(shown(
+                Reason::Body,
+                format!("the body matches {:?}", pattern.as_str()),
+            ));
         }
         if let Some(pattern) = self.required.iter().find(|pattern| !pattern.is_match(body)) {
-            return Err(shown(Reason::Body, format!("the body does not match {:?}", pattern.as_str())));
+            return Err(shown(
+                Reason::Body,
+                format!("the body does not match {:?}", pattern.as_str()),
+            ));
         }
         if self.json.is_empty() {
             return Ok(());
         }
-        let root: Value = serde_json::from_slice(body).map_err(|_| shown(Reason::Json, "the body is not JSON".to_owned()))?;
-        self.json.iter().try_for_each(|rule| rule.check(&root).map_err(|message| shown(Reason::Json, message)))
+        let root: Value = serde_json::from_slice(body)
+            .map_err(|_| shown(Reason::Json, "the body is not JSON".to_owned()))?;
+        self.json.iter().try_for_each(|rule| {
+            rule.check(&root)
+                .map_err(|message| shown(Reason::Json, message))
+        })
     }
 }
 
@@ -166,13 +231,22 @@ mod tests {
         let body = br#"{"status":"healthy","checks":[{"name":"db","up":true}],"a/b":3}"#;
         let judge = |path: &str, equals: &str| {
             let rule = JsonRule::new(path, Some(equals.to_owned()));
-            let all = Expectation { json: vec![rule], ..Expectation::default() };
+            let all = Expectation {
+                json: vec![rule],
+                ..Expectation::default()
+            };
             all.judge(200, body).map_err(|f| f.to_string())
         };
         assert_eq!(judge("status", "healthy"), Ok(()));
         assert_eq!(judge("checks.0.up", "true"), Ok(()));
         assert_eq!(judge("/a~1b", "3"), Ok(()));
-        assert_eq!(judge("status", "degraded"), Err("json: `status` is not \"degraded\"".into()));
-        assert_eq!(judge("checks.1.up", "true"), Err("json: `checks.1.up` is not in the JSON".into()));
+        assert_eq!(
+            judge("status", "degraded"),
+            Err("json: `status` is not \"degraded\"".into())
+        );
+        assert_eq!(
+            judge("checks.1.up", "true"),
+            Err("json: `checks.1.up` is not in the JSON".into())
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The gRPC prober: one `grpc.health.v1.Health/Check` (<https://github.com/grpc/grpc/blob/master/doc/health-checking.md>) over HTTP/2, with TLS or
+//! The gRPC prober: one `grpc.health.v1.Health/Check`
+//! (<https://github.com/grpc/grpc/blob/master/doc/health-checking.md>) over HTTP/2, with TLS or
 //! without. One message each way of one field each: no library of gRPC is needed for that.
 
 use std::time::{Duration, Instant};
@@ -43,7 +44,12 @@ impl GrpcProbe {
     /// Asks once.
     pub async fn run(&self, connector: &Connector, report: &mut Report) -> Result<(), Failure> {
         // What stands if the deadline comes first.
-        report.grpc = Some(GrpcFound { check: Duration::ZERO, ssl: false, code: DEADLINE, serving: None });
+        report.grpc = Some(GrpcFound {
+            check: Duration::ZERO,
+            ssl: false,
+            code: DEADLINE,
+            serving: None,
+        });
         let start = Instant::now();
         let answered = self.check(connector, report).await;
         let check = start.elapsed().saturating_sub(report.phases.resolve);
@@ -52,31 +58,53 @@ impl GrpcProbe {
             Ok((code, serving)) => (code, serving, judged(code, serving)),
             Err((code, failure)) => (code, None, Err(failure)),
         };
-        report.grpc = Some(GrpcFound { check, ssl, code, serving });
+        report.grpc = Some(GrpcFound {
+            check,
+            ssl,
+            code,
+            serving,
+        });
         result
     }
 
     /// The status of the call, and what the service says.
-    async fn check(&self, connector: &Connector, report: &mut Report) -> Result<(u32, Option<usize>), (u32, Failure)> {
+    async fn check(
+        &self,
+        connector: &Connector,
+        report: &mut Report,
+    ) -> Result<(u32, Option<usize>), (u32, Failure)> {
         let unreachable = |failure| (UNAVAILABLE, failure);
-        let stream = connector.open(&self.host, self.port, self.encrypted, report).await.map_err(unreachable)?;
+        let stream = connector
+            .open(&self.host, self.port, self.encrypted, report)
+            .await
+            .map_err(unreachable)?;
         if let Some(found) = &mut report.grpc {
             found.ssl = self.encrypted;
         }
         let broken = |error: h2::Error| {
-            (UNAVAILABLE, Failure::new(Reason::Protocol, error.to_string()).brief_as("the answer is not HTTP/2, or broke off"))
+            (
+                UNAVAILABLE,
+                Failure::new(Reason::Protocol, error.to_string())
+                    .brief_as("the answer is not HTTP/2, or broke off"),
+            )
         };
         let (client, connection) = h2::client::handshake(stream).await.map_err(broken)?;
         // Aborted when this function ends, however it ends.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
         let mut client = client.ready().await.map_err(broken)?;
-        let (response, mut body) = client.send_request(self.request().map_err(unreachable)?, false).map_err(broken)?;
-        body.send_data(message(&self.service), true).map_err(broken)?;
+        let (response, mut body) = client
+            .send_request(self.request().map_err(unreachable)?, false)
+            .map_err(broken)?;
+        body.send_data(message(&self.service), true)
+            .map_err(broken)?;
         let (head, mut body) = response.await.map_err(broken)?.into_parts();
         if head.status.as_u16() != 200 {
             let text = format!("status {}", head.status.as_u16());
-            return Err((of_http(head.status.as_u16()), Failure::new(Reason::Status, text.clone()).brief_as(text)));
+            return Err((
+                of_http(head.status.as_u16()),
+                Failure::new(Reason::Status, text.clone()).brief_as(text),
+            ));
         }
         if let Some(code) = code(&head.headers) {
             return Ok((code, None));
@@ -88,11 +116,20 @@ impl GrpcProbe {
             let _closed = body.flow_control().release_capacity(part.len());
             answer.extend_from_slice(&part);
             if answer.len() > MAX_ANSWER {
-                return Err((INTERNAL, Failure::new(Reason::TooLarge, "the answer is too large")));
+                return Err((
+                    INTERNAL,
+                    Failure::new(Reason::TooLarge, "the answer is too large"),
+                ));
             }
         }
         let trailers = body.trailers().await.map_err(broken)?.unwrap_or_default();
-        let nonsense = || (INTERNAL, Failure::new(Reason::Protocol, "the answer is not gRPC").brief_as("the answer is not gRPC"));
+        let nonsense = || {
+            (
+                INTERNAL,
+                Failure::new(Reason::Protocol, "the answer is not gRPC")
+                    .brief_as("the answer is not gRPC"),
+            )
+        };
         match code(&trailers).ok_or_else(nonsense)? {
             0 => Ok((0, Some(serving(&answer).ok_or_else(nonsense)?))),
             code => Ok((code, None)),
@@ -101,10 +138,17 @@ impl GrpcProbe {
 
     fn request(&self) -> Result<Request<()>, Failure> {
         let scheme = if self.encrypted { "https" } else { "http" };
-        let host = if self.host.contains(':') && !self.host.starts_with('[') { format!("[{}]", self.host) } else { self.host.clone() };
+        let host = if self.host.contains(':') && !self.host.starts_with('[') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
         Request::builder()
             .method(Method::POST)
-            .uri(format!("{scheme}://{host}:{}/grpc.health.v1.Health/Check", self.port))
+            .uri(format!(
+                "{scheme}://{host}:{}/grpc.health.v1.Health/Check",
+                self.port
+            ))
             .header(CONTENT_TYPE, "application/grpc")
             .header(TE, "trailers")
             .header(USER_AGENT, concat!("nightbell/", env!("CARGO_PKG_VERSION")))
@@ -121,7 +165,11 @@ fn judged(code: u32, serving: Option<usize>) -> Result<(), Failure> {
             Err(Failure::new(Reason::Health, text.clone()).brief_as(text))
         }
         (code, _) => {
-            let text = if code <= LAST_CODE { format!("gRPC status {code}") } else { "an unknown gRPC status".into() };
+            let text = if code <= LAST_CODE {
+                format!("gRPC status {code}")
+            } else {
+                "an unknown gRPC status".into()
+            };
             Err(Failure::new(Reason::Status, text.clone()).brief_as(text))
         }
     }
@@ -206,7 +254,10 @@ mod tests {
     fn messages_are_written_and_read_as_protobuf_has_them() {
         assert_eq!(message("")[..], [0, 0, 0, 0, 0]);
         assert_eq!(message("a.B")[..], *b"\0\0\0\0\x05\x0a\x03a.B");
-        assert_eq!(message(&"x".repeat(300))[..8], [0, 0, 0, 1, 47, 0x0a, 0xac, 2]);
+        assert_eq!(
+            message(&"x".repeat(300))[..8],
+            [0, 0, 0, 1, 47, 0x0a, 0xac, 2]
+        );
         for (bytes, wanted) in [
             (&b"\0\0\0\0\0"[..], Some(0)),
             (b"\0\0\0\0\x02\x08\x01", Some(1)),

@@ -1,13 +1,18 @@
-//! The HTTP prober: one request over a connection of its own, so that every phase is the server's and not a pool's (RFC 9110, 9112).
+//! The HTTP prober: one request over a connection of its own, so that every phase is the server's
+//! and not a pool's (RFC 9110, 9112).
 //!
-//! It speaks HTTP/1.1 and asks for no compression. Proxies are not supported: a probe measures the server.
+//! It speaks HTTP/1.1 and asks for no compression. Proxies are not supported: a probe measures the
+//! server.
 
 use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED, LOCATION, USER_AGENT};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED,
+    LOCATION, USER_AGENT,
+};
 use hyper::{Method, Request, Response, Version};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
@@ -58,21 +63,38 @@ impl HttpProbe {
         let (mut url, mut method) = (self.url.clone(), self.method.clone());
         loop {
             let (response, body) = self.exchange(&url, &method, connector, report).await?;
-            let target = response.headers().get(LOCATION).filter(|_| self.follow_redirects && response.status().is_redirection());
+            let target = response
+                .headers()
+                .get(LOCATION)
+                .filter(|_| self.follow_redirects && response.status().is_redirection());
             let Some(target) = target.cloned() else {
-                return self.expectation.judge_all(&response, &body, url.scheme() == "https");
+                return self
+                    .expectation
+                    .judge_all(&response, &body, url.scheme() == "https");
             };
             let redirects = report.answer.as_mut().map_or(0, |answer| {
                 answer.redirects += 1;
                 answer.redirects
             });
             if redirects > MAX_REDIRECTS {
-                return Err(Failure::new(Reason::Redirect, format!("more than {MAX_REDIRECTS} redirects")));
+                return Err(Failure::new(
+                    Reason::Redirect,
+                    format!("more than {MAX_REDIRECTS} redirects"),
+                ));
             }
-            let next =
-                target.to_str().ok().and_then(|t| url.join(t).ok()).filter(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
-            url = next.ok_or_else(|| Failure::new(Reason::Redirect, "redirected to something that is not an http or https URL"))?;
-            // As browsers do: what was not GET or HEAD becomes GET, unless the status says to keep it.
+            let next = target
+                .to_str()
+                .ok()
+                .and_then(|t| url.join(t).ok())
+                .filter(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
+            url = next.ok_or_else(|| {
+                Failure::new(
+                    Reason::Redirect,
+                    "redirected to something that is not an http or https URL",
+                )
+            })?;
+            // As browsers do: what was not GET or HEAD becomes GET, unless the status says to keep
+            // it.
             if !matches!(response.status().as_u16(), 307 | 308) && method != Method::HEAD {
                 method = Method::GET;
             }
@@ -92,12 +114,29 @@ impl HttpProbe {
             answer.ssl = encrypted;
         }
         let port = url.port_or_known_default().unwrap_or(80);
-        let name = self.own_host(url).and_then(|host| host.to_str().ok()).map(|host| host.split(':').next().unwrap_or(host));
-        let stream = connector.open_as(name, url.host_str().unwrap_or_default(), port, encrypted, report).await?;
-        let said = self.credentials.now().await.map_err(|error| Failure::new(Reason::Protocol, error.message))?;
+        let name = self
+            .own_host(url)
+            .and_then(|host| host.to_str().ok())
+            .map(|host| host.split(':').next().unwrap_or(host));
+        let stream = connector
+            .open_as(
+                name,
+                url.host_str().unwrap_or_default(),
+                port,
+                encrypted,
+                report,
+            )
+            .await?;
+        let said = self
+            .credentials
+            .now()
+            .await
+            .map_err(|error| Failure::new(Reason::Protocol, error.message))?;
         let request = self.request(url, method, said)?;
         let start = Instant::now();
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| of_hyper(&e))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| of_hyper(&e))?;
         // Aborted when this function ends, however it ends.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
@@ -118,7 +157,9 @@ impl HttpProbe {
                     length += data.len();
                     if let Some(limit) = limit.filter(|limit| length > *limit) {
                         let message = format!("the body is larger than {limit} bytes");
-                        break Err(Failure::new(Reason::TooLarge, message.clone()).brief_as(message));
+                        break Err(
+                            Failure::new(Reason::TooLarge, message.clone()).brief_as(message)
+                        );
                     }
                     if keep {
                         body.extend_from_slice(data);
@@ -137,21 +178,44 @@ impl HttpProbe {
         result.map(|()| (head, body))
     }
 
-    /// The header `Host` of the settings, for the first host only. It is the name that a certificate is for, too.
+    /// The header `Host` of the settings, for the first host only. It is the name that a
+    /// certificate is for, too.
     fn own_host(&self, url: &Url) -> Option<&HeaderValue> {
-        self.headers.get(HOST).filter(|_| url.origin() == self.url.origin())
+        self.headers
+            .get(HOST)
+            .filter(|_| url.origin() == self.url.origin())
     }
 
-    fn request(&self, url: &Url, method: &Method, said: Said) -> Result<Request<Full<Bytes>>, Failure> {
+    fn request(
+        &self,
+        url: &Url,
+        method: &Method,
+        said: Said,
+    ) -> Result<Request<Full<Bytes>>, Failure> {
         let invalid = |_| Failure::new(Reason::Protocol, "the request cannot be written");
         let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
-        let body = if method == self.method { self.body.clone() } else { Bytes::new() };
-        let mut request = Request::builder().method(method.clone()).uri(path).body(Full::new(body)).map_err(invalid)?;
+        let body = if method == self.method {
+            self.body.clone()
+        } else {
+            Bytes::new()
+        };
+        let mut request = Request::builder()
+            .method(method.clone())
+            .uri(path)
+            .body(Full::new(body))
+            .map_err(invalid)?;
         let headers = request.headers_mut();
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("nightbell/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(
+            USER_AGENT,
+            HeaderValue::from_static(concat!("nightbell/", env!("CARGO_PKG_VERSION"))),
+        );
         if self.own_host(url).is_none() {
             let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
-            headers.insert(HOST, HeaderValue::from_str(host).map_err(|_| Failure::new(Reason::Protocol, "the host cannot be written"))?);
+            headers.insert(
+                HOST,
+                HeaderValue::from_str(host)
+                    .map_err(|_| Failure::new(Reason::Protocol, "the host cannot be written"))?,
+            );
         }
         if url.origin() == self.url.origin() {
             let more = self.headers.iter().chain(said.headers.iter());
@@ -165,11 +229,23 @@ impl HttpProbe {
 }
 
 fn note_head(head: &Response<()>, report: &mut Report) {
-    let Some(answer) = &mut report.answer else { return };
+    let Some(answer) = &mut report.answer else {
+        return;
+    };
     answer.status = head.status().as_u16();
-    let text = |name: HeaderName| head.headers().get(name).and_then(|value| value.to_str().ok());
-    answer.declared = text(CONTENT_LENGTH).and_then(|length| length.trim().parse().ok()).unwrap_or(-1.0);
-    answer.version = if head.version() == Version::HTTP_10 { 1.0 } else { 1.1 };
+    let text = |name: HeaderName| {
+        head.headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
+    answer.declared = text(CONTENT_LENGTH)
+        .and_then(|length| length.trim().parse().ok())
+        .unwrap_or(-1.0);
+    answer.version = if head.version() == Version::HTTP_10 {
+        1.0
+    } else {
+        1.1
+    };
     let parsed = text(LAST_MODIFIED).and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
     answer.modified = parsed.map(|zoned| zoned.timestamp().as_second() as f64);
 }

@@ -1,7 +1,7 @@
 //! The ICMP prober: one echo request and its reply (RFC 792, RFC 4443).
 //!
-//! A ping socket needs no privilege where the kernel's `net.ipv4.ping_group_range` holds our group; else a raw socket is tried, which needs
-//! CAP_NET_RAW.
+//! A ping socket needs no privilege where the kernel's `net.ipv4.ping_group_range` holds our group;
+//! else a raw socket is tried, which needs CAP_NET_RAW.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, IoSliceMut};
@@ -10,8 +10,8 @@ use std::os::fd::AsRawFd as _;
 use std::time::Instant;
 
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, recvmsg, sendto, setsockopt, socket,
-    sockopt,
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType,
+    SockaddrStorage, recvmsg, sendto, setsockopt, socket, sockopt,
 };
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -51,10 +51,14 @@ impl IcmpProbe {
     pub async fn run(&self, connector: &Connector, report: &mut Report) -> Result<(), Failure> {
         report.icmp = Some(IcmpFound::default());
         let addresses = connector.resolve(&self.host, 0, report).await?;
-        let address = *addresses.first().ok_or_else(|| Failure::new(Reason::Dns, "the name has no address"))?;
+        let address = *addresses
+            .first()
+            .ok_or_else(|| Failure::new(Reason::Dns, "the name has no address"))?;
         let start = Instant::now();
         let pinger = Pinger::open(address.ip(), self.ttl).map_err(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied => Failure::new(Reason::Permission, REMEDY).brief_as(REMEDY),
+            io::ErrorKind::PermissionDenied => {
+                Failure::new(Reason::Permission, REMEDY).brief_as(REMEDY)
+            }
             _ => of_kernel(&error),
         })?;
         let (id, sequence) = {
@@ -64,13 +68,30 @@ impl IcmpProbe {
         let request = pinger.request(id, sequence, self.payload);
         let setup = start.elapsed();
         let found = |found: IcmpFound, report: &mut Report| report.icmp = Some(found);
-        found(IcmpFound { setup, ..IcmpFound::default() }, report);
+        found(
+            IcmpFound {
+                setup,
+                ..IcmpFound::default()
+            },
+            report,
+        );
         let start = Instant::now();
-        pinger.send(&request, address).await.map_err(|error| of_kernel(&error))?;
+        pinger
+            .send(&request, address)
+            .await
+            .map_err(|error| of_kernel(&error))?;
         loop {
-            let (reply, from, hop_limit) = pinger.receive().await.map_err(|error| of_kernel(&error))?;
+            let (reply, from, hop_limit) =
+                pinger.receive().await.map_err(|error| of_kernel(&error))?;
             if from == Some(address.ip()) && pinger.is_reply(&reply, &request) {
-                found(IcmpFound { setup, rtt: start.elapsed(), hop_limit }, report);
+                found(
+                    IcmpFound {
+                        setup,
+                        rtt: start.elapsed(),
+                        hop_limit,
+                    },
+                    report,
+                );
                 return Ok(());
             }
         }
@@ -84,15 +105,22 @@ fn of_kernel(error: &io::Error) -> Failure {
 impl Pinger {
     fn open(to: IpAddr, ttl: Option<u8>) -> io::Result<Self> {
         let v4 = to.is_ipv4();
-        let (family, protocol) = if v4 { (AddressFamily::Inet, SockProtocol::Icmp) } else { (AddressFamily::Inet6, SockProtocol::IcmpV6) };
+        let (family, protocol) = if v4 {
+            (AddressFamily::Inet, SockProtocol::Icmp)
+        } else {
+            (AddressFamily::Inet6, SockProtocol::IcmpV6)
+        };
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let (socket, raw) = match socket(family, SockType::Datagram, flags, protocol) {
             Ok(socket) => (socket, false),
             Err(_) => (socket(family, SockType::Raw, flags, protocol)?, true),
         };
         // Without it the hop limit is not known, and everything else is.
-        let _unknown =
-            if v4 { setsockopt(&socket, sockopt::Ipv4RecvTtl, &true) } else { setsockopt(&socket, sockopt::Ipv6RecvHopLimit, &true) };
+        let _unknown = if v4 {
+            setsockopt(&socket, sockopt::Ipv4RecvTtl, &true)
+        } else {
+            setsockopt(&socket, sockopt::Ipv6RecvHopLimit, &true)
+        };
         if let Some(ttl) = ttl {
             let ttl = i32::from(ttl);
             if v4 {
@@ -101,7 +129,11 @@ impl Pinger {
                 setsockopt(&socket, sockopt::Ipv6Ttl, &ttl)?
             };
         }
-        Ok(Pinger { socket: UdpSocket::from_std(socket.into())?, raw, v4 })
+        Ok(Pinger {
+            socket: UdpSocket::from_std(socket.into())?,
+            raw,
+            v4,
+        })
     }
 
     /// The kernel writes the id of a ping socket, and the checksum with IPv6.
@@ -121,8 +153,18 @@ impl Pinger {
 
     async fn send(&self, request: &[u8], to: SocketAddr) -> io::Result<()> {
         let to = SockaddrStorage::from(to);
-        let send = || Ok(sendto(self.socket.as_raw_fd(), request, &to, MsgFlags::empty())?);
-        self.socket.async_io(Interest::WRITABLE, send).await.map(drop)
+        let send = || {
+            Ok(sendto(
+                self.socket.as_raw_fd(),
+                request,
+                &to,
+                MsgFlags::empty(),
+            )?)
+        };
+        self.socket
+            .async_io(Interest::WRITABLE, send)
+            .await
+            .map(drop)
     }
 
     /// A message, who sent it, and its hop limit.
@@ -131,14 +173,20 @@ impl Pinger {
             let mut room = vec![0; 1 << 16];
             let mut control = nix::cmsg_space!(i32);
             let mut parts = [IoSliceMut::new(&mut room)];
-            let came = recvmsg::<SockaddrStorage>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
+            let came = recvmsg::<SockaddrStorage>(
+                self.socket.as_raw_fd(),
+                &mut parts,
+                Some(&mut control),
+                MsgFlags::empty(),
+            )?;
             let from = came.address.and_then(|from| {
                 let v4 = from.as_sockaddr_in().map(|from| IpAddr::from(from.ip()));
                 v4.or_else(|| from.as_sockaddr_in6().map(|from| IpAddr::from(from.ip())))
             });
             let limit = came.cmsgs().ok().and_then(|mut messages| {
                 messages.find_map(|message| match message {
-                    ControlMessageOwned::Ipv4Ttl(limit) | ControlMessageOwned::Ipv6HopLimit(limit) => u8::try_from(limit).ok(),
+                    ControlMessageOwned::Ipv4Ttl(limit)
+                    | ControlMessageOwned::Ipv6HopLimit(limit) => u8::try_from(limit).ok(),
                     _ => None,
                 })
             });
@@ -148,23 +196,30 @@ impl Pinger {
         };
         let (mut message, from, limit) = self.socket.async_io(Interest::READABLE, receive).await?;
         if self.raw && self.v4 {
-            let header = message.first().map_or(0, |first| usize::from(first & 0x0f) * 4);
+            let header = message
+                .first()
+                .map_or(0, |first| usize::from(first & 0x0f) * 4);
             message.drain(..header.min(message.len()));
         }
         Ok((message, from, limit))
     }
 
-    /// Whether a message answers this request: the same but for type and checksum, and for the id that a ping socket has of its own.
+    /// Whether a message answers this request: the same but for type and checksum, and for the id
+    /// that a ping socket has of its own.
     fn is_reply(&self, message: &[u8], request: &[u8]) -> bool {
         let kind = if self.v4 { 0 } else { 129 };
         let same = if self.raw { 4 } else { 6 };
-        message.len() == request.len() && message[..2] == [kind, 0] && message[same..] == request[same..]
+        message.len() == request.len()
+            && message[..2] == [kind, 0]
+            && message[same..] == request[same..]
     }
 }
 
 /// RFC 1071.
 fn checksum(message: &[u8]) -> u16 {
-    let sum = message.chunks(2).fold(0_u32, |sum, pair| sum + (u32::from(pair[0]) << 8) + u32::from(pair.get(1).copied().unwrap_or(0)));
+    let sum = message.chunks(2).fold(0_u32, |sum, pair| {
+        sum + (u32::from(pair[0]) << 8) + u32::from(pair.get(1).copied().unwrap_or(0))
+    });
     let folded = (sum & 0xffff) + (sum >> 16);
     !((folded & 0xffff) + (folded >> 16)) as u16
 }
@@ -176,7 +231,10 @@ mod tests {
     /// The example of RFC 1071, section 3.
     #[test]
     fn a_checksum_is_the_complement_of_the_sum_of_words() {
-        assert_eq!(checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
+        assert_eq!(
+            checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]),
+            !0xddf2
+        );
         assert_eq!(checksum(&[0xff, 0xff, 0x01]), !0x0100);
     }
 }

@@ -1,6 +1,8 @@
-//! Probes from outside: HTTP, TCP and TLS endpoints, under blackbox_exporter's names (<https://github.com/prometheus/blackbox_exporter>).
+//! Probes from outside: HTTP, TCP and TLS endpoints, under blackbox_exporter's names
+//! (<https://github.com/prometheus/blackbox_exporter>).
 //!
-//! A target that fails is a measurement, not a failure of the collector: `probe_success` is 0, and `probe_failure_info` says why.
+//! A target that fails is a measurement, not a failure of the collector: `probe_success` is 0, and
+//! `probe_failure_info` says why.
 
 mod certificate;
 mod connection;
@@ -51,7 +53,13 @@ enum Prober {
 
 impl Prober {
     /// Asks once, and pushes what was found; the error says why the probe failed.
-    async fn run(&self, connector: &Connector, deadline: Duration, address: &str, batch: &mut Batch) -> Result<(), Failure> {
+    async fn run(
+        &self,
+        connector: &Connector,
+        deadline: Duration,
+        address: &str,
+        batch: &mut Batch,
+    ) -> Result<(), Failure> {
         let mut report = Report::default();
         let start = Instant::now();
         let run = async {
@@ -64,7 +72,9 @@ impl Prober {
             }
         };
         let late = || Failure::new(Reason::Timeout, "no answer in time");
-        let result = tokio::time::timeout(deadline, run).await.unwrap_or_else(|_| Err(late()));
+        let result = tokio::time::timeout(deadline, run)
+            .await
+            .unwrap_or_else(|_| Err(late()));
         batch.push(&metrics::DURATION, &[], start.elapsed().as_secs_f64());
         batch.push(&metrics::TIMEOUT, &[], deadline.as_secs_f64());
         report.push(result.as_ref().err(), address, batch);
@@ -94,8 +104,14 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
 impl Collector for Probe {
     fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>> {
         Box::pin(async move {
-            let connector = self.connector.as_ref().ok_or_else(|| CollectError::new("the TLS settings cannot be used"))?;
-            let result = self.prober.run(connector, self.deadline, &self.address, batch).await;
+            let connector = self
+                .connector
+                .as_ref()
+                .ok_or_else(|| CollectError::new("the TLS settings cannot be used"))?;
+            let result = self
+                .prober
+                .run(connector, self.deadline, &self.address, batch)
+                .await;
             self.log(result.err());
             Ok(())
         })
@@ -111,7 +127,11 @@ impl Probe {
     fn log(&mut self, failure: Option<Failure>) {
         let target = &self.address;
         match (&failure, &self.failing) {
-            (Some(now), before) if before.as_ref().is_none_or(|before| before.reason != now.reason) => {
+            (Some(now), before)
+                if before
+                    .as_ref()
+                    .is_none_or(|before| before.reason != now.reason) =>
+            {
                 tracing::warn!(collector = "probe", target, error = %now, "Probe failed.");
             }
             (None, Some(_)) => tracing::info!(collector = "probe", target, "Probe succeeds again."),

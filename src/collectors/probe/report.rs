@@ -1,4 +1,5 @@
-//! What a probe has found so far. It is filled step by step, so that what was learnt before a failure or the deadline is shown.
+//! What a probe has found so far. It is filled step by step, so that what was learnt before a
+//! failure or the deadline is shown.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -95,7 +96,11 @@ const MAX_BRIEF: usize = 160;
 impl Failure {
     /// A failure of this kind.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Failure { reason, message: message.into(), brief: None }
+        Failure {
+            reason,
+            message: message.into(),
+            brief: None,
+        }
     }
 
     /// The same with a text for the label, where the message would do in few variants.
@@ -109,7 +114,8 @@ impl Failure {
         self
     }
 
-    /// The failure for an alert's text. It labels a series, so it holds neither times nor what the target chooses at will.
+    /// The failure for an alert's text. It labels a series, so it holds neither times nor what the
+    /// target chooses at will.
     pub fn brief(&self) -> &str {
         let of_reason = match self.reason {
             Reason::Dns => "the name cannot be resolved",
@@ -211,8 +217,17 @@ impl Report {
     /// Pushes what is known, then the result.
     pub fn push(&self, failure: Option<&Failure>, url: &str, batch: &mut Batch) {
         let flag = |value: bool| f64::from(u8::from(value));
-        batch.push(&metrics::DNS, &[], self.lookup.unwrap_or_default().as_secs_f64());
-        batch.push(&metrics::IP_PROTOCOL, &[], self.ip.map_or(0.0, |ip| if ip.is_ipv4() { 4.0 } else { 6.0 }));
+        batch.push(
+            &metrics::DNS,
+            &[],
+            self.lookup.unwrap_or_default().as_secs_f64(),
+        );
+        batch.push(
+            &metrics::IP_PROTOCOL,
+            &[],
+            self.ip
+                .map_or(0.0, |ip| if ip.is_ipv4() { 4.0 } else { 6.0 }),
+        );
         if let Some(ip) = self.ip {
             batch.push(&metrics::IP_HASH, &[], f64::from(hash(ip)));
         }
@@ -237,7 +252,11 @@ impl Report {
             if let Some(modified) = answer.modified {
                 batch.push(&metrics::LAST_MODIFIED, &[], modified);
             }
-            batch.push(&metrics::REGEX, &[], failed_for(Reason::Body).max(failed_for(Reason::Header)));
+            batch.push(
+                &metrics::REGEX,
+                &[],
+                failed_for(Reason::Body).max(failed_for(Reason::Header)),
+            );
             batch.push(&metrics::JSON, &[], failed_for(Reason::Json));
         }
         if self.reads_text {
@@ -245,14 +264,34 @@ impl Report {
             batch.push(&metrics::BYTES, &[], failed_for(Reason::Bytes));
         }
         for labels in &self.expected {
-            let labels: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            batch.push_named("probe_expect_info", MetricKind::Gauge, "What lines of the dialogue said, always 1.", &labels, 1.0);
+            let labels: Vec<(&str, &str)> = labels
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
+            batch.push_named(
+                "probe_expect_info",
+                MetricKind::Gauge,
+                "What lines of the dialogue said, always 1.",
+                &labels,
+                1.0,
+            );
         }
         if let Some(dns) = &self.dns {
-            for (phase, time) in [("resolve", self.phases.resolve), ("connect", dns.connect), ("request", dns.request)] {
+            for (phase, time) in [
+                ("resolve", self.phases.resolve),
+                ("connect", dns.connect),
+                ("request", dns.request),
+            ] {
                 batch.push(&metrics::DNS_PHASE, &[("phase", phase)], time.as_secs_f64());
             }
-            for (desc, count) in [&metrics::DNS_ANSWERS, &metrics::DNS_AUTHORITY, &metrics::DNS_ADDITIONAL].into_iter().zip(dns.records) {
+            for (desc, count) in [
+                &metrics::DNS_ANSWERS,
+                &metrics::DNS_AUTHORITY,
+                &metrics::DNS_ADDITIONAL,
+            ]
+            .into_iter()
+            .zip(dns.records)
+            {
                 batch.push(desc, &[], count as f64);
             }
             batch.push(&metrics::DNS_SUCCEEDED, &[], flag(dns.succeeded));
@@ -262,17 +301,33 @@ impl Report {
         }
         if let Some(grpc) = &self.grpc {
             for (phase, time) in [("resolve", self.phases.resolve), ("check", grpc.check)] {
-                batch.push(&metrics::GRPC_PHASE, &[("phase", phase)], time.as_secs_f64());
+                batch.push(
+                    &metrics::GRPC_PHASE,
+                    &[("phase", phase)],
+                    time.as_secs_f64(),
+                );
             }
             batch.push(&metrics::GRPC_SSL, &[], flag(grpc.ssl));
             batch.push(&metrics::GRPC_STATUS, &[], f64::from(grpc.code));
             for (number, name) in SERVING.into_iter().enumerate() {
-                batch.push(&metrics::GRPC_SERVING, &[("serving_status", name)], flag(grpc.serving == Some(number)));
+                batch.push(
+                    &metrics::GRPC_SERVING,
+                    &[("serving_status", name)],
+                    flag(grpc.serving == Some(number)),
+                );
             }
         }
         if let Some(icmp) = &self.icmp {
-            for (phase, time) in [("resolve", self.phases.resolve), ("setup", icmp.setup), ("rtt", icmp.rtt)] {
-                batch.push(&metrics::ICMP_PHASE, &[("phase", phase)], time.as_secs_f64());
+            for (phase, time) in [
+                ("resolve", self.phases.resolve),
+                ("setup", icmp.setup),
+                ("rtt", icmp.rtt),
+            ] {
+                batch.push(
+                    &metrics::ICMP_PHASE,
+                    &[("phase", phase)],
+                    time.as_secs_f64(),
+                );
             }
             if let Some(limit) = icmp.hop_limit {
                 batch.push(&metrics::HOP_LIMIT, &[], f64::from(limit));
@@ -298,7 +353,11 @@ impl Report {
             batch.push(&metrics::LEAF, &labels, 1.0);
         }
         if let Some(failure) = failure {
-            let labels = [("reason", failure.reason.as_str()), ("url", url), ("message", failure.brief())];
+            let labels = [
+                ("reason", failure.reason.as_str()),
+                ("url", url),
+                ("message", failure.brief()),
+            ];
             batch.push(&metrics::FAILURE, &labels, 1.0);
         }
         batch.push(&metrics::SUCCESS, &[], flag(failure.is_none()));

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use url::Url;
 
-use crate::config::{ENCODE, ScalarStyle, Secret, SecretSource, Section, Value, splits_its_password};
+use crate::config::{
+    ENCODE, ScalarStyle, Secret, SecretSource, Section, Value, splits_its_password,
+};
 use crate::http::{HttpConfig, Login};
 use crate::model::text::is_legacy_label_name;
 
@@ -35,13 +37,21 @@ pub fn read(section: &Section<'_>, deadline: std::time::Duration) -> Probe {
         Some("ip4") => Family::V4,
         Some("ip6") => Family::V6,
         Some(other) => {
-            section.error("ip_protocol", format!("{other:?} is not an address family"), "give ip4 or ip6, or leave it out for either");
+            section.error(
+                "ip_protocol",
+                format!("{other:?} is not an address family"),
+                "give ip4 or ip6, or leave it out for either",
+            );
             Family::Any
         }
     };
     let protocols: &[&[u8]] = if url.scheme() == "grpcs" { H2 } else { &[] };
     let connector = Connector::new(http.tls.clone(), family, protocols).map_err(|problem| {
-        section.error("tls_config", problem, "check the TLS settings of this probe");
+        section.error(
+            "tls_config",
+            problem,
+            "check the TLS settings of this probe",
+        );
     });
     let host = url.host_str().unwrap_or_default().to_owned();
     let prober = match url.scheme() {
@@ -49,7 +59,11 @@ pub fn read(section: &Section<'_>, deadline: std::time::Duration) -> Probe {
         "dns" => {
             let block = section.section("dns");
             if block.is_none() {
-                section.error("dns", "key \"dns\" is missing", "add dns: {query_name: example.org, query_type: A}");
+                section.error(
+                    "dns",
+                    "key \"dns\" is missing",
+                    "add dns: {query_name: example.org, query_type: A}",
+                );
             }
             let probe = dns_probe(block.as_ref().unwrap_or(section), host, url.port());
             if let Some(block) = block {
@@ -59,7 +73,10 @@ pub fn read(section: &Section<'_>, deadline: std::time::Duration) -> Probe {
         }
         "icmp" => {
             let block = section.section("icmp");
-            let probe = IcmpProbe { host, ..icmp_probe(block.as_ref()) };
+            let probe = IcmpProbe {
+                host,
+                ..icmp_probe(block.as_ref())
+            };
             if let Some(block) = block {
                 block.finish();
             }
@@ -67,18 +84,30 @@ pub fn read(section: &Section<'_>, deadline: std::time::Duration) -> Probe {
         }
         scheme @ ("grpc" | "grpcs") => {
             let block = section.section("grpc");
-            let service = block.as_ref().map(|block| block.or("service", String::new())).unwrap_or_default();
+            let service = block
+                .as_ref()
+                .map(|block| block.or("service", String::new()))
+                .unwrap_or_default();
             if let Some(block) = block {
                 block.finish();
             }
             let encrypted = scheme == "grpcs";
-            Prober::Grpc(GrpcProbe { host, port: url.port().unwrap_or(if encrypted { 443 } else { 80 }), encrypted, service })
+            Prober::Grpc(GrpcProbe {
+                host,
+                port: url.port().unwrap_or(if encrypted { 443 } else { 80 }),
+                encrypted,
+                service,
+            })
         }
         scheme => Prober::Tcp(TcpProbe {
             host,
             port: url.port().unwrap_or_default(),
             encrypted: scheme == "tls",
-            dialogue: section.sections("query_response").iter().map(exchange).collect(),
+            dialogue: section
+                .sections("query_response")
+                .iter()
+                .map(exchange)
+                .collect(),
         }),
     };
     let mut address = url;
@@ -86,36 +115,70 @@ pub fn read(section: &Section<'_>, deadline: std::time::Duration) -> Probe {
     address.set_query(None);
     let _no_host = address.set_username("");
     let _no_host = address.set_password(None);
-    Probe { address: address.to_string(), prober, connector: connector.ok().map(Arc::new), deadline, failing: None }
+    Probe {
+        address: address.to_string(),
+        prober,
+        connector: connector.ok().map(Arc::new),
+        deadline,
+        failing: None,
+    }
 }
 
 /// A probe goes straight to its target, with fixed credentials.
 pub fn no_detours(section: &Section<'_>, http: &HttpConfig) {
     if http.proxy_url.is_some() || http.proxy_from_environment {
-        section.error("proxy_url", "a probe goes straight to its target", "remove it");
+        section.error(
+            "proxy_url",
+            "a probe goes straight to its target",
+            "remove it",
+        );
     }
     if http.oauth2.is_some() {
-        section.error("oauth2", "a probe asks nobody for a token", "use authorization");
+        section.error(
+            "oauth2",
+            "a probe asks nobody for a token",
+            "use authorization",
+        );
     }
 }
 
-/// A user and a password in the URL are sent as Basic authentication, as blackbox_exporter does; or they are refused.
+/// A user and a password in the URL are sent as Basic authentication, as blackbox_exporter does; or
+/// they are refused.
 fn take_credentials(section: &Section<'_>, url: &Url, http: &mut HttpConfig) {
     if url.username().is_empty() && url.password().is_none() {
         return;
     }
-    let key = if section.node("url").is_some() { "url" } else { "target" };
-    if !matches!(url.scheme(), "http" | "https") {
-        section.error(key, "holds a user or a password, which a TCP probe cannot send", "remove them");
-    } else if http.basic_auth.is_some() || http.authorization.is_some() {
-        section.error(key, "holds a user or a password beside basic_auth or authorization", "remove one of them");
+    let key = if section.node("url").is_some() {
+        "url"
     } else {
-        match (decode(url.username()), decode(url.password().unwrap_or_default())) {
+        "target"
+    };
+    if !matches!(url.scheme(), "http" | "https") {
+        section.error(
+            key,
+            "holds a user or a password, which a TCP probe cannot send",
+            "remove them",
+        );
+    } else if http.basic_auth.is_some() || http.authorization.is_some() {
+        section.error(
+            key,
+            "holds a user or a password beside basic_auth or authorization",
+            "remove one of them",
+        );
+    } else {
+        match (
+            decode(url.username()),
+            decode(url.password().unwrap_or_default()),
+        ) {
             (Some(user), Some(password)) => {
                 let given = |text: String| SecretSource::Given(Secret::new(text));
                 http.basic_auth = Some((given(user), given(password)));
             }
-            _ => section.error(key, "holds a user or a password with a wrong %", "write % as %25"),
+            _ => section.error(
+                key,
+                "holds a user or a password with a wrong %",
+                "write % as %25",
+            ),
         }
     }
 }
@@ -140,9 +203,17 @@ fn decode(text: &str) -> Option<String> {
 /// `url`, or `target` as blackbox_exporter calls it: http, https, tcp or tls.
 fn target(section: &Section<'_>) -> Url {
     let nowhere = || Url::parse("http://localhost/").expect("a literal URL parses");
-    let key = if section.node("url").is_none() && section.node("target").is_some() { "target" } else { "url" };
+    let key = if section.node("url").is_none() && section.node("target").is_some() {
+        "target"
+    } else {
+        "url"
+    };
     let Some(text) = section.get::<String>(key) else {
-        section.error(key, "key \"url\" is missing", "add url: https://HOST/health, tcp://HOST:PORT or tls://HOST:PORT");
+        section.error(
+            key,
+            "key \"url\" is missing",
+            "add url: https://HOST/health, tcp://HOST:PORT or tls://HOST:PORT",
+        );
         return nowhere();
     };
     if splits_its_password(&text) {
@@ -175,28 +246,51 @@ pub fn http_probe(section: &Section<'_>, url: &Url, http: &HttpConfig) -> HttpPr
     let mut headers = HeaderMap::new();
     let own: BTreeMap<String, Secret> = section.or("headers", BTreeMap::new());
     for (name, value) in &own {
-        let pair = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value.expose()));
+        let pair = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_str(value.expose()),
+        );
         let (Ok(name), Ok(mut value)) = pair else {
-            section.error("headers", format!("{name:?} or its value cannot stand in a request"), "use printable ASCII characters");
+            section.error(
+                "headers",
+                format!("{name:?} or its value cannot stand in a request"),
+                "use printable ASCII characters",
+            );
             continue;
         };
         value.set_sensitive(true);
         headers.append(name, value);
     }
     let credentials = Login::build(http).unwrap_or_else(|error| {
-        section.error("http_headers", error.to_string(), "use printable ASCII characters");
+        section.error(
+            "http_headers",
+            error.to_string(),
+            "use printable ASCII characters",
+        );
         Login::build(&HttpConfig::default()).expect("the default settings are usable")
     });
     let versions: Vec<String> = section.or("valid_http_versions", Vec::new());
-    if !versions.is_empty() && !versions.iter().any(|version| matches!(version.as_str(), "HTTP/1.0" | "HTTP/1.1")) {
-        section.error("valid_http_versions", "names no version that is spoken here", "add HTTP/1.1");
+    if !versions.is_empty()
+        && !versions
+            .iter()
+            .any(|version| matches!(version.as_str(), "HTTP/1.0" | "HTTP/1.1"))
+    {
+        section.error(
+            "valid_http_versions",
+            "names no version that is spoken here",
+            "add HTTP/1.1",
+        );
     }
     HttpProbe {
         url: url.clone(),
         method,
         headers,
         credentials,
-        body: section.secret("body").map(|body| body.expose().to_owned()).unwrap_or_default().into(),
+        body: section
+            .secret("body")
+            .map(|body| body.expose().to_owned())
+            .unwrap_or_default()
+            .into(),
         follow_redirects: http.follow_redirects,
         expectation: Expectation {
             statuses: section.or("valid_status_codes", Vec::new()),
@@ -206,11 +300,26 @@ pub fn http_probe(section: &Section<'_>, url: &Url, http: &HttpConfig) -> HttpPr
             json: section.one_or_many("json").iter().map(json_rule).collect(),
             max_body: section.get("max_body"),
             versions,
-            forbidden_headers: section.sections("fail_if_header_matches").iter().filter_map(header_rule).collect(),
-            required_headers: section.sections("fail_if_header_not_matches").iter().filter_map(header_rule).collect(),
-            encrypted: match (section.or("fail_if_ssl", false), section.or("fail_if_not_ssl", false)) {
+            forbidden_headers: section
+                .sections("fail_if_header_matches")
+                .iter()
+                .filter_map(header_rule)
+                .collect(),
+            required_headers: section
+                .sections("fail_if_header_not_matches")
+                .iter()
+                .filter_map(header_rule)
+                .collect(),
+            encrypted: match (
+                section.or("fail_if_ssl", false),
+                section.or("fail_if_not_ssl", false),
+            ) {
                 (true, true) => {
-                    section.error("fail_if_ssl", "stands beside fail_if_not_ssl: nothing would do", "keep one of the two");
+                    section.error(
+                        "fail_if_ssl",
+                        "stands beside fail_if_not_ssl: nothing would do",
+                        "keep one of the two",
+                    );
                     None
                 }
                 (true, false) => Some(false),
@@ -222,15 +331,27 @@ pub fn http_probe(section: &Section<'_>, url: &Url, http: &HttpConfig) -> HttpPr
 }
 
 fn header_rule(section: &Section<'_>) -> Option<HeaderRule> {
-    let (name, allow_missing) = (section.require::<String>("header"), section.or("allow_missing", false));
+    let (name, allow_missing) = (
+        section.require::<String>("header"),
+        section.or("allow_missing", false),
+    );
     let pattern = patterns(section, "regexp").into_iter().next();
     if section.node("regexp").is_none() {
         section.error("", "key \"regexp\" is missing", "add regexp: …");
     }
     section.finish();
-    let name = HeaderName::from_bytes(name.as_bytes())
-        .map_err(|_| section.error("header", "is not the name of a header", "give one such as Content-Type"));
-    Some(HeaderRule { name: name.ok()?, pattern: pattern?, allow_missing })
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+        section.error(
+            "header",
+            "is not the name of a header",
+            "give one such as Content-Type",
+        )
+    });
+    Some(HeaderRule {
+        name: name.ok()?,
+        pattern: pattern?,
+        allow_missing,
+    })
 }
 
 /// A DNS probe with these settings, of this server.
@@ -238,16 +359,27 @@ pub fn dns_probe(section: &Section<'_>, host: String, port: Option<u16>) -> DnsP
     let named = |key: &str, default: &str, known: fn(&str) -> Option<u16>| {
         let word = section.or(key, default.to_owned());
         known(&word).unwrap_or_else(|| {
-            section.error(key, format!("{word:?} is not known"), format!("give one such as {default}"));
+            section.error(
+                key,
+                format!("{word:?} is not known"),
+                format!("give one such as {default}"),
+            );
             1
         })
     };
-    let (kind, class) = (named("query_type", "ANY", dns_message::type_of), named("query_class", "IN", dns_message::class_of));
+    let (kind, class) = (
+        named("query_type", "ANY", dns_message::type_of),
+        named("query_class", "IN", dns_message::class_of),
+    );
     let recursion = section.or("recursion_desired", true);
     let name: String = section.require("query_name");
     let question = Question::new(&name, kind, class, recursion).unwrap_or_else(|| {
         if !name.is_empty() {
-            section.error("query_name", format!("{name:?} is not a name that DNS knows"), "give one such as example.org, in ASCII");
+            section.error(
+                "query_name",
+                format!("{name:?} is not a name that DNS knows"),
+                "give one such as example.org, in ASCII",
+            );
         }
         Question::new(".", kind, class, recursion).expect("the root has a name")
     });
@@ -261,25 +393,46 @@ pub fn dns_probe(section: &Section<'_>, host: String, port: Option<u16>) -> DnsP
             Transport::Tls
         }
         _ => {
-            section.error("transport_protocol", format!("{over:?} is not known"), "give udp or tcp");
+            section.error(
+                "transport_protocol",
+                format!("{over:?} is not known"),
+                "give udp or tcp",
+            );
             Transport::Udp
         }
     };
     let code = |name: &String| {
         let code = dns_message::code_of(name);
         if code.is_none() {
-            section.error("valid_rcodes", format!("{name:?} is not a response code"), "give names such as NOERROR and NXDOMAIN");
+            section.error(
+                "valid_rcodes",
+                format!("{name:?} is not a response code"),
+                "give names such as NOERROR and NXDOMAIN",
+            );
         }
         code
     };
-    let rules = ["validate_answer_rrs", "validate_authority_rrs", "validate_additional_rrs"]
-        .map(|key| section.section(key).map(|rules| record_rules(&rules)).unwrap_or_default());
+    let rules = [
+        "validate_answer_rrs",
+        "validate_authority_rrs",
+        "validate_additional_rrs",
+    ]
+    .map(|key| {
+        section
+            .section(key)
+            .map(|rules| record_rules(&rules))
+            .unwrap_or_default()
+    });
     DnsProbe {
         host,
         port: port.unwrap_or(if transport == Transport::Tls { 853 } else { 53 }),
         transport,
         question,
-        codes: section.or("valid_rcodes", vec!["NOERROR".to_owned()]).iter().filter_map(code).collect(),
+        codes: section
+            .or("valid_rcodes", vec!["NOERROR".to_owned()])
+            .iter()
+            .filter_map(code)
+            .collect(),
         rules,
     }
 }
@@ -297,11 +450,21 @@ fn record_rules(section: &Section<'_>) -> RecordRules {
 
 /// An ICMP probe with these settings, of nobody yet.
 pub fn icmp_probe(section: Option<&Section<'_>>) -> IcmpProbe {
-    let default = IcmpProbe { host: String::new(), payload: 28, ttl: None };
-    let Some(section) = section else { return default };
+    let default = IcmpProbe {
+        host: String::new(),
+        payload: 28,
+        ttl: None,
+    };
+    let Some(section) = section else {
+        return default;
+    };
     let payload = section.or("payload_size", default.payload);
     if payload > MAX_PAYLOAD {
-        section.error("payload_size", "is more than a packet holds", format!("give {MAX_PAYLOAD} at most"));
+        section.error(
+            "payload_size",
+            "is more than a packet holds",
+            format!("give {MAX_PAYLOAD} at most"),
+        );
     }
     if section.or("dont_fragment", false) {
         section.error("dont_fragment", "is not known here", "remove it");
@@ -313,25 +476,48 @@ pub fn icmp_probe(section: Option<&Section<'_>>) -> IcmpProbe {
         }
         fits
     });
-    IcmpProbe { payload: if payload == 0 { default.payload } else { payload }, ttl, ..default }
+    IcmpProbe {
+        payload: if payload == 0 {
+            default.payload
+        } else {
+            payload
+        },
+        ttl,
+        ..default
+    }
 }
 
 /// A text, which may be secret, or bytes that are written as `!!binary`.
 fn bytes(section: &Section<'_>, key: &str) -> Option<Vec<u8>> {
     if let Some(node) = section.node(key)
-        && let Value::Scalar { text, style: ScalarStyle::Binary } = &node.value
+        && let Value::Scalar {
+            text,
+            style: ScalarStyle::Binary,
+        } = &node.value
     {
         section.conceal(node);
-        return Some(text.chars().filter_map(|c| u8::try_from(u32::from(c)).ok()).collect());
+        return Some(
+            text.chars()
+                .filter_map(|c| u8::try_from(u32::from(c)).ok())
+                .collect(),
+        );
     }
-    section.secret(key).map(|text| text.expose().as_bytes().to_vec())
+    section
+        .secret(key)
+        .map(|text| text.expose().as_bytes().to_vec())
 }
 
 /// One step of a dialogue.
 pub fn exchange(section: &Section<'_>) -> Exchange {
     let labels = section.sections("labels").into_iter().map(|label| {
-        let pair = (label.require::<String>("name"), label.require::<String>("value"));
-        if !is_legacy_label_name(&pair.0) || pair.0.starts_with("__") || matches!(pair.0.as_str(), "job" | "instance") {
+        let pair = (
+            label.require::<String>("name"),
+            label.require::<String>("value"),
+        );
+        if !is_legacy_label_name(&pair.0)
+            || pair.0.starts_with("__")
+            || matches!(pair.0.as_str(), "job" | "instance")
+        {
             label.error(
                 "name",
                 format!("{:?} cannot be a label here", pair.0),
@@ -349,10 +535,18 @@ pub fn exchange(section: &Section<'_>) -> Exchange {
         starttls: section.or("starttls", false),
     };
     if !exchange.labels.is_empty() && exchange.expect.is_none() {
-        section.error("labels", "need \"expect\"", "add expect: a pattern whose groups the labels show as ${1}");
+        section.error(
+            "labels",
+            "need \"expect\"",
+            "add expect: a pattern whose groups the labels show as ${1}",
+        );
     }
     if exchange.expect.is_some() && exchange.expect_bytes.is_some() {
-        section.error("expect_bytes", "stands beside \"expect\"", "keep one of the two, or make two steps");
+        section.error(
+            "expect_bytes",
+            "stands beside \"expect\"",
+            "keep one of the two, or make two steps",
+        );
     }
     if exchange.expect.is_none()
         && exchange.expect_bytes.is_none()
@@ -360,7 +554,11 @@ pub fn exchange(section: &Section<'_>) -> Exchange {
         && !exchange.starttls
         && section.node("expect").is_none()
     {
-        section.error("", "does nothing", "give expect: REGEX, send: TEXT or starttls: true");
+        section.error(
+            "",
+            "does nothing",
+            "give expect: REGEX, send: TEXT or starttls: true",
+        );
     }
     section.finish();
     exchange
@@ -374,12 +572,22 @@ fn json_rule(section: &Section<'_>) -> JsonRule {
 
 /// One pattern or a list of them.
 fn patterns(section: &Section<'_>, key: &str) -> Vec<Regex> {
-    let single = section.node(key).is_some_and(|node| matches!(node.value, Value::Scalar { .. }));
-    let texts = if single { section.get::<String>(key).into_iter().collect() } else { section.or(key, Vec::new()) };
+    let single = section
+        .node(key)
+        .is_some_and(|node| matches!(node.value, Value::Scalar { .. }));
+    let texts = if single {
+        section.get::<String>(key).into_iter().collect()
+    } else {
+        section.or(key, Vec::new())
+    };
     let compiled = |text: &String| {
         let pattern = Regex::new(text);
         if pattern.is_err() {
-            section.error(key, format!("{text:?} is not a regular expression"), "see https://docs.rs/regex for the syntax");
+            section.error(
+                key,
+                format!("{text:?} is not a regular expression"),
+                "see https://docs.rs/regex for the syntax",
+            );
         }
         pattern.ok()
     };

@@ -1,5 +1,5 @@
-//! The TCP and TLS prober: whether something accepts a connection, with TLS what certificate it shows, and whether it says what is expected
-//! (`query_response`, as blackbox_exporter has it).
+//! The TCP and TLS prober: whether something accepts a connection, with TLS what certificate it
+//! shows, and whether it says what is expected (`query_response`, as blackbox_exporter has it).
 
 use std::time::Duration;
 
@@ -50,14 +50,18 @@ impl TcpProbe {
     /// Opens the connection, holds the dialogue, and closes it.
     pub async fn run(&self, connector: &Connector, report: &mut Report) -> Result<(), Failure> {
         report.reads_text = true;
-        let mut stream = connector.open(&self.host, self.port, self.encrypted, report).await?;
+        let mut stream = connector
+            .open(&self.host, self.port, self.encrypted, report)
+            .await?;
         let mut unread = Vec::new();
         for exchange in &self.dialogue {
             let mut found = None;
             if let Some(pattern) = &exchange.expect {
                 let line = matching(pattern, &mut stream, &mut unread).await?;
                 let groups = pattern.captures(&line);
-                found = groups.as_ref().map(|groups| expanded(groups, exchange.send.as_deref().unwrap_or_default()));
+                found = groups
+                    .as_ref()
+                    .map(|groups| expanded(groups, exchange.send.as_deref().unwrap_or_default()));
                 if let Some(groups) = groups.filter(|_| !exchange.labels.is_empty()) {
                     report.expected.push(labels(&groups, &exchange.labels));
                 }
@@ -68,13 +72,18 @@ impl TcpProbe {
             let text = found.or_else(|| exchange.send.clone());
             if let Some(mut text) = text.filter(|_| exchange.send.is_some()) {
                 text.push(b'\n');
-                stream.write_all(&text).await.map_err(|error| broken(&error))?;
+                stream
+                    .write_all(&text)
+                    .await
+                    .map_err(|error| broken(&error))?;
                 stream.flush().await.map_err(|error| broken(&error))?;
             }
             if exchange.starttls {
                 // What was said in the clear counts no more.
                 unread.clear();
-                stream = connector.encrypt_on(stream, &self.host, self.port, report).await?;
+                stream = connector
+                    .encrypt_on(stream, &self.host, self.port, report)
+                    .await?;
             }
         }
         Ok(())
@@ -87,22 +96,39 @@ fn expanded(groups: &regex::bytes::Captures<'_>, send: &[u8]) -> Vec<u8> {
     text
 }
 
-fn labels(groups: &regex::bytes::Captures<'_>, wanted: &[(String, String)]) -> Vec<(String, String)> {
+fn labels(
+    groups: &regex::bytes::Captures<'_>,
+    wanted: &[(String, String)],
+) -> Vec<(String, String)> {
     let value = |template: &String| {
         let mut text = Vec::new();
         groups.expand(template.as_bytes(), &mut text);
-        String::from_utf8_lossy(&text).chars().take(MAX_LABEL).collect()
+        String::from_utf8_lossy(&text)
+            .chars()
+            .take(MAX_LABEL)
+            .collect()
     };
-    wanted.iter().map(|(name, template)| (name.clone(), value(template))).collect()
+    wanted
+        .iter()
+        .map(|(name, template)| (name.clone(), value(template)))
+        .collect()
 }
 
 /// Reads as many bytes as are wanted, and compares them.
-async fn same(wanted: &[u8], stream: &mut Box<dyn Stream>, unread: &mut Vec<u8>) -> Result<(), Failure> {
+async fn same(
+    wanted: &[u8],
+    stream: &mut Box<dyn Stream>,
+    unread: &mut Vec<u8>,
+) -> Result<(), Failure> {
     let mut room = [0; 4096];
     while unread.len() < wanted.len() {
-        let came = stream.read(&mut room).await.map_err(|error| broken(&error))?;
+        let came = stream
+            .read(&mut room)
+            .await
+            .map_err(|error| broken(&error))?;
         if came == 0 {
-            return Err(Failure::new(Reason::Protocol, "the connection ended early").brief_as("the connection ended early"));
+            return Err(Failure::new(Reason::Protocol, "the connection ended early")
+                .brief_as("the connection ended early"));
         }
         unread.extend_from_slice(&room[..came]);
     }
@@ -110,11 +136,18 @@ async fn same(wanted: &[u8], stream: &mut Box<dyn Stream>, unread: &mut Vec<u8>)
     if came == wanted {
         return Ok(());
     }
-    Err(Failure::new(Reason::Bytes, "other bytes came than expected").brief_as("other bytes came than expected"))
+    Err(
+        Failure::new(Reason::Bytes, "other bytes came than expected")
+            .brief_as("other bytes came than expected"),
+    )
 }
 
 /// The first line that matches; `unread` is what came after the line before.
-async fn matching(pattern: &Regex, stream: &mut Box<dyn Stream>, unread: &mut Vec<u8>) -> Result<Vec<u8>, Failure> {
+async fn matching(
+    pattern: &Regex,
+    stream: &mut Box<dyn Stream>,
+    unread: &mut Vec<u8>,
+) -> Result<Vec<u8>, Failure> {
     let mut read = unread.len();
     loop {
         while let Some(end) = memchr::memchr(b'\n', unread) {
@@ -128,7 +161,9 @@ async fn matching(pattern: &Regex, stream: &mut Box<dyn Stream>, unread: &mut Ve
         let mut room = [0; 4096];
         let came = match timeout(PROMPT, stream.read(&mut room)).await {
             Ok(came) => came.map_err(|error| broken(&error))?,
-            Err(_) if !unread.is_empty() && pattern.is_match(unread) => return Ok(std::mem::take(unread)),
+            Err(_) if !unread.is_empty() && pattern.is_match(unread) => {
+                return Ok(std::mem::take(unread));
+            }
             Err(_) => continue,
         };
         read += came;
@@ -136,8 +171,14 @@ async fn matching(pattern: &Regex, stream: &mut Box<dyn Stream>, unread: &mut Ve
             return Ok(std::mem::take(unread));
         }
         if came == 0 || read > MAX_READ {
-            let why = if came == 0 { "the connection ended and no line matched" } else { "none of the first lines matched" };
-            return Err(Failure::new(Reason::Body, format!("{why} {:?}", pattern.as_str())).brief_as(why));
+            let why = if came == 0 {
+                "the connection ended and no line matched"
+            } else {
+                "none of the first lines matched"
+            };
+            return Err(
+                Failure::new(Reason::Body, format!("{why} {:?}", pattern.as_str())).brief_as(why),
+            );
         }
         unread.extend_from_slice(&room[..came]);
     }

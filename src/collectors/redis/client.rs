@@ -1,8 +1,11 @@
-//! Commands out, replies in: the crate `redis` over a stream of ours that puts a bound on what one call may read.
+//! Commands out, replies in: the crate `redis` over a stream of ours that puts a bound on what one
+//! call may read.
 //!
-//! The crate encodes and parses RESP 2 (<https://redis.io/docs/latest/develop/reference/protocol-spec/>). Its driver is not spawned but polled
-//! together with the call: between collections nothing is read, and a call that is cut off by its deadline takes the connection with it.
-//! Refused are replies that are larger, or of more parts, than any answer to our commands can be.
+//! The crate encodes and parses RESP 2
+//! (<https://redis.io/docs/latest/develop/reference/protocol-spec/>). Its driver is not spawned but
+//! polled together with the call: between collections nothing is read, and a call that is cut off
+//! by its deadline takes the connection with it. Refused are replies that are larger, or of more
+//! parts, than any answer to our commands can be.
 
 use std::io;
 use std::pin::Pin;
@@ -18,7 +21,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The greatest size of all replies to one call, in bytes.
 const MAX_BYTES: usize = 8 << 20;
-/// The most lines of all replies to one call. Every value takes a line, and a few bytes of it become some 300 in memory.
+/// The most lines of all replies to one call. Every value takes a line, and a few bytes of it
+/// become some 300 in memory.
 const MAX_LINES: usize = 200_000;
 
 /// What a connection runs over.
@@ -71,13 +75,18 @@ impl From<Value> for Reply {
     fn from(value: Value) -> Self {
         match value {
             Value::Int(number) => Reply::Int(number),
-            Value::BulkString(bytes) => {
-                Reply::Text(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
-            }
+            Value::BulkString(bytes) => Reply::Text(
+                String::from_utf8(bytes)
+                    .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()),
+            ),
             Value::SimpleString(text) => Reply::Text(text),
             Value::Okay => Reply::Text("OK".into()),
             Value::Array(items) => Reply::List(items.into_iter().map(Reply::from).collect()),
-            Value::ServerError(error) => Reply::Error(format!("{} {}", error.code(), error.details().unwrap_or_default())),
+            Value::ServerError(error) => Reply::Error(format!(
+                "{} {}",
+                error.code(),
+                error.details().unwrap_or_default()
+            )),
             // Nil, and what RESP 2 does not have.
             _ => Reply::Nil,
         }
@@ -96,16 +105,29 @@ impl Connection {
     /// Speaks RESP over `stream`.
     pub async fn new(stream: Box<dyn Stream>) -> io::Result<Self> {
         let meter = Arc::new(Mutex::new(Meter::new()));
-        let stream = Metered { stream, meter: Arc::clone(&meter) };
-        // Nothing is sent yet: the login is a call of ours, because the crate's own keeps the server's reason to itself.
-        let info = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2).set_skip_set_lib_name();
+        let stream = Metered {
+            stream,
+            meter: Arc::clone(&meter),
+        };
+        // Nothing is sent yet: the login is a call of ours, because the crate's own keeps the
+        // server's reason to itself.
+        let info = RedisConnectionInfo::default()
+            .set_protocol(ProtocolVersion::RESP2)
+            .set_skip_set_lib_name();
         // The deadline is the collection's.
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        let (requests, driver) = MultiplexedConnection::new_with_config(&info, stream, config).await.map_err(io::Error::other)?;
-        Ok(Connection { requests, driver: Some(driver.boxed()), meter })
+        let (requests, driver) = MultiplexedConnection::new_with_config(&info, stream, config)
+            .await
+            .map_err(io::Error::other)?;
+        Ok(Connection {
+            requests,
+            driver: Some(driver.boxed()),
+            meter,
+        })
     }
 
-    /// Sends commands in one write and reads as many replies. After an error the connection is of no more use.
+    /// Sends commands in one write and reads as many replies. After an error the connection is of
+    /// no more use.
     pub async fn call(&mut self, commands: &[&[&str]]) -> io::Result<Vec<Reply>> {
         let mut pipeline = Pipeline::with_capacity(commands.len());
         for command in commands {
@@ -113,9 +135,14 @@ impl Connection {
             words.arg(*command);
             pipeline.add_command(words);
         }
-        let Some(driver) = self.driver.take() else { return Err(Meter::new().reason()) };
+        let Some(driver) = self.driver.take() else {
+            return Err(Meter::new().reason());
+        };
         self.meter.lock().refill();
-        let request = Box::pin(self.requests.send_packed_commands(&pipeline, 0, commands.len()));
+        let request = Box::pin(
+            self.requests
+                .send_packed_commands(&pipeline, 0, commands.len()),
+        );
         let values = match select(request, driver).await {
             Either::Left((values, driver)) => {
                 self.driver = Some(driver);
@@ -139,12 +166,14 @@ impl Connection {
     }
 }
 
-/// What one call may still read, and why the stream ended. The crate says no more of an end within a pipeline than that there was one.
+/// What one call may still read, and why the stream ended. The crate says no more of an end within
+/// a pipeline than that there was one.
 struct Meter {
     bytes: usize,
     lines: usize,
     ended: Option<(io::ErrorKind, String)>,
-    /// What came first on the connection: a server that has no room for us, or may not let us in, says so unasked and closes.
+    /// What came first on the connection: a server that has no room for us, or may not let us in,
+    /// says so unasked and closes.
     greeting: Vec<u8>,
     greeted: bool,
 }
@@ -154,7 +183,13 @@ const MAX_GREETING: usize = 256;
 
 impl Meter {
     fn new() -> Self {
-        Meter { bytes: MAX_BYTES, lines: MAX_LINES, ended: None, greeting: Vec::new(), greeted: false }
+        Meter {
+            bytes: MAX_BYTES,
+            lines: MAX_LINES,
+            ended: None,
+            greeting: Vec::new(),
+            greeted: false,
+        }
     }
 
     fn refill(&mut self) {
@@ -165,32 +200,56 @@ impl Meter {
         let lines = memchr::memchr_iter(b'\n', read).count();
         if !self.greeted {
             let room = MAX_GREETING - self.greeting.len();
-            self.greeting.extend_from_slice(&read[..read.len().min(room)]);
+            self.greeting
+                .extend_from_slice(&read[..read.len().min(room)]);
             self.greeted = self.greeting.len() == MAX_GREETING || self.greeting.contains(&b'\n');
         }
-        match (self.bytes.checked_sub(read.len()), self.lines.checked_sub(lines)) {
+        match (
+            self.bytes.checked_sub(read.len()),
+            self.lines.checked_sub(lines),
+        ) {
             (Some(bytes), Some(lines)) => (self.bytes, self.lines) = (bytes, lines),
-            (None, _) => return Err(self.end(io::Error::new(io::ErrorKind::InvalidData, "a reply is larger than 8 MiB"))),
-            (_, None) => return Err(self.end(io::Error::new(io::ErrorKind::InvalidData, "a reply has more than 200000 lines"))),
+            (None, _) => {
+                return Err(self.end(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "a reply is larger than 8 MiB",
+                )));
+            }
+            (_, None) => {
+                return Err(self.end(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "a reply has more than 200000 lines",
+                )));
+            }
         }
         if read.is_empty() {
             // Not an error for the stream, but the reason if the crate misses replies.
-            let _eof = self.end(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection"));
+            let _eof = self.end(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the server closed the connection",
+            ));
         }
         Ok(())
     }
 
     fn end(&mut self, error: io::Error) -> io::Error {
-        self.ended.get_or_insert_with(|| (error.kind(), error.to_string()));
+        self.ended
+            .get_or_insert_with(|| (error.kind(), error.to_string()));
         error
     }
 
     /// Why a call failed: the stream's end, or else the crate could not read what came.
     fn reason(&self) -> io::Error {
-        let refusal = self.greeting.strip_prefix(b"-").and_then(|line| line.split(|b| *b == b'\n').next());
+        let refusal = self
+            .greeting
+            .strip_prefix(b"-")
+            .and_then(|line| line.split(|b| *b == b'\n').next());
         if let Some(refusal) = refusal {
             let text = String::from_utf8_lossy(refusal.trim_ascii()).into_owned();
-            return io::Error::new(io::ErrorKind::ConnectionRefused, crate::model::text::visible(&text).into_owned());
+            return io::Error::new(
+                io::ErrorKind::ConnectionRefused,
+                crate::model::text::visible(&text).into_owned(),
+            );
         }
         match &self.ended {
             Some((kind, reason)) => io::Error::new(*kind, reason.clone()),
@@ -206,22 +265,34 @@ struct Metered {
 }
 
 impl AsyncRead for Metered {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = ready!(Pin::new(&mut self.stream).poll_read(context, buffer));
         let mut meter = self.meter.lock();
-        Poll::Ready(read.map_err(|e| meter.end(e)).and_then(|()| meter.take(&buffer.filled()[before..])))
+        Poll::Ready(
+            read.map_err(|e| meter.end(e))
+                .and_then(|()| meter.take(&buffer.filled()[before..])),
+        )
     }
 }
 
 impl AsyncWrite for Metered {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
         if written.is_err() && !self.meter.lock().greeted {
             // A server that closed may have said why before.
             let (mut room, mut parting) = ([0; MAX_GREETING], 0);
             let mut buffer = ReadBuf::new(&mut room);
-            if let Poll::Ready(Ok(())) = Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+            if let Poll::Ready(Ok(())) = Pin::new(&mut self.stream).poll_read(context, &mut buffer)
+            {
                 parting = buffer.filled().len();
             }
             let mut meter = self.meter.lock();
@@ -251,10 +322,15 @@ mod tests {
 
     use super::*;
 
-    /// What a call of `PING` and `ECHO a` comes to when the server answers `bytes`, over and over if `endless`, and closes.
+    /// What a call of `PING` and `ECHO a` comes to when the server answers `bytes`, over and over
+    /// if `endless`, and closes.
     async fn answered(bytes: &[u8], endless: bool) -> io::Result<Vec<Reply>> {
         let (client, mut server) = tokio::io::duplex(64 << 10);
-        let bytes = if endless { bytes.repeat((32 << 10) / bytes.len()) } else { bytes.to_vec() };
+        let bytes = if endless {
+            bytes.repeat((32 << 10) / bytes.len())
+        } else {
+            bytes.to_vec()
+        };
         tokio::spawn(async move {
             let mut sent = [0; 256];
             let _request = server.read(&mut sent).await;
@@ -262,9 +338,14 @@ mod tests {
         });
         let mut connection = Connection::new(Box::new(client)).await?;
         let call = connection.call(&[&["PING"], &["ECHO", "a"]]);
-        let replies = timeout(Duration::from_secs(30), call).await.expect("an end without a deadline of the caller's");
+        let replies = timeout(Duration::from_secs(30), call)
+            .await
+            .expect("an end without a deadline of the caller's");
         if replies.is_err() {
-            assert!(connection.call(&[&["PING"]]).await.is_err(), "the connection is of no more use");
+            assert!(
+                connection.call(&[&["PING"]]).await.is_err(),
+                "the connection is of no more use"
+            );
         }
         replies
     }
@@ -279,16 +360,28 @@ mod tests {
             Reply::Text("OK".into()),
             Reply::Text("\u{fffd}".into()),
         ];
-        assert_eq!(replies.expect("two replies"), [Reply::Error("NOPERM no such luck".into()), Reply::List(list)]);
+        assert_eq!(
+            replies.expect("two replies"),
+            [
+                Reply::Error("NOPERM no such luck".into()),
+                Reply::List(list)
+            ]
+        );
     }
 
     #[tokio::test]
     async fn commands_are_sent_as_bulk_strings() {
         let (client, mut server) = tokio::io::duplex(1024);
-        let mut connection = Connection::new(Box::new(client)).await.expect("nothing is sent");
+        let mut connection = Connection::new(Box::new(client))
+            .await
+            .expect("nothing is sent");
         let wanted = b"*1\r\n$4\r\nPING\r\n*2\r\n$4\r\nECHO\r\n$3\r\n\xe4\xbd\xa0\r\n";
         let mut sent = vec![0; wanted.len()];
-        let _unanswered = timeout(Duration::from_millis(200), connection.call(&[&["PING"], &["ECHO", "你"]])).await;
+        let _unanswered = timeout(
+            Duration::from_millis(200),
+            connection.call(&[&["PING"], &["ECHO", "你"]]),
+        )
+        .await;
         server.read_exact(&mut sent).await.expect("sent");
         assert_eq!(sent, wanted);
     }
@@ -303,22 +396,40 @@ mod tests {
             (b"$1\r\nabc\r\n", false, "not a RESP reply"),
             (deep.as_bytes(), false, "not a RESP reply"),
             (b"*-9\r\n", false, "the server closed the connection"),
-            (b"+PONG\r\n$5\r\nab", false, "the server closed the connection"),
-            (b"*99999999999\r\n:1\r\n", false, "the server closed the connection"),
+            (
+                b"+PONG\r\n$5\r\nab",
+                false,
+                "the server closed the connection",
+            ),
+            (
+                b"*99999999999\r\n:1\r\n",
+                false,
+                "the server closed the connection",
+            ),
             (b"", false, "the server closed the connection"),
             (b"+no end", true, "a reply is larger than 8 MiB"),
             (bulk.as_bytes(), true, "a reply is larger than 8 MiB"),
             (b"+OK\r\n*1000000\r\n:1\r\n:1\r\n", true, "not a RESP reply"),
         ] {
-            let reason = answered(bytes, endless).await.expect_err("no two replies").to_string();
+            let reason = answered(bytes, endless)
+                .await
+                .expect_err("no two replies")
+                .to_string();
             assert_eq!(reason, wanted, "{}", String::from_utf8_lossy(bytes));
         }
     }
 
     #[tokio::test]
     async fn a_reply_of_too_many_parts_is_refused() {
-        let many = format!("+OK\r\n*{}\r\n{}", MAX_LINES + 1, ":1\r\n".repeat(MAX_LINES + 1));
-        let reason = answered(many.as_bytes(), false).await.expect_err("too many").to_string();
+        let many = format!(
+            "+OK\r\n*{}\r\n{}",
+            MAX_LINES + 1,
+            ":1\r\n".repeat(MAX_LINES + 1)
+        );
+        let reason = answered(many.as_bytes(), false)
+            .await
+            .expect_err("too many")
+            .to_string();
         assert_eq!(reason, "a reply has more than 200000 lines");
     }
 }

@@ -48,43 +48,87 @@ impl Config {
     /// Reads the section; `None` when its `url` is missing or wrong, which is then recorded.
     pub fn read(section: &Section<'_>) -> Option<Self> {
         let url = section.secret("url");
-        let (user, password) = (section.get::<String>("username"), section.secret("password"));
+        let (user, password) = (
+            section.get::<String>("username"),
+            section.secret("password"),
+        );
         let tls_config = section.section("tls_config").map(|s| TlsConfig::read(&s));
-        let watched = ["count_keys", "keys", "streams"].map(|key| (key, section.get::<Vec<String>>(key).unwrap_or_default()));
-        let queues = section.section("queues").map(|queues| queue_keys(&queues)).unwrap_or_default();
+        let watched = ["count_keys", "keys", "streams"]
+            .map(|key| (key, section.get::<Vec<String>>(key).unwrap_or_default()));
+        let queues = section
+            .section("queues")
+            .map(|queues| queue_keys(&queues))
+            .unwrap_or_default();
         let big_keys = section.or("big_keys", 0usize);
-        let (config_metrics, client_metrics) = (section.or("config_metrics", false), section.or("client_metrics", false));
+        let (config_metrics, client_metrics) = (
+            section.or("config_metrics", false),
+            section.or("client_metrics", false),
+        );
         if big_keys > MAX_WATCHED {
-            section.error("big_keys", "is too many", format!("give at most {MAX_WATCHED}"));
+            section.error(
+                "big_keys",
+                "is too many",
+                format!("give at most {MAX_WATCHED}"),
+            );
         }
         let Some(url) = url else {
             if section.node("url").is_none() && section.node("url_file").is_none() {
-                section.error("url", "is missing", "add url: redis://user:password@host:6379/0, or url_file: with a path");
+                section.error(
+                    "url",
+                    "is missing",
+                    "add url: redis://user:password@host:6379/0, or url_file: with a path",
+                );
             }
             return None;
         };
         let Some(mut config) = parse_url(url.expose()) else {
             // The text may hold a password: it is not quoted.
-            section.error("url", "is not a Redis URL", "give redis://host:6379/0, rediss://host:6379/0 or unix:///path");
+            section.error(
+                "url",
+                "is not a Redis URL",
+                "give redis://host:6379/0, rediss://host:6379/0 or unix:///path",
+            );
             return None;
         };
         let [count_keys, keys, streams] = watched.map(|(key, list)| {
             if list.len() > MAX_WATCHED {
-                section.error(key, format!("has {} entries", list.len()), format!("give at most {MAX_WATCHED}"));
+                section.error(
+                    key,
+                    format!("has {} entries", list.len()),
+                    format!("give at most {MAX_WATCHED}"),
+                );
             }
-            list.iter().map(|entry| watch(entry, config.database)).collect::<Vec<_>>()
+            list.iter()
+                .map(|entry| watch(entry, config.database))
+                .collect::<Vec<_>>()
         });
         if keys.len() + queues.len() > MAX_WATCHED {
-            section.error("queues", "are too many keys, those of keys: included", format!("give at most {MAX_WATCHED}"));
+            section.error(
+                "queues",
+                "are too many keys, those of keys: included",
+                format!("give at most {MAX_WATCHED}"),
+            );
         }
-        let keys = keys.into_iter().chain(queues.iter().map(|key| watch(key, config.database))).collect();
-        (config.count_keys, config.keys, config.streams, config.big_keys) = (count_keys, keys, streams, big_keys);
+        let keys = keys
+            .into_iter()
+            .chain(queues.iter().map(|key| watch(key, config.database)))
+            .collect();
+        (
+            config.count_keys,
+            config.keys,
+            config.streams,
+            config.big_keys,
+        ) = (count_keys, keys, streams, big_keys);
         (config.config_metrics, config.client_metrics) = (config_metrics, client_metrics);
         config.user = user.or(config.user);
         config.password = password.unwrap_or(config.password);
         match (&config.tls, tls_config) {
             (Some(_), Some(tls)) => config.tls = Some(tls),
-            (None, Some(_)) => section.error("tls_config", "stands beside a URL without TLS", "write rediss:// in the URL"),
+            (None, Some(_)) => section.error(
+                "tls_config",
+                "stands beside a URL without TLS",
+                "write rediss:// in the URL",
+            ),
             _ => {}
         }
         Some(config)
@@ -93,24 +137,46 @@ impl Config {
     /// `redis://host:port`, for people.
     pub fn address(&self) -> String {
         match &self.address {
-            Address::Tcp(host, port) => format!("{}://{host}:{port}", if self.tls.is_some() { "rediss" } else { "redis" }),
+            Address::Tcp(host, port) => format!(
+                "{}://{host}:{port}",
+                if self.tls.is_some() {
+                    "rediss"
+                } else {
+                    "redis"
+                }
+            ),
             Address::Unix(path) => format!("unix://{path}"),
         }
     }
 }
 
-/// The keys in which libraries keep their queues: BullMQ (<https://docs.bullmq.io/guide/architecture>), Celery with kombu's Redis transport, RQ.
+/// The keys in which libraries keep their queues: BullMQ
+/// (<https://docs.bullmq.io/guide/architecture>), Celery with kombu's Redis transport, RQ.
 fn queue_keys(section: &Section<'_>) -> Vec<String> {
-    const BULLMQ: [&str; 7] = ["wait", "active", "delayed", "prioritized", "paused", "completed", "failed"];
+    const BULLMQ: [&str; 7] = [
+        "wait",
+        "active",
+        "delayed",
+        "prioritized",
+        "paused",
+        "completed",
+        "failed",
+    ];
     let of = |library: &str| section.get::<Vec<String>>(library).unwrap_or_default();
-    let mut keys: Vec<String> = of("bullmq").iter().flat_map(|queue| BULLMQ.map(|state| format!("bull:{queue}:{state}"))).collect();
+    let mut keys: Vec<String> = of("bullmq")
+        .iter()
+        .flat_map(|queue| BULLMQ.map(|state| format!("bull:{queue}:{state}")))
+        .collect();
     let celery = of("celery");
     if !celery.is_empty() {
         keys.extend(celery.into_iter().chain(["unacked".to_owned()]));
     }
     for queue in of("rq") {
         keys.push(format!("rq:queue:{queue}"));
-        keys.extend(["wip", "failed", "scheduled", "deferred"].map(|registry| format!("rq:{registry}:{queue}")));
+        keys.extend(
+            ["wip", "failed", "scheduled", "deferred"]
+                .map(|registry| format!("rq:{registry}:{queue}")),
+        );
     }
     section.finish();
     keys
@@ -118,7 +184,12 @@ fn queue_keys(section: &Section<'_>) -> Vec<String> {
 
 /// `db3=session:*` is a pattern in database 3; without the prefix it is in `database`.
 fn watch(entry: &str, database: u32) -> (u32, String) {
-    let named = entry.split_once('=').and_then(|(db, rest)| Some((db.strip_prefix("db").unwrap_or(db).parse().ok()?, rest.to_owned())));
+    let named = entry.split_once('=').and_then(|(db, rest)| {
+        Some((
+            db.strip_prefix("db").unwrap_or(db).parse().ok()?,
+            rest.to_owned(),
+        ))
+    });
     named.unwrap_or_else(|| (database, entry.to_owned()))
 }
 
@@ -126,9 +197,10 @@ fn parse_url(text: &str) -> Option<Config> {
     let url = Url::parse(text.trim()).ok()?;
     let tls = matches!(url.scheme(), "rediss" | "valkeys");
     let address = match url.scheme() {
-        "redis" | "rediss" | "valkey" | "valkeys" => {
-            Address::Tcp(url.host_str()?.trim_matches(['[', ']']).to_owned(), url.port().unwrap_or(6379))
-        }
+        "redis" | "rediss" | "valkey" | "valkeys" => Address::Tcp(
+            url.host_str()?.trim_matches(['[', ']']).to_owned(),
+            url.port().unwrap_or(6379),
+        ),
         "unix" | "redis+unix" | "valkey+unix" => Address::Unix(url.path().to_owned()),
         _ => return None,
     };
@@ -138,17 +210,37 @@ fn parse_url(text: &str) -> Option<Config> {
         (Address::Tcp(..), None) if !in_path.is_empty() => in_path.parse().ok()?,
         _ => 0,
     };
-    // Where a URL with a path to a socket has no room for a login, redis-py and the crate redis take it from the query.
-    let asked = |names: [&str; 2]| url.query_pairs().find(|(name, _)| names.contains(&&**name)).map(|(_, value)| value.into_owned());
-    let (user, password) = (decode(url.username())?, decode(url.password().unwrap_or_default())?);
+    // Where a URL with a path to a socket has no room for a login, redis-py and the crate redis
+    // take it from the query.
+    let asked = |names: [&str; 2]| {
+        url.query_pairs()
+            .find(|(name, _)| names.contains(&&**name))
+            .map(|(_, value)| value.into_owned())
+    };
+    let (user, password) = (
+        decode(url.username())?,
+        decode(url.password().unwrap_or_default())?,
+    );
     // redis-py's way to say that any certificate will do.
-    let unverified = url.query_pairs().any(|(name, value)| name == "ssl_cert_reqs" && value.to_ascii_lowercase().ends_with("none"));
+    let unverified = url.query_pairs().any(|(name, value)| {
+        name == "ssl_cert_reqs" && value.to_ascii_lowercase().ends_with("none")
+    });
     Some(Config {
         address,
-        user: Some(user).filter(|u| !u.is_empty()).or_else(|| asked(["username", "user"])),
-        password: Secret::new(Some(password).filter(|p| !p.is_empty()).or_else(|| asked(["password", "pass"])).unwrap_or_default()),
+        user: Some(user)
+            .filter(|u| !u.is_empty())
+            .or_else(|| asked(["username", "user"])),
+        password: Secret::new(
+            Some(password)
+                .filter(|p| !p.is_empty())
+                .or_else(|| asked(["password", "pass"]))
+                .unwrap_or_default(),
+        ),
         database,
-        tls: tls.then(|| TlsConfig { insecure_skip_verify: unverified, ..TlsConfig::default() }),
+        tls: tls.then(|| TlsConfig {
+            insecure_skip_verify: unverified,
+            ..TlsConfig::default()
+        }),
         count_keys: Vec::new(),
         keys: Vec::new(),
         streams: Vec::new(),
@@ -186,7 +278,14 @@ mod tests {
     #[test]
     fn urls_name_place_user_and_database() {
         let config = parse_url("redis://app:p%40ss@cache:7000/2").expect("valid");
-        assert_eq!((config.address.clone(), config.user.as_deref(), config.database), (Address::Tcp("cache".into(), 7000), Some("app"), 2));
+        assert_eq!(
+            (
+                config.address.clone(),
+                config.user.as_deref(),
+                config.database
+            ),
+            (Address::Tcp("cache".into(), 7000), Some("app"), 2)
+        );
         assert_eq!(config.password.expose(), "p@ss");
         assert_eq!(config.address(), "redis://cache:7000");
         let config = parse_url("rediss://:x@[::1]").expect("valid");
@@ -196,11 +295,26 @@ mod tests {
             parse_url("unix:///run/redis.sock?db=3").map(|c| (c.address, c.database)),
             Some((Address::Unix("/run/redis.sock".into()), 3))
         );
-        let config = parse_url("unix:///run/redis.sock?username=app&password=p%40ss").expect("valid");
-        assert_eq!((config.user.as_deref(), config.password.expose()), (Some("app"), "p@ss"));
-        assert!(parse_url("valkeys://x").is_some_and(|c| c.tls.is_some()) && parse_url("valkey://x").is_some_and(|c| c.tls.is_none()));
-        assert!(parse_url("rediss://x?ssl_cert_reqs=CERT_NONE").and_then(|c| c.tls).is_some_and(|t| t.insecure_skip_verify));
-        assert!(["http://x", "cache:6379", "redis://x/abc", "redis://%zz@x"].iter().all(|url| parse_url(url).is_none()));
+        let config =
+            parse_url("unix:///run/redis.sock?username=app&password=p%40ss").expect("valid");
+        assert_eq!(
+            (config.user.as_deref(), config.password.expose()),
+            (Some("app"), "p@ss")
+        );
+        assert!(
+            parse_url("valkeys://x").is_some_and(|c| c.tls.is_some())
+                && parse_url("valkey://x").is_some_and(|c| c.tls.is_none())
+        );
+        assert!(
+            parse_url("rediss://x?ssl_cert_reqs=CERT_NONE")
+                .and_then(|c| c.tls)
+                .is_some_and(|t| t.insecure_skip_verify)
+        );
+        assert!(
+            ["http://x", "cache:6379", "redis://x/abc", "redis://%zz@x"]
+                .iter()
+                .all(|url| parse_url(url).is_none())
+        );
     }
 
     #[test]
@@ -213,10 +327,22 @@ mod tests {
         let config = Config::read(&loader.root());
         let config = loader.finish(config).expect("valid").expect("valid");
         let keys: Vec<&str> = config.keys.iter().map(|(_, key)| key.as_str()).collect();
-        for key in ["a", "bull:mail:wait", "bull:mail:failed", "celery", "slow", "unacked", "rq:queue:default", "rq:failed:default"] {
+        for key in [
+            "a",
+            "bull:mail:wait",
+            "bull:mail:failed",
+            "celery",
+            "slow",
+            "unacked",
+            "rq:queue:default",
+            "rq:failed:default",
+        ] {
             assert!(keys.contains(&key), "{key}: {keys:?}");
         }
-        assert!(config.keys.len() == 16 && config.keys.iter().all(|(database, _)| *database == 2), "{keys:?}");
+        assert!(
+            config.keys.len() == 16 && config.keys.iter().all(|(database, _)| *database == 2),
+            "{keys:?}"
+        );
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! Keys that the configuration names: patterns counted with SCAN, sizes of single keys, streams, and a running search for the biggest keys.
+//! Keys that the configuration names: patterns counted with SCAN, sizes of single keys, streams,
+//! and a running search for the biggest keys.
 //!
-//! SCAN goes on where the last collection stopped, a bounded number of steps each time, so that a large database costs no more than a small
-//! one; a count is shown once its first round through the database is complete. No value is ever read.
+//! SCAN goes on where the last collection stopped, a bounded number of steps each time, so that a
+//! large database costs no more than a small one; a count is shown once its first round through the
+//! database is complete. No value is ever read.
 
 use std::io;
 
@@ -18,7 +20,14 @@ const fn gauge(
     labels: &'static [&'static str],
     source: &'static str,
 ) -> MetricDesc {
-    MetricDesc { name, kind: MetricKind::Gauge, unit, help, labels, source }
+    MetricDesc {
+        name,
+        kind: MetricKind::Gauge,
+        unit,
+        help,
+        labels,
+        source,
+    }
 }
 
 const KEY: &[&str] = &["db", "key"];
@@ -27,7 +36,13 @@ const GROUP: &[&str] = &["db", "stream", "group"];
 
 /// Metrics made here.
 pub static METRICS: [MetricDesc; 12] = [
-    gauge("redis_keys_count", "", "Keys that match the pattern.", KEY, "SCAN"),
+    gauge(
+        "redis_keys_count",
+        "",
+        "Keys that match the pattern.",
+        KEY,
+        "SCAN",
+    ),
     gauge(
         "redis_key_size",
         "",
@@ -35,16 +50,76 @@ pub static METRICS: [MetricDesc; 12] = [
         KEY,
         "STRLEN, LLEN, SCARD, ZCARD, HLEN, XLEN",
     ),
-    gauge("redis_key_memory_usage_bytes", "bytes", "Memory of the key.", KEY, "MEMORY USAGE"),
-    gauge("redis_stream_length", "", "Entries of the stream.", STREAM, "XINFO STREAM"),
-    gauge("redis_stream_radix_tree_keys", "", "Keys of the stream's tree.", STREAM, "XINFO STREAM"),
-    gauge("redis_stream_radix_tree_nodes", "", "Nodes of the stream's tree.", STREAM, "XINFO STREAM"),
-    gauge("redis_stream_groups", "", "Consumer groups of the stream.", STREAM, "XINFO STREAM"),
-    gauge("redis_stream_last_generated_id", "milliseconds", "Time part of the last id given out.", STREAM, "XINFO STREAM"),
-    gauge("redis_stream_group_consumers", "", "Consumers of the group.", GROUP, "XINFO GROUPS"),
-    gauge("redis_stream_group_messages_pending", "", "Messages delivered and not acknowledged.", GROUP, "XINFO GROUPS"),
-    gauge("redis_stream_group_entries_read", "", "Entries that the group has read.", GROUP, "XINFO GROUPS"),
-    gauge("redis_stream_group_lag", "", "Entries that the group has yet to read.", GROUP, "XINFO GROUPS"),
+    gauge(
+        "redis_key_memory_usage_bytes",
+        "bytes",
+        "Memory of the key.",
+        KEY,
+        "MEMORY USAGE",
+    ),
+    gauge(
+        "redis_stream_length",
+        "",
+        "Entries of the stream.",
+        STREAM,
+        "XINFO STREAM",
+    ),
+    gauge(
+        "redis_stream_radix_tree_keys",
+        "",
+        "Keys of the stream's tree.",
+        STREAM,
+        "XINFO STREAM",
+    ),
+    gauge(
+        "redis_stream_radix_tree_nodes",
+        "",
+        "Nodes of the stream's tree.",
+        STREAM,
+        "XINFO STREAM",
+    ),
+    gauge(
+        "redis_stream_groups",
+        "",
+        "Consumer groups of the stream.",
+        STREAM,
+        "XINFO STREAM",
+    ),
+    gauge(
+        "redis_stream_last_generated_id",
+        "milliseconds",
+        "Time part of the last id given out.",
+        STREAM,
+        "XINFO STREAM",
+    ),
+    gauge(
+        "redis_stream_group_consumers",
+        "",
+        "Consumers of the group.",
+        GROUP,
+        "XINFO GROUPS",
+    ),
+    gauge(
+        "redis_stream_group_messages_pending",
+        "",
+        "Messages delivered and not acknowledged.",
+        GROUP,
+        "XINFO GROUPS",
+    ),
+    gauge(
+        "redis_stream_group_entries_read",
+        "",
+        "Entries that the group has read.",
+        GROUP,
+        "XINFO GROUPS",
+    ),
+    gauge(
+        "redis_stream_group_lag",
+        "",
+        "Entries that the group has yet to read.",
+        GROUP,
+        "XINFO GROUPS",
+    ),
 ];
 
 /// Steps of one SCAN in one collection, and how many keys each looks at.
@@ -87,15 +162,31 @@ impl Keys {
             counted: 0,
             last: None,
         };
-        Keys { patterns: config.count_keys.iter().map(scan).collect(), big: Big::default() }
+        Keys {
+            patterns: config.count_keys.iter().map(scan).collect(),
+            big: Big::default(),
+        }
     }
 
     /// Measures everything that is configured.
-    pub async fn measure(&mut self, config: &Config, connection: &mut Connection, parts: &mut Parts, batch: &mut Batch) -> io::Result<()> {
+    pub async fn measure(
+        &mut self,
+        config: &Config,
+        connection: &mut Connection,
+        parts: &mut Parts,
+        batch: &mut Batch,
+    ) -> io::Result<()> {
         for scan in &mut self.patterns {
             scan.step(connection, parts).await?;
             if let Some(count) = scan.last {
-                batch.push(&METRICS[0], &[("db", &format!("db{}", scan.database)), ("key", &scan.pattern)], count as f64);
+                batch.push(
+                    &METRICS[0],
+                    &[
+                        ("db", &format!("db{}", scan.database)),
+                        ("key", &scan.pattern),
+                    ],
+                    count as f64,
+                );
             }
         }
         for (database, key) in &config.keys {
@@ -107,8 +198,15 @@ impl Keys {
         if config.big_keys > 0 {
             self.big.step(config, connection, parts).await?;
             let database = format!("db{}", config.database);
-            let shown = if self.big.last.is_empty() { &self.big.found } else { &self.big.last };
-            for (bytes, key) in shown.iter().filter(|(_, key)| !config.keys.contains(&(config.database, key.clone()))) {
+            let shown = if self.big.last.is_empty() {
+                &self.big.found
+            } else {
+                &self.big.last
+            };
+            for (bytes, key) in shown
+                .iter()
+                .filter(|(_, key)| !config.keys.contains(&(config.database, key.clone())))
+            {
                 batch.push(&METRICS[2], &[("db", &database), ("key", key)], *bytes);
             }
         }
@@ -117,12 +215,22 @@ impl Keys {
 }
 
 /// Runs commands in a database; `None` when one was refused.
-async fn run(database: u32, commands: &[&[&str]], connection: &mut Connection, parts: &mut Parts) -> io::Result<Option<Vec<Reply>>> {
+async fn run(
+    database: u32,
+    commands: &[&[&str]],
+    connection: &mut Connection,
+    parts: &mut Parts,
+) -> io::Result<Option<Vec<Reply>>> {
     let number = database.to_string();
     let select: &[&str] = &["SELECT", &number];
-    let all: Vec<&[&str]> = std::iter::once(select).chain(commands.iter().copied()).collect();
+    let all: Vec<&[&str]> = std::iter::once(select)
+        .chain(commands.iter().copied())
+        .collect();
     let replies = connection.call(&all).await?;
-    let accepted: Vec<Reply> = replies.into_iter().filter_map(|reply| parts.accept("keys", reply)).collect();
+    let accepted: Vec<Reply> = replies
+        .into_iter()
+        .filter_map(|reply| parts.accept("keys", reply))
+        .collect();
     Ok((accepted.len() == all.len()).then(|| accepted.into_iter().skip(1).collect()))
 }
 
@@ -138,8 +246,12 @@ impl Scan {
     async fn step(&mut self, connection: &mut Connection, parts: &mut Parts) -> io::Result<()> {
         for _ in 0..STEPS {
             let command: &[&str] = &["SCAN", &self.cursor, "MATCH", &self.pattern, "COUNT", STEP];
-            let Some(replies) = run(self.database, &[command], connection, parts).await? else { return Ok(()) };
-            let Some((cursor, keys)) = replies.first().and_then(scanned) else { return Ok(()) };
+            let Some(replies) = run(self.database, &[command], connection, parts).await? else {
+                return Ok(());
+            };
+            let Some((cursor, keys)) = replies.first().and_then(scanned) else {
+                return Ok(());
+            };
             self.counted += keys.len() as u64;
             cursor.clone_into(&mut self.cursor);
             if self.cursor == "0" {
@@ -152,18 +264,32 @@ impl Scan {
 }
 
 impl Big {
-    async fn step(&mut self, config: &Config, connection: &mut Connection, parts: &mut Parts) -> io::Result<()> {
+    async fn step(
+        &mut self,
+        config: &Config,
+        connection: &mut Connection,
+        parts: &mut Parts,
+    ) -> io::Result<()> {
         let cursor = self.cursor.take().unwrap_or_else(|| "0".into());
         let command: &[&str] = &["SCAN", &cursor, "COUNT", BIG_STEP];
-        let Some(replies) = run(config.database, &[command], connection, parts).await? else { return Ok(()) };
-        let Some((cursor, keys)) = replies.first().and_then(scanned) else { return Ok(()) };
+        let Some(replies) = run(config.database, &[command], connection, parts).await? else {
+            return Ok(());
+        };
+        let Some((cursor, keys)) = replies.first().and_then(scanned) else {
+            return Ok(());
+        };
         let keys: Vec<&str> = keys.iter().filter_map(Reply::text).collect();
         let words: Vec<[&str; 3]> = keys.iter().map(|key| ["MEMORY", "USAGE", key]).collect();
         let commands: Vec<&[&str]> = words.iter().map(<[&str; 3]>::as_slice).collect();
         if let Some(sizes) = run(config.database, &commands, connection, parts).await? {
-            self.found.extend(keys.iter().zip(&sizes).filter_map(|(key, size)| Some((size.number()?, (*key).to_owned()))));
+            self.found.extend(
+                keys.iter()
+                    .zip(&sizes)
+                    .filter_map(|(key, size)| Some((size.number()?, (*key).to_owned()))),
+            );
         }
-        self.found.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        self.found
+            .sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         // SCAN may name a key twice.
         self.found.dedup();
         self.found.truncate(config.big_keys);
@@ -176,8 +302,23 @@ impl Big {
     }
 }
 
-async fn size(database: u32, key: &str, connection: &mut Connection, parts: &mut Parts, batch: &mut Batch) -> io::Result<()> {
-    let Some(replies) = run(database, &[&["TYPE", key], &["MEMORY", "USAGE", key]], connection, parts).await? else { return Ok(()) };
+async fn size(
+    database: u32,
+    key: &str,
+    connection: &mut Connection,
+    parts: &mut Parts,
+    batch: &mut Batch,
+) -> io::Result<()> {
+    let Some(replies) = run(
+        database,
+        &[&["TYPE", key], &["MEMORY", "USAGE", key]],
+        connection,
+        parts,
+    )
+    .await?
+    else {
+        return Ok(());
+    };
     let db = format!("db{database}");
     let labels = [("db", db.as_str()), ("key", key)];
     if let Some(bytes) = replies[1].number() {
@@ -196,7 +337,9 @@ async fn size(database: u32, key: &str, connection: &mut Connection, parts: &mut
         }
         _ => return Ok(()),
     };
-    let Some(replies) = run(database, &[&[command, key]], connection, parts).await? else { return Ok(()) };
+    let Some(replies) = run(database, &[&[command, key]], connection, parts).await? else {
+        return Ok(());
+    };
     if let Some(length) = replies[0].number() {
         batch.push(&METRICS[1], &labels, length);
     }
@@ -205,28 +348,56 @@ async fn size(database: u32, key: &str, connection: &mut Connection, parts: &mut
 
 /// The value after `name` in a flat list of names and values.
 fn field<'a>(list: &'a [Reply], name: &str) -> Option<&'a Reply> {
-    list.chunks_exact(2).find(|pair| pair[0].text() == Some(name)).map(|pair| &pair[1])
+    list.chunks_exact(2)
+        .find(|pair| pair[0].text() == Some(name))
+        .map(|pair| &pair[1])
 }
 
-async fn measure_stream(database: u32, stream: &str, connection: &mut Connection, parts: &mut Parts, batch: &mut Batch) -> io::Result<()> {
+async fn measure_stream(
+    database: u32,
+    stream: &str,
+    connection: &mut Connection,
+    parts: &mut Parts,
+    batch: &mut Batch,
+) -> io::Result<()> {
     let commands: [&[&str]; 2] = [&["XINFO", "STREAM", stream], &["XINFO", "GROUPS", stream]];
-    let Some(replies) = run(database, &commands, connection, parts).await? else { return Ok(()) };
+    let Some(replies) = run(database, &commands, connection, parts).await? else {
+        return Ok(());
+    };
     let db = format!("db{database}");
     let about = replies[0].list().unwrap_or_default();
     let labels = [("db", db.as_str()), ("stream", stream)];
-    for (desc, name) in METRICS[3..7].iter().zip(["length", "radix-tree-keys", "radix-tree-nodes", "groups"]) {
+    for (desc, name) in
+        METRICS[3..7]
+            .iter()
+            .zip(["length", "radix-tree-keys", "radix-tree-nodes", "groups"])
+    {
         if let Some(amount) = field(about, name).and_then(Reply::number) {
             batch.push(desc, &labels, amount);
         }
     }
-    let last = field(about, "last-generated-id").and_then(Reply::text).and_then(|id| id.split('-').next()?.parse().ok());
+    let last = field(about, "last-generated-id")
+        .and_then(Reply::text)
+        .and_then(|id| id.split('-').next()?.parse().ok());
     if let Some(time) = last {
         batch.push(&METRICS[7], &labels, time);
     }
-    for group in replies[1].list().unwrap_or_default().iter().filter_map(Reply::list).take(MAX_GROUPS) {
-        let name = field(group, "name").and_then(Reply::text).unwrap_or_default();
+    for group in replies[1]
+        .list()
+        .unwrap_or_default()
+        .iter()
+        .filter_map(Reply::list)
+        .take(MAX_GROUPS)
+    {
+        let name = field(group, "name")
+            .and_then(Reply::text)
+            .unwrap_or_default();
         let labels = [labels[0], labels[1], ("group", name)];
-        for (desc, name) in METRICS[8..12].iter().zip(["consumers", "pending", "entries-read", "lag"]) {
+        for (desc, name) in
+            METRICS[8..12]
+                .iter()
+                .zip(["consumers", "pending", "entries-read", "lag"])
+        {
             if let Some(amount) = field(group, name).and_then(Reply::number) {
                 batch.push(desc, &labels, amount);
             }

@@ -1,8 +1,10 @@
-//! Redis 2.8 and later, Valkey and KeyDB: INFO, configuration, slow log, latency, and the keys that the configuration names.
+//! Redis 2.8 and later, Valkey and KeyDB: INFO, configuration, slow log, latency, and the keys that
+//! the configuration names.
 //!
-//! Names, types and labels are those of redis_exporter 1.86, so that its dashboards and rules work. It needs an ACL user with `+ping +info`;
-//! what other missing rules cost is a metric and one line in the log. It reads no value of any key. One connection stays open; every
-//! collection has one deadline.
+//! Names, types and labels are those of redis_exporter 1.86, so that its dashboards and rules work.
+//! It needs an ACL user with `+ping +info`; what other missing rules cost is a metric and one line
+//! in the log. It reads no value of any key. One connection stays open; every collection has one
+//! deadline.
 
 mod client;
 mod clients;
@@ -39,26 +41,90 @@ use parts::Parts;
 pub const KIND: CollectorKind = CollectorKind {
     name: "redis",
     about: "a Redis or Valkey server: memory, clients, commands, keyspace, persistence, replication, slow log, latency",
-    metrics: &[&METRICS, &fields::METRICS, &info::METRICS, &settings::METRICS, &keys::METRICS, &clients::METRICS],
+    metrics: &[
+        &METRICS,
+        &fields::METRICS,
+        &info::METRICS,
+        &settings::METRICS,
+        &keys::METRICS,
+        &clients::METRICS,
+    ],
     build,
 };
 
-const fn desc(name: &'static str, unit: &'static str, help: &'static str, labels: &'static [&'static str]) -> MetricDesc {
-    MetricDesc { name, kind: MetricKind::Gauge, unit, help, labels, source: "nightbell" }
+const fn desc(
+    name: &'static str,
+    unit: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+) -> MetricDesc {
+    MetricDesc {
+        name,
+        kind: MetricKind::Gauge,
+        unit,
+        help,
+        labels,
+        source: "nightbell",
+    }
 }
 
 /// Metrics about the collection itself.
 static METRICS: [MetricDesc; 11] = [
     desc("redis_up", "", "1 when the server answered.", &[]),
-    desc("redis_ping_duration_seconds", "seconds", "Time that PING took.", &[]),
-    desc("redis_exporter_last_scrape_ping_time_seconds", "seconds", "The established name of redis_ping_duration_seconds.", &[]),
-    desc("redis_exporter_last_scrape_connect_time_seconds", "seconds", "Time the last connect took, login included.", &[]),
-    desc("redis_exporter_last_scrape_duration_seconds", "seconds", "Time the last collection took.", &[]),
-    desc("redis_exporter_last_scrape_error", "", "1 when the last collection failed, in whole or in part.", &[]),
-    desc("redis_collector_permission_denied", "", "1 when the access rules refuse this part.", &["part"]),
-    desc("redis_collector_part_success", "", "1 when this part could be read.", &["part"]),
-    desc("redis_failure_info", "", "Why the server is down and where it is, always 1; absent while it is up.", &["url", "message"]),
-    desc("redis_exporter_build_info", "", "The version of this collector, always 1.", &["version"]),
+    desc(
+        "redis_ping_duration_seconds",
+        "seconds",
+        "Time that PING took.",
+        &[],
+    ),
+    desc(
+        "redis_exporter_last_scrape_ping_time_seconds",
+        "seconds",
+        "The established name of redis_ping_duration_seconds.",
+        &[],
+    ),
+    desc(
+        "redis_exporter_last_scrape_connect_time_seconds",
+        "seconds",
+        "Time the last connect took, login included.",
+        &[],
+    ),
+    desc(
+        "redis_exporter_last_scrape_duration_seconds",
+        "seconds",
+        "Time the last collection took.",
+        &[],
+    ),
+    desc(
+        "redis_exporter_last_scrape_error",
+        "",
+        "1 when the last collection failed, in whole or in part.",
+        &[],
+    ),
+    desc(
+        "redis_collector_permission_denied",
+        "",
+        "1 when the access rules refuse this part.",
+        &["part"],
+    ),
+    desc(
+        "redis_collector_part_success",
+        "",
+        "1 when this part could be read.",
+        &["part"],
+    ),
+    desc(
+        "redis_failure_info",
+        "",
+        "Why the server is down and where it is, always 1; absent while it is up.",
+        &["url", "message"],
+    ),
+    desc(
+        "redis_exporter_build_info",
+        "",
+        "The version of this collector, always 1.",
+        &["version"],
+    ),
     MetricDesc {
         name: "redis_exporter_scrapes_total",
         kind: MetricKind::Counter,
@@ -127,7 +193,8 @@ impl Collector for Redis {
                 return Err(CollectError::new("not configured: url is missing"));
             };
             let started = Instant::now();
-            // A tenth is kept back so that redis_up can still be said before the loop's own deadline.
+            // A tenth is kept back so that redis_up can still be said before the loop's own
+            // deadline.
             let deadline = started + self.target.timeout.mul_f64(0.9);
             let mut parts = Parts::default();
             self.served = false;
@@ -152,7 +219,11 @@ impl Collector for Redis {
             batch.push(&METRICS[4], &[], started.elapsed().as_secs_f64());
             batch.push(&METRICS[5], &[], flag(result.is_err() || failure.is_some()));
             if let Err(error) = &result {
-                batch.push(&METRICS[8], &[("url", &config.address()), ("message", brief(error))], 1.0);
+                batch.push(
+                    &METRICS[8],
+                    &[("url", &config.address()), ("message", brief(error))],
+                    1.0,
+                );
             }
             batch.push(&METRICS[9], &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
             self.collections += 1;
@@ -164,17 +235,28 @@ impl Collector for Redis {
     }
 
     fn address(&self) -> String {
-        self.config.as_ref().map(|c| c.address()).unwrap_or_default()
+        self.config
+            .as_ref()
+            .map(|c| c.address())
+            .unwrap_or_default()
     }
 }
 
 impl Redis {
-    async fn measure(&mut self, config: &Config, batch: &mut Batch, parts: &mut Parts) -> io::Result<()> {
+    async fn measure(
+        &mut self,
+        config: &Config,
+        batch: &mut Batch,
+        parts: &mut Parts,
+    ) -> io::Result<()> {
         let (mut connection, ping) = self.reach(config).await?;
         batch.push(&METRICS[1], &[], ping.as_secs_f64());
         batch.push(&METRICS[2], &[], ping.as_secs_f64());
         batch.push(&METRICS[3], &[], self.connected.as_secs_f64());
-        let rounds = (SETTINGS_INTERVAL.as_secs_f64() / self.target.interval.as_secs_f64().max(0.001)).round().clamp(1.0, 1e6) as u32;
+        let rounds = (SETTINGS_INTERVAL.as_secs_f64()
+            / self.target.interval.as_secs_f64().max(0.001))
+        .round()
+        .clamp(1.0, 1e6) as u32;
         if self.round.is_multiple_of(rounds) {
             self.read_settings(config, &mut connection, parts).await?;
         }
@@ -184,8 +266,12 @@ impl Redis {
         self.served = true;
         if learned.cluster {
             let replies = connection.call(&[&["CLUSTER", "INFO"]]).await?;
-            for reply in replies.into_iter().filter_map(|reply| parts.accept("cluster", reply)) {
-                self.reader.read_cluster(reply.text().unwrap_or_default(), batch);
+            for reply in replies
+                .into_iter()
+                .filter_map(|reply| parts.accept("cluster", reply))
+            {
+                self.reader
+                    .read_cluster(reply.text().unwrap_or_default(), batch);
             }
         }
         if config.client_metrics {
@@ -202,49 +288,78 @@ impl Redis {
         Ok(())
     }
 
-    /// An open connection that has answered a PING, and how long that took. One that has died since the last time is replaced at once.
+    /// An open connection that has answered a PING, and how long that took. One that has died since
+    /// the last time is replaced at once.
     async fn reach(&mut self, config: &Config) -> io::Result<(Connection, Duration)> {
         if let Some(mut connection) = self.connection.take() {
             let asked = Instant::now();
-            // A connection that a firewall has forgotten is silent: then there is time for a new one.
-            if let Ok(Ok(replies)) = tokio::time::timeout(self.target.timeout.mul_f64(0.3), connection.call(&[&["PING"]])).await {
+            // A connection that a firewall has forgotten is silent: then there is time for a new
+            // one.
+            if let Ok(Ok(replies)) = tokio::time::timeout(
+                self.target.timeout.mul_f64(0.3),
+                connection.call(&[&["PING"]]),
+            )
+            .await
+            {
                 check(replies.first(), config)?;
                 return Ok((connection, asked.elapsed()));
             }
         }
         self.round = 0;
         if let Some(tls) = &config.tls {
-            let made = |tls: &TlsConfig| client_config(tls).map(Arc::new).map_err(|error| error.to_string());
-            let followed = self.followed.get_or_insert_with(|| Followed::new(tls.clone()));
+            let made = |tls: &TlsConfig| {
+                client_config(tls)
+                    .map(Arc::new)
+                    .map_err(|error| error.to_string())
+            };
+            let followed = self
+                .followed
+                .get_or_insert_with(|| Followed::new(tls.clone()));
             if let Some(renewed) = followed.look(made) {
                 self.tls = Some(renewed);
             } else if self.tls.is_none() {
-                self.tls = Some(made(tls).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?);
+                self.tls = Some(
+                    made(tls)
+                        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?,
+                );
             }
         }
         let started = Instant::now();
-        let mut connection =
-            connect::open(config, self.tls.as_ref()).await.map_err(|e| io::Error::new(e.kind(), format!("connect: {e}")))?;
+        let mut connection = connect::open(config, self.tls.as_ref())
+            .await
+            .map_err(|e| io::Error::new(e.kind(), format!("connect: {e}")))?;
         self.connected = started.elapsed();
         let asked = Instant::now();
         check(connection.call(&[&["PING"]]).await?.first(), config)?;
         Ok((connection, asked.elapsed()))
     }
 
-    async fn read_settings(&mut self, config: &Config, connection: &mut Connection, parts: &mut Parts) -> io::Result<()> {
+    async fn read_settings(
+        &mut self,
+        config: &Config,
+        connection: &mut Connection,
+        parts: &mut Parts,
+    ) -> io::Result<()> {
         // One command each: before Redis 7 CONFIG GET takes one name only.
         let words = settings::SETTINGS.map(|name| ["CONFIG", "GET", name]);
         let commands: Vec<&[&str]> = words.iter().map(<[&str; 3]>::as_slice).collect();
         let mut batch = Batch::new();
         for reply in connection.call(&commands).await? {
-            if let Some(databases) = parts.accept("config", reply).and_then(|reply| settings::read_setting(&reply, &mut batch)) {
-                // A server may be built for many thousands; beyond these only those with keys are shown.
+            if let Some(databases) = parts
+                .accept("config", reply)
+                .and_then(|reply| settings::read_setting(&reply, &mut batch))
+            {
+                // A server may be built for many thousands; beyond these only those with keys are
+                // shown.
                 self.databases = if databases <= 64 { databases } else { 0 };
             }
         }
         if config.config_metrics {
             let replies = connection.call(&[&["CONFIG", "GET", "*"]]).await?;
-            for all in replies.into_iter().filter_map(|reply| parts.accept("config", reply)) {
+            for all in replies
+                .into_iter()
+                .filter_map(|reply| parts.accept("config", reply))
+            {
                 settings::read_all(&all, &mut batch);
             }
         }
@@ -252,18 +367,36 @@ impl Redis {
         Ok(())
     }
 
-    async fn read_server(&mut self, connection: &mut Connection, parts: &mut Parts, batch: &mut Batch) -> io::Result<Learned> {
-        let commands: [&[&str]; 5] =
-            [&["INFO", "ALL"], &["SLOWLOG", "LEN"], &["SLOWLOG", "GET", "1"], &["LATENCY", "LATEST"], &["LATENCY", "HISTOGRAM"]];
+    async fn read_server(
+        &mut self,
+        connection: &mut Connection,
+        parts: &mut Parts,
+        batch: &mut Batch,
+    ) -> io::Result<Learned> {
+        let commands: [&[&str]; 5] = [
+            &["INFO", "ALL"],
+            &["SLOWLOG", "LEN"],
+            &["SLOWLOG", "GET", "1"],
+            &["LATENCY", "LATEST"],
+            &["LATENCY", "HISTOGRAM"],
+        ];
         let replies = connection.call(&commands).await?;
         let names = ["info", "slowlog", "slowlog", "latency", "latency"];
-        let accepted: Vec<Option<Reply>> = names.iter().zip(replies).map(|(part, reply)| parts.accept(part, reply)).collect();
-        let [info, length, slow, spikes, histograms] = accepted.as_slice() else { return Ok(Learned::default()) };
+        let accepted: Vec<Option<Reply>> = names
+            .iter()
+            .zip(replies)
+            .map(|(part, reply)| parts.accept(part, reply))
+            .collect();
+        let [info, length, slow, spikes, histograms] = accepted.as_slice() else {
+            return Ok(Learned::default());
+        };
         let text = info.as_ref().and_then(Reply::text);
         if info.is_some() && text.is_none() {
             parts.fail("info", "the answer is not a text");
         }
-        let learned = text.map(|text| self.reader.read(text, self.databases, batch)).unwrap_or_default();
+        let learned = text
+            .map(|text| self.reader.read(text, self.databases, batch))
+            .unwrap_or_default();
         settings::read_slow_log(length.as_ref(), slow.as_ref(), batch);
         if let Some(spikes) = spikes {
             settings::read_spikes(spikes, batch);
@@ -301,10 +434,21 @@ impl Redis {
 }
 
 /// Shows the clients one by one, unless there are so many that asking for them would be felt.
-async fn list_clients(connection: &mut Connection, parts: &mut Parts, batch: &mut Batch) -> io::Result<()> {
-    let connected = batch.families.get("redis_connected_clients").and_then(|family| family.samples.first()).map(|sample| sample.value);
+async fn list_clients(
+    connection: &mut Connection,
+    parts: &mut Parts,
+    batch: &mut Batch,
+) -> io::Result<()> {
+    let connected = batch
+        .families
+        .get("redis_connected_clients")
+        .and_then(|family| family.samples.first())
+        .map(|sample| sample.value);
     if connected.is_some_and(|connected| connected > clients::MAX_LISTED) {
-        parts.fail("clients", &format!("there are more than {} clients", clients::MAX_LISTED));
+        parts.fail(
+            "clients",
+            &format!("there are more than {} clients", clients::MAX_LISTED),
+        );
         return Ok(());
     }
     for list in connection.call(&[&["CLIENT", "LIST"]]).await? {
@@ -315,20 +459,32 @@ async fn list_clients(connection: &mut Connection, parts: &mut Parts, batch: &mu
     Ok(())
 }
 
-/// A failure for an alert's text. It labels a series, so it holds nothing that is different each time.
+/// A failure for an alert's text. It labels a series, so it holds nothing that is different each
+/// time.
 fn brief(error: &str) -> &str {
     // It names the time of the check.
     if error.contains("certificate") {
         return "connect: the certificate is not trusted or has expired";
     }
-    error.char_indices().nth(160).map_or(error, |(end, _)| &error[..end])
+    error
+        .char_indices()
+        .nth(160)
+        .map_or(error, |(end, _)| &error[..end])
 }
 
-/// Whether the answer to PING says that we may go on. A server that is loading its data, or a replica without its primary, answers too.
+/// Whether the answer to PING says that we may go on. A server that is loading its data, or a
+/// replica without its primary, answers too.
 fn check(reply: Option<&Reply>, config: &Config) -> io::Result<()> {
     match reply {
-        Some(Reply::Error(error)) if !["LOADING", "MASTERDOWN", "BUSY", "NOPERM"].iter().any(|word| error.starts_with(word)) => {
-            Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("ping: {}", config.password.redact(error))))
+        Some(Reply::Error(error))
+            if !["LOADING", "MASTERDOWN", "BUSY", "NOPERM"]
+                .iter()
+                .any(|word| error.starts_with(word)) =>
+        {
+            Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!("ping: {}", config.password.redact(error)),
+            ))
         }
         _ => Ok(()),
     }

@@ -8,11 +8,19 @@ use super::client::Reply;
 const NEEDS: [(&str, &str, &str); 7] = [
     ("info", "+info", "nearly everything"),
     ("config", "+config|get", "limits of the configuration"),
-    ("latency", "+latency|latest +latency|histogram", "latency spikes and histograms"),
+    (
+        "latency",
+        "+latency|latest +latency|histogram",
+        "latency spikes and histograms",
+    ),
     ("slowlog", "+slowlog|len +slowlog|get", "the slow log"),
     ("cluster", "+cluster|info", "the state of the cluster"),
     ("clients", "+client|list", "the clients one by one"),
-    ("keys", "+select +scan +type +memory|usage +strlen +llen +scard +zcard +hlen +xlen +xinfo ~*", "counts and sizes of keys"),
+    (
+        "keys",
+        "+select +scan +type +memory|usage +strlen +llen +scard +zcard +hlen +xlen +xinfo ~*",
+        "counts and sizes of keys",
+    ),
 ];
 
 /// How the parts fared.
@@ -27,8 +35,8 @@ pub struct Parts {
 const OPTIONAL: [&str; 4] = ["config", "latency", "slowlog", "cluster"];
 
 impl Parts {
-    /// The reply, unless it is an error; then the error is recorded for this part. A command that the server does not know is no error
-    /// where the part is optional.
+    /// The reply, unless it is an error; then the error is recorded for this part. A command that
+    /// the server does not know is no error where the part is optional.
     pub fn accept(&mut self, part: &'static str, reply: Reply) -> Option<Reply> {
         let Reply::Error(error) = reply else {
             self.denied.entry(part).or_insert(false);
@@ -49,12 +57,17 @@ impl Parts {
     /// Records a failure of this part.
     pub fn fail(&mut self, part: &'static str, error: &str) {
         self.denied.entry(part).or_insert(false);
-        self.failures.entry(part).or_insert_with(|| (error.replace('\n', " "), 0)).1 += 1;
+        self.failures
+            .entry(part)
+            .or_insert_with(|| (error.replace('\n', " "), 0))
+            .1 += 1;
     }
 
     /// Parts that were asked, and whether they could be read.
     pub fn read(&self) -> impl Iterator<Item = (&'static str, bool)> {
-        self.denied.iter().map(|(part, denied)| (*part, !denied && !self.failures.contains_key(part)))
+        self.denied
+            .iter()
+            .map(|(part, denied)| (*part, !denied && !self.failures.contains_key(part)))
     }
 
     /// Parts that were asked, and whether the access rules refused.
@@ -74,12 +87,18 @@ impl Parts {
 
     /// The command that would complete the picture, and what is missing without it.
     pub fn missing_rules(&self, user: &str) -> Option<(String, String)> {
-        let lacking: Vec<_> = NEEDS.iter().filter(|(part, ..)| self.denied.get(part) == Some(&true)).collect();
+        let lacking: Vec<_> = NEEDS
+            .iter()
+            .filter(|(part, ..)| self.denied.get(part) == Some(&true))
+            .collect();
         if lacking.is_empty() {
             return None;
         }
         let rules: Vec<&str> = lacking.iter().map(|(_, rules, _)| *rules).collect();
         let costs: Vec<&str> = lacking.iter().map(|(.., cost)| *cost).collect();
-        Some((format!("ACL SETUSER {user} {}", rules.join(" ")), costs.join("; ")))
+        Some((
+            format!("ACL SETUSER {user} {}", rules.join(" ")),
+            costs.join("; "),
+        ))
     }
 }

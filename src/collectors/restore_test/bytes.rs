@@ -35,7 +35,10 @@ pub fn closed(_error: io::Error) -> Problem {
 
 /// The next byte, which stays.
 pub fn peek(input: &mut impl BufRead) -> Result<Option<u8>, Problem> {
-    input.fill_buf().map(|piece| piece.first().copied()).map_err(Problem::read)
+    input
+        .fill_buf()
+        .map(|piece| piece.first().copied())
+        .map_err(Problem::read)
 }
 
 /// The next byte.
@@ -56,7 +59,8 @@ pub fn line(input: &mut impl BufRead) -> Result<Vec<u8>, Problem> {
     Ok(found)
 }
 
-/// After a `$`: the tag with both its dollars, if this is one. What was read of it stands in `into` too.
+/// After a `$`: the tag with both its dollars, if this is one. What was read of it stands in `into`
+/// too.
 pub fn tag(input: &mut impl BufRead, into: &mut Vec<u8>) -> Result<Option<Vec<u8>>, Problem> {
     let start = into.len() - 1;
     while let Some(byte) = peek(input)?.filter(|byte| *byte == b'$' || is_word(*byte)) {
@@ -80,7 +84,9 @@ pub fn copy(input: &mut impl BufRead, out: &mut impl Write) -> Result<(), Proble
     loop {
         let piece = input.fill_buf().map_err(Problem::read)?;
         if piece.is_empty() {
-            return Err(Failure::of(Reason::Damaged, "the dump ends within the rows of a table").into());
+            return Err(
+                Failure::of(Reason::Damaged, "the dump ends within the rows of a table").into(),
+            );
         }
         let (ends, length) = match memchr::memchr(b'\n', piece) {
             Some(at) => (true, at + 1),

@@ -1,4 +1,5 @@
-//! What a restored copy holds: tables, rows, and what the configuration expects of them. It is only read.
+//! What a restored copy holds: tables, rows, and what the configuration expects of them. It is only
+//! read.
 
 use std::path::{Path, PathBuf};
 
@@ -33,26 +34,45 @@ const TABLES: &str = "SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_cata
     ORDER BY 1";
 
 /// Counts the rows of each table of a database, and asks the checks.
-pub async fn postgres(server: &Server, connection: &mut PgConnection, checks: &[Check], watch: &Watch) -> Result<Contents, Failure> {
+pub async fn postgres(
+    server: &Server,
+    connection: &mut PgConnection,
+    checks: &[Check],
+    watch: &Watch,
+) -> Result<Contents, Failure> {
     let mut found = Contents::default();
-    // A session without writes: what the dump brought along, such as views and functions, is run as little as may be.
+    // A session without writes: what the dump brought along, such as views and functions, is run as
+    // little as may be.
     server.ask(connection, "SET default_transaction_read_only = on; SET search_path = pg_catalog; SET statement_timeout = 0").await?;
     let failed = |error: sqlx::Error| server.failure(&error);
-    let tables = watch.within(connection.fetch_all(sqlx::raw_sql(TABLES))).await?.map_err(failed)?;
+    let tables = watch
+        .within(connection.fetch_all(sqlx::raw_sql(TABLES)))
+        .await?
+        .map_err(failed)?;
     found.tables = tables.len() as u64;
     for row in tables.iter().take(MAX_TABLES) {
         let table: String = row.try_get(0).map_err(failed)?;
         let sql = format!("SELECT pg_catalog.count(*) FROM ONLY {table}");
-        let row = watch.within(connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(sql)))).await?.map_err(failed)?;
+        let row = watch
+            .within(connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(sql))))
+            .await?
+            .map_err(failed)?;
         found.rows += row.try_get::<i64, _>(0).unwrap_or_default().unsigned_abs();
     }
     server.ask(connection, "RESET search_path").await?;
     for (index, check) in checks.iter().enumerate() {
         // By the protocol that takes one statement.
-        let sql = format!("SELECT found.value::pg_catalog.text FROM ({}\n) AS found(value) LIMIT 1", check.sql);
-        let answer = watch.within(sqlx::query(AssertSqlSafe(sql)).fetch_optional(&mut *connection)).await?;
+        let sql = format!(
+            "SELECT found.value::pg_catalog.text FROM ({}\n) AS found(value) LIMIT 1",
+            check.sql
+        );
+        let answer = watch
+            .within(sqlx::query(AssertSqlSafe(sql)).fetch_optional(&mut *connection))
+            .await?;
         let value = match answer {
-            Ok(row) => number(row.and_then(|row| row.try_get::<Option<String>, _>(0).ok().flatten())),
+            Ok(row) => {
+                number(row.and_then(|row| row.try_get::<Option<String>, _>(0).ok().flatten()))
+            }
             Err(error) => Err(server.failure(&error).detail),
         };
         found.checks.push((index, value));
@@ -60,24 +80,44 @@ pub async fn postgres(server: &Server, connection: &mut PgConnection, checks: &[
     Ok(found)
 }
 
-/// Checks the integrity of SQLite files, counts their rows, and asks the checks of the file that each is for.
-pub async fn sqlite(folder: &Path, files: &[PathBuf], checks: &[Check], watch: &Watch) -> Result<Contents, Failure> {
+/// Checks the integrity of SQLite files, counts their rows, and asks the checks of the file that
+/// each is for.
+pub async fn sqlite(
+    folder: &Path,
+    files: &[PathBuf],
+    checks: &[Check],
+    watch: &Watch,
+) -> Result<Contents, Failure> {
     let mut found = Contents::default();
     for file in files {
         let mut connection = open(file).await?;
-        let row = watch.within(connection.fetch_one("PRAGMA integrity_check(1)")).await?.map_err(damaged)?;
+        let row = watch
+            .within(connection.fetch_one("PRAGMA integrity_check(1)"))
+            .await?
+            .map_err(damaged)?;
         let answer: String = row.try_get(0).map_err(damaged)?;
         if answer != "ok" {
-            return Err(Failure::of(Reason::Damaged, format!("the copy is not sound: {answer}")));
+            return Err(Failure::of(
+                Reason::Damaged,
+                format!("the copy is not sound: {answer}"),
+            ));
         }
         let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
-        let tables = watch.within(connection.fetch_all(sql)).await?.map_err(damaged)?;
+        let tables = watch
+            .within(connection.fetch_all(sql))
+            .await?
+            .map_err(damaged)?;
         found.tables += tables.len() as u64;
         for row in tables.iter().take(MAX_TABLES) {
             let name: String = row.try_get(0).map_err(damaged)?;
             let sql = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
-            match watch.within(connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(sql)))).await? {
-                Ok(row) => found.rows += row.try_get::<i64, _>(0).unwrap_or_default().unsigned_abs(),
+            match watch
+                .within(connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(sql))))
+                .await?
+            {
+                Ok(row) => {
+                    found.rows += row.try_get::<i64, _>(0).unwrap_or_default().unsigned_abs()
+                }
                 // Tables of modules that are not built in: an index of another kind.
                 Err(error) if error.to_string().contains("no such module") => {}
                 Err(error) => return Err(damaged(error)),
@@ -86,8 +126,12 @@ pub async fn sqlite(folder: &Path, files: &[PathBuf], checks: &[Check], watch: &
         close(connection).await;
     }
     for (index, check) in checks.iter().enumerate() {
-        let wanted =
-            |file: &&PathBuf| check.file.as_ref().is_none_or(|name| file.strip_prefix(folder).is_ok_and(|path| path.ends_with(name)));
+        let wanted = |file: &&PathBuf| {
+            check.file.as_ref().is_none_or(|name| {
+                file.strip_prefix(folder)
+                    .is_ok_and(|path| path.ends_with(name))
+            })
+        };
         let candidates: Vec<&PathBuf> = files.iter().filter(wanted).collect();
         let value = match candidates.as_slice() {
             [file] => ask(file, &check.sql, watch).await?,
@@ -102,7 +146,9 @@ pub async fn sqlite(folder: &Path, files: &[PathBuf], checks: &[Check], watch: &
 async fn ask(file: &Path, sql: &str, watch: &Watch) -> Result<Result<f64, String>, Failure> {
     let mut connection = open(file).await?;
     let sql = format!("SELECT * FROM ({sql}\n) LIMIT 1");
-    let answer = watch.within(sqlx::query(AssertSqlSafe(sql)).fetch_optional(&mut connection)).await?;
+    let answer = watch
+        .within(sqlx::query(AssertSqlSafe(sql)).fetch_optional(&mut connection))
+        .await?;
     let value = match answer {
         Ok(Some(row)) => {
             let text = row.try_get_unchecked::<Option<String>, _>(0).ok().flatten();
@@ -118,7 +164,10 @@ async fn ask(file: &Path, sql: &str, watch: &Watch) -> Result<Result<f64, String
 
 async fn open(file: &Path) -> Result<SqliteConnection, Failure> {
     // The copy is nightbell's own: what stands in a WAL that was restored with it is taken over.
-    let options = SqliteConnectOptions::new().filename(file).pragma("query_only", "ON").disable_statement_logging();
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .pragma("query_only", "ON")
+        .disable_statement_logging();
     options.connect().await.map_err(damaged)
 }
 

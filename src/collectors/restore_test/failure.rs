@@ -80,8 +80,13 @@ impl Reason {
 
     /// Whether another attempt may succeed with the same backup.
     pub fn is_passing(self) -> bool {
-        use Reason::{Failed, InUse, NoBackup, NoProgram, NoSpace, NotOurs, Unreachable, Unreadable};
-        matches!(self, NoBackup | Unreachable | NotOurs | InUse | NoProgram | NoSpace | Unreadable | Failed)
+        use Reason::{
+            Failed, InUse, NoBackup, NoProgram, NoSpace, NotOurs, Unreachable, Unreadable,
+        };
+        matches!(
+            self,
+            NoBackup | Unreachable | NotOurs | InUse | NoProgram | NoSpace | Unreadable | Failed
+        )
     }
 }
 
@@ -98,26 +103,45 @@ pub struct Failure {
 impl Failure {
     /// A failure with this text.
     pub fn of(reason: Reason, detail: impl Into<String>) -> Self {
-        Failure { reason, detail: detail.into().replace(['\n', '\r'], " ") }
+        Failure {
+            reason,
+            detail: detail.into().replace(['\n', '\r'], " "),
+        }
     }
 }
 
 /// A program that is needed: in this folder, or where programs are.
 pub fn program(name: &str, folder: Option<&Path>) -> Result<PathBuf, Failure> {
-    let package = if name.starts_with('p') { "postgresql-client, or give programs: a folder" } else { name };
-    find(name, folder).ok_or_else(|| Failure::of(Reason::NoProgram, format!("{name} is not installed; apt-get install {package}")))
+    let package = if name.starts_with('p') {
+        "postgresql-client, or give programs: a folder"
+    } else {
+        name
+    };
+    find(name, folder).ok_or_else(|| {
+        Failure::of(
+            Reason::NoProgram,
+            format!("{name} is not installed; apt-get install {package}"),
+        )
+    })
 }
 
 /// A program that cannot be started.
 pub fn not_started(name: &str, error: &io::Error) -> Failure {
-    Failure::of(Reason::NoProgram, format!("{name} cannot be started: {}", error.kind()))
+    Failure::of(
+        Reason::NoProgram,
+        format!("{name} cannot be started: {}", error.kind()),
+    )
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::UnexpectedEof => Failure::of(Reason::Damaged, "the backup ends too early"),
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => Failure::of(Reason::Damaged, error.to_string()),
+            io::ErrorKind::UnexpectedEof => {
+                Failure::of(Reason::Damaged, "the backup ends too early")
+            }
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+                Failure::of(Reason::Damaged, error.to_string())
+            }
             io::ErrorKind::StorageFull => Failure::of(Reason::NoSpace, error.to_string()),
             _ => Failure::of(Reason::Unreadable, error.to_string()),
         }

@@ -44,10 +44,22 @@ impl Kept {
         if self.since == 0 {
             self.since = now.0;
         }
-        let Some(began) = self.running.take() else { return };
+        let Some(began) = self.running.take() else {
+            return;
+        };
         if self.was_cut {
-            let failure = Failure::of(Reason::Interrupted, "nightbell ended twice before the restore did");
-            self.finish(Run { began, ended: now.0, outcome: Outcome { failure: Some(failure), ..Outcome::default() } });
+            let failure = Failure::of(
+                Reason::Interrupted,
+                "nightbell ended twice before the restore did",
+            );
+            self.finish(Run {
+                began,
+                ended: now.0,
+                outcome: Outcome {
+                    failure: Some(failure),
+                    ..Outcome::default()
+                },
+            });
         } else {
             self.was_cut = true;
         }
@@ -77,12 +89,19 @@ impl Kept {
         let Some(last) = &self.last else {
             // The first one shows that it works; a cut one is done again.
             let at_once = matches!(schedule, Schedule::Every(_)) || self.was_cut;
-            return if at_once { Some(Timestamp(self.since)) } else { schedule.after(Timestamp(self.since)) };
+            return if at_once {
+                Some(Timestamp(self.since))
+            } else {
+                schedule.after(Timestamp(self.since))
+            };
         };
         let regular = schedule.after(Timestamp(last.began));
         match &last.outcome.failure {
             Some(failure) if failure.reason.is_passing() => {
-                let again = Timestamp(last.ended.saturating_add(i64::try_from(RETRY.as_millis()).unwrap_or(i64::MAX)));
+                let again = Timestamp(
+                    last.ended
+                        .saturating_add(i64::try_from(RETRY.as_millis()).unwrap_or(i64::MAX)),
+                );
                 Some(regular.map_or(again, |regular| regular.min(again)))
             }
             _ => regular,
@@ -92,7 +111,9 @@ impl Kept {
     /// When the next success must be there.
     pub fn due(&self, schedule: &Schedule, grace: Duration) -> Option<f64> {
         let last = Timestamp(self.succeeded.unwrap_or(self.since));
-        schedule.after(last).map(|due| due.seconds() + grace.as_secs_f64())
+        schedule
+            .after(last)
+            .map(|due| due.seconds() + grace.as_secs_f64())
     }
 }
 
@@ -107,25 +128,53 @@ mod tests {
         let daily = Schedule::Every(Duration::from_secs(86_400));
         let mut kept = Kept::default();
         kept.resume(Timestamp(1000));
-        assert_eq!(kept.next(&daily), Some(Timestamp(1000)), "the first at once");
+        assert_eq!(
+            kept.next(&daily),
+            Some(Timestamp(1000)),
+            "the first at once"
+        );
         let run = |reason: Option<Reason>| Run {
             began: 2000,
             ended: 5000,
-            outcome: Outcome { failure: reason.map(|reason| Failure::of(reason, "")), ..Outcome::default() },
+            outcome: Outcome {
+                failure: reason.map(|reason| Failure::of(reason, "")),
+                ..Outcome::default()
+            },
         };
         kept.begin(Timestamp(2000));
         kept.resume(Timestamp(3000));
-        assert_eq!((kept.next(&daily), kept.last.is_none()), (Some(Timestamp(1000)), true), "again at once");
+        assert_eq!(
+            (kept.next(&daily), kept.last.is_none()),
+            (Some(Timestamp(1000)), true),
+            "again at once"
+        );
         kept.begin(Timestamp(3000));
         kept.resume(Timestamp(4000));
-        let failure = |kept: &Kept| kept.last.as_ref().and_then(|run| run.outcome.failure.clone()).map(|failure| failure.reason);
-        assert_eq!((failure(&kept), kept.next(&daily)), (Some(Reason::Interrupted), Some(Timestamp(3000 + DAY))));
+        let failure = |kept: &Kept| {
+            kept.last
+                .as_ref()
+                .and_then(|run| run.outcome.failure.clone())
+                .map(|failure| failure.reason)
+        };
+        assert_eq!(
+            (failure(&kept), kept.next(&daily)),
+            (Some(Reason::Interrupted), Some(Timestamp(3000 + DAY)))
+        );
         kept.finish(run(Some(Reason::Unreachable)));
         assert_eq!(kept.next(&daily), Some(Timestamp(5000 + 3_600_000)));
         kept.finish(run(Some(Reason::Refused)));
-        assert_eq!((kept.next(&daily), kept.succeeded), (Some(Timestamp(2000 + DAY)), None));
-        assert_eq!(kept.due(&daily, Duration::from_secs(60)), Some(86_400.0 + 1.0 + 60.0));
+        assert_eq!(
+            (kept.next(&daily), kept.succeeded),
+            (Some(Timestamp(2000 + DAY)), None)
+        );
+        assert_eq!(
+            kept.due(&daily, Duration::from_secs(60)),
+            Some(86_400.0 + 1.0 + 60.0)
+        );
         kept.finish(run(None));
-        assert_eq!((kept.succeeded, kept.due(&daily, Duration::ZERO)), (Some(5000), Some(86_405.0)));
+        assert_eq!(
+            (kept.succeeded, kept.due(&daily, Duration::ZERO)),
+            (Some(5000), Some(86_405.0))
+        );
     }
 }

@@ -1,8 +1,11 @@
-//! Restore tests: the newest backup is restored into a scratch database or folder, looked at, and the copy is removed (C16, T24).
+//! Restore tests: the newest backup is restored into a scratch database or folder, looked at, and
+//! the copy is removed (C16, T24).
 //!
-//! Dumps of PostgreSQL go through psql into a database that nightbell makes for the run; SQLite files and tar archives, such as Chroma's, into
-//! a scratch folder. Nothing that nightbell has not made is touched: a database or folder of the name without its marker is refused. A run
-//! lasts minutes, on threads of its own that have the lowest priority; a collection shows what the last one gave, also after a restart.
+//! Dumps of PostgreSQL go through psql into a database that nightbell makes for the run; SQLite
+//! files and tar archives, such as Chroma's, into a scratch folder. Nothing that nightbell has not
+//! made is touched: a database or folder of the name without its marker is refused. A run lasts
+//! minutes, on threads of its own that have the lowest priority; a collection shows what the last
+//! one gave, also after a restart.
 
 mod bytes;
 mod contents;
@@ -124,7 +127,9 @@ impl Drop for RestoreTest {
 impl Collector for RestoreTest {
     fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>> {
         async move {
-            let Some(settings) = self.settings.clone() else { return Ok(()) };
+            let Some(settings) = self.settings.clone() else {
+                return Ok(());
+            };
             self.take_outcome();
             if self.notes.is_none() {
                 self.prepare(&settings).await;
@@ -133,13 +138,17 @@ impl Collector for RestoreTest {
             }
             self.save();
             self.report(&settings, batch);
-            self.obstacle.as_ref().map_or(Ok(()), |failure| Err(CollectError::new(failure.detail.clone())))
+            self.obstacle.as_ref().map_or(Ok(()), |failure| {
+                Err(CollectError::new(failure.detail.clone()))
+            })
         }
         .boxed()
     }
 
     fn address(&self) -> String {
-        let Some(settings) = &self.settings else { return String::new() };
+        let Some(settings) = &self.settings else {
+            return String::new();
+        };
         let from = format!("file://{}", settings.backup.source.pattern().display());
         match &settings.server {
             Some(server) => format!("{from} into {} of {}", server.scratch, server.address),
@@ -148,8 +157,14 @@ impl Collector for RestoreTest {
     }
 
     fn report(&self) -> Report {
-        let notes = self.notes.iter().flatten().map(|text| Finding { failed: false, text: text.clone() });
-        Report { findings: notes.collect(), results: Batch::new() }
+        let notes = self.notes.iter().flatten().map(|text| Finding {
+            failed: false,
+            text: text.clone(),
+        });
+        Report {
+            findings: notes.collect(),
+            results: Batch::new(),
+        }
     }
 }
 
@@ -158,32 +173,55 @@ impl RestoreTest {
         self.not_before.is_some_and(|time| Instant::now() < time)
     }
 
-    /// Looks whether a run is possible, on a thread of its own; what a killed process left is removed.
+    /// Looks whether a run is possible, on a thread of its own; what a killed process left is
+    /// removed.
     async fn prepare(&mut self, settings: &Arc<Settings>) {
         if self.preparing.is_none() {
             if self.is_waiting() {
                 return;
             }
             let (send, receive) = oneshot::channel();
-            let (settings, memory) = (Arc::clone(settings), self.kept.is_none().then(|| self.target.memory.clone()));
+            let (settings, memory) = (
+                Arc::clone(settings),
+                self.kept.is_none().then(|| self.target.memory.clone()),
+            );
             let work = move || {
-                let load = |memory: super::Memory| memory.load().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+                let load = |memory: super::Memory| {
+                    memory
+                        .load()
+                        .and_then(|text| serde_json::from_str(&text).ok())
+                        .unwrap_or_default()
+                };
                 let kept = memory.map(load);
                 // Nobody waits any longer: then nothing is to be done.
                 let _nobody = send.send((kept, prepare(&settings)));
             };
-            match std::thread::Builder::new().name("restore-look".into()).spawn(work) {
+            match std::thread::Builder::new()
+                .name("restore-look".into())
+                .spawn(work)
+            {
                 Ok(_) => self.preparing = Some(receive),
                 Err(error) => self.obstacle = Some(Failure::of(Reason::Failed, error.to_string())),
             }
         }
-        let Some(preparing) = &mut self.preparing else { return };
-        let Ok(answer) = tokio::time::timeout(self.target.timeout.mul_f64(0.9), preparing).await else {
-            self.obstacle = Some(Failure::of(Reason::Failed, "timed out: the server or the file system does not answer"));
+        let Some(preparing) = &mut self.preparing else {
+            return;
+        };
+        let Ok(answer) = tokio::time::timeout(self.target.timeout.mul_f64(0.9), preparing).await
+        else {
+            self.obstacle = Some(Failure::of(
+                Reason::Failed,
+                "timed out: the server or the file system does not answer",
+            ));
             return;
         };
         self.preparing = None;
-        let (kept, result) = answer.unwrap_or_else(|_| (None, Err(Failure::of(Reason::Failed, "the look ended early"))));
+        let (kept, result) = answer.unwrap_or_else(|_| {
+            (
+                None,
+                Err(Failure::of(Reason::Failed, "the look ended early")),
+            )
+        });
         if let Some(mut kept) = kept {
             kept.resume(Timestamp::now());
             self.kept = Some(kept);
@@ -193,9 +231,17 @@ impl RestoreTest {
         match result {
             Ok(notes) => {
                 if self.obstacle.take().is_some() {
-                    info!(collector = "restore_test", target, "Restores are possible again.");
+                    info!(
+                        collector = "restore_test",
+                        target, "Restores are possible again."
+                    );
                 }
-                notes.iter().for_each(|note| warn!(collector = "restore_test", target, note, "A restore is possible."));
+                notes.iter().for_each(|note| {
+                    warn!(
+                        collector = "restore_test",
+                        target, note, "A restore is possible."
+                    )
+                });
                 self.notes = Some(notes);
             }
             Err(failure) => {
@@ -216,7 +262,10 @@ impl RestoreTest {
     fn begin_if_due(&mut self, settings: &Arc<Settings>) {
         let now = Timestamp::now();
         let Some(kept) = &mut self.kept else { return };
-        if self.running.is_some() || kept.next(&settings.schedule).is_none_or(|next| next > now) || self.is_waiting() {
+        if self.running.is_some()
+            || kept.next(&settings.schedule).is_none_or(|next| next > now)
+            || self.is_waiting()
+        {
             return;
         }
         let Some(kept) = &mut self.kept else { return };
@@ -228,19 +277,30 @@ impl RestoreTest {
         let work = move || {
             let _nobody = send.send(run(&settings, &reading));
         };
-        if std::thread::Builder::new().name("restore-test".into()).spawn(work).is_ok() {
-            self.running = Some(Running { began: now, progress, outcome });
+        if std::thread::Builder::new()
+            .name("restore-test".into())
+            .spawn(work)
+            .is_ok()
+        {
+            self.running = Some(Running {
+                began: now,
+                progress,
+                outcome,
+            });
         }
     }
 
     /// Takes over what a run gave, if it has ended.
     fn take_outcome(&mut self) {
-        let (Some(running), Some(kept)) = (&mut self.running, &mut self.kept) else { return };
+        let (Some(running), Some(kept)) = (&mut self.running, &mut self.kept) else {
+            return;
+        };
         let outcome = match running.outcome.try_recv() {
             Err(oneshot::error::TryRecvError::Empty) => return,
-            Err(oneshot::error::TryRecvError::Closed) => {
-                Outcome { failure: Some(Failure::of(Reason::Failed, "the run ended early")), ..Outcome::default() }
-            }
+            Err(oneshot::error::TryRecvError::Closed) => Outcome {
+                failure: Some(Failure::of(Reason::Failed, "the run ended early")),
+                ..Outcome::default()
+            },
             Ok(outcome) => outcome,
         };
         let (target, began) = (&self.target.name, running.began);
@@ -248,27 +308,59 @@ impl RestoreTest {
         match &outcome.failure {
             // Another nightbell does it just now: nothing is known of this one.
             Some(failure) if failure.reason == Reason::InUse => {
-                info!(collector = "restore_test", target, reason = failure.detail, "The restore waits.");
+                info!(
+                    collector = "restore_test",
+                    target,
+                    reason = failure.detail,
+                    "The restore waits."
+                );
                 kept.forget();
                 self.not_before = Some(Instant::now() + AGAIN);
                 self.is_dirty = true;
                 return;
             }
             Some(failure) => {
-                warn!(collector = "restore_test", target, reason = failure.reason.as_str(), error = failure.detail, "Restore failed.");
+                warn!(
+                    collector = "restore_test",
+                    target,
+                    reason = failure.reason.as_str(),
+                    error = failure.detail,
+                    "Restore failed."
+                );
             }
-            None => info!(collector = "restore_test", target, tables = outcome.tables, rows = outcome.rows, "Restored."),
+            None => info!(
+                collector = "restore_test",
+                target,
+                tables = outcome.tables,
+                rows = outcome.rows,
+                "Restored."
+            ),
         }
-        kept.finish(Run { began: began.0, ended: Timestamp::now().0, outcome });
+        kept.finish(Run {
+            began: began.0,
+            ended: Timestamp::now().0,
+            outcome,
+        });
         self.is_dirty = true;
     }
 
     /// Writes what is kept, on a thread that may wait, one text after the other.
     fn save(&mut self) {
-        if !self.is_dirty || self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
+        if !self.is_dirty
+            || self
+                .saving
+                .as_ref()
+                .is_some_and(|saving| !saving.is_finished())
+        {
             return;
         }
-        let Some(text) = self.kept.as_ref().and_then(|kept| serde_json::to_string(kept).ok()) else { return };
+        let Some(text) = self
+            .kept
+            .as_ref()
+            .and_then(|kept| serde_json::to_string(kept).ok())
+        else {
+            return;
+        };
         let (memory, target) = (self.target.memory.clone(), self.target.name.clone());
         let save = move || {
             if let Err(error) = memory.save(&text) {
@@ -291,7 +383,14 @@ impl RestoreTest {
         if let Some(succeeded) = kept.succeeded {
             batch.push(&LAST_SUCCESS, &[], Timestamp(succeeded).seconds());
         }
-        let Some(Run { began, ended, outcome }) = &kept.last else { return };
+        let Some(Run {
+            began,
+            ended,
+            outcome,
+        }) = &kept.last
+        else {
+            return;
+        };
         batch.push(&SUCCESS, &[], flag(outcome.failure.is_none()));
         if let Some(failure) = &outcome.failure {
             batch.push(&FAILURE, &[("reason", failure.reason.as_str())], 1.0);
@@ -301,14 +400,19 @@ impl RestoreTest {
         }
         let numbers = [
             (&LAST_RUN, Timestamp(*ended).seconds()),
-            (&DURATION, Timestamp(*ended).since(Timestamp(*began)).as_secs_f64()),
+            (
+                &DURATION,
+                Timestamp(*ended).since(Timestamp(*began)).as_secs_f64(),
+            ),
             (&SIZE, outcome.bytes as f64),
             (&TABLES, outcome.tables as f64),
             (&ROWS, outcome.rows as f64),
             (&FILES, outcome.files as f64),
             (&BEHIND, flag(outcome.is_left_behind)),
         ];
-        numbers.into_iter().for_each(|(desc, value)| batch.push(desc, &[], value));
+        numbers
+            .into_iter()
+            .for_each(|(desc, value)| batch.push(desc, &[], value));
         for (at, (_, what)) in Left::ALL.iter().enumerate() {
             batch.push(&LEFT, &[("what", what)], outcome.left[at] as f64);
         }

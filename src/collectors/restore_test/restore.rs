@@ -1,4 +1,5 @@
-//! One run: the newest backup is restored, looked at, and the copy is removed. It blocks, on a thread of its own.
+//! One run: the newest backup is restored, looked at, and the copy is removed. It blocks, on a
+//! thread of its own.
 
 use std::io::{self, BufReader, BufWriter, Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -73,8 +74,15 @@ pub fn prepare(settings: &Settings) -> Result<Vec<String>, Failure> {
 }
 
 fn runtime() -> Result<Runtime, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::of(Reason::Failed, format!("a runtime cannot be started: {error}")))
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.map_err(|error| {
+        Failure::of(
+            Reason::Failed,
+            format!("a runtime cannot be started: {error}"),
+        )
+    })
 }
 
 /// Runs once.
@@ -93,12 +101,23 @@ pub fn run(settings: &Settings, progress: &Arc<Progress>) -> Outcome {
     outcome
 }
 
-fn test(settings: &Settings, watch: &Arc<Watch>, scratch: &Scratch, outcome: &mut Outcome) -> Result<(), Failure> {
+fn test(
+    settings: &Settings,
+    watch: &Arc<Watch>,
+    scratch: &Scratch,
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
     let chosen = newest(settings)?;
     outcome.written = Some(chosen.written);
     check_readable(&chosen.path)?;
     if chosen.size > settings.max_size {
-        return Err(Failure::of(Reason::TooLarge, format!("the backup has {} MB, more than max_size", chosen.size >> 20)));
+        return Err(Failure::of(
+            Reason::TooLarge,
+            format!(
+                "the backup has {} MB, more than max_size",
+                chosen.size >> 20
+            ),
+        ));
     }
     let found = std::thread::scope(|scope| {
         let result = opened(settings, watch, scope, scratch, &chosen, outcome);
@@ -112,16 +131,27 @@ fn test(settings: &Settings, watch: &Arc<Watch>, scratch: &Scratch, outcome: &mu
     let mut wrong = None;
     for (index, value) in found.checks {
         let check = &settings.checks[index];
-        let is_right = value.as_ref().is_ok_and(|value| (check.min..=check.max).contains(value));
+        let is_right = value
+            .as_ref()
+            .is_ok_and(|value| (check.min..=check.max).contains(value));
         if !is_right && wrong.is_none() {
-            let detail = value.as_ref().map_or_else(Clone::clone, |value| format!("it gave {value}"));
-            wrong = Some(Failure::of(Reason::CheckFailed, format!("check {}: {detail}", check.name)));
+            let detail = value
+                .as_ref()
+                .map_or_else(Clone::clone, |value| format!("it gave {value}"));
+            wrong = Some(Failure::of(
+                Reason::CheckFailed,
+                format!("check {}: {detail}", check.name),
+            ));
         }
-        outcome.checks.push((check.name.clone(), value.ok(), is_right));
+        outcome
+            .checks
+            .push((check.name.clone(), value.ok(), is_right));
     }
     match wrong {
         Some(wrong) => Err(wrong),
-        None if outcome.tables == 0 && outcome.files == 0 => Err(Failure::of(Reason::Empty, "no table was restored")),
+        None if outcome.tables == 0 && outcome.files == 0 => {
+            Err(Failure::of(Reason::Empty, "no table was restored"))
+        }
         None => Ok(()),
     }
 }
@@ -141,7 +171,12 @@ fn opened<'scope>(
             let copy = scratch.path().join("copy");
             outcome.bytes = write(reader, &copy, settings.max_size)?;
             outcome.files = 1;
-            runtime()?.block_on(contents::sqlite(scratch.path(), &[copy], &settings.checks, watch))
+            runtime()?.block_on(contents::sqlite(
+                scratch.path(),
+                &[copy],
+                &settings.checks,
+                watch,
+            ))
         }
         Content::Tar(mut reader) => {
             check_space(scratch.path(), chosen.size)?;
@@ -153,12 +188,24 @@ fn opened<'scope>(
             (outcome.bytes, outcome.files) = (found.bytes, found.files);
             outcome.left[Left::Other as usize] = found.left;
             found.databases.truncate(MAX_DATABASES);
-            runtime()?.block_on(contents::sqlite(&folder, &found.databases, &settings.checks, watch))
+            runtime()?.block_on(contents::sqlite(
+                &folder,
+                &found.databases,
+                &settings.checks,
+                watch,
+            ))
         }
         dump => {
-            let missing = || Failure::of(Reason::Unsupported, "the backup is a dump of PostgreSQL, and no dsn says where to restore it");
+            let missing = || {
+                Failure::of(
+                    Reason::Unsupported,
+                    "the backup is a dump of PostgreSQL, and no dsn says where to restore it",
+                )
+            };
             let server = settings.server.as_ref().ok_or_else(missing)?;
-            database(settings, server, watch, scope, scratch, chosen, dump, outcome)
+            database(
+                settings, server, watch, scope, scratch, chosen, dump, outcome,
+            )
         }
     }
 }
@@ -189,7 +236,17 @@ fn database<'scope>(
         Ok::<_, Failure>(known)
     })?;
     pipeline::bound_size(settings, server, watch, scope);
-    let restored = pipeline::restore(settings, server, watch, scope, scratch, chosen, dump, &known, &mut outcome.left);
+    let restored = pipeline::restore(
+        settings,
+        server,
+        watch,
+        scope,
+        scratch,
+        chosen,
+        dump,
+        &known,
+        &mut outcome.left,
+    );
     let counted = restored.and_then(|()| {
         runtime.block_on(async {
             let mut connection = server.connect(Some(&server.scratch)).await?;
@@ -203,7 +260,11 @@ fn database<'scope>(
     watch.over();
     if let Err(failure) = runtime.block_on(server.remove()) {
         outcome.is_left_behind = true;
-        tracing::warn!(collector = "restore_test", error = failure.detail, "The scratch database cannot be removed.");
+        tracing::warn!(
+            collector = "restore_test",
+            error = failure.detail,
+            "The scratch database cannot be removed."
+        );
     }
     counted
 }
@@ -211,12 +272,23 @@ fn database<'scope>(
 /// Writes a copy; its bytes.
 fn write(reader: impl Read, path: &Path, max_size: u64) -> Result<u64, Failure> {
     let failed = |error: io::Error| Failure::of(Reason::Failed, error.to_string());
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
     let mut out = BufWriter::new(file);
-    let bytes = io::copy(&mut BufReader::new(reader.take(max_size.saturating_add(1))), &mut out)?;
+    let bytes = io::copy(
+        &mut BufReader::new(reader.take(max_size.saturating_add(1))),
+        &mut out,
+    )?;
     out.flush()?;
     if bytes > max_size {
-        return Err(Failure::of(Reason::TooLarge, "what is in the backup is larger than max_size"));
+        return Err(Failure::of(
+            Reason::TooLarge,
+            "what is in the backup is larger than max_size",
+        ));
     }
     Ok(bytes)
 }

@@ -1,8 +1,10 @@
-//! A dump as SQL, on its way to psql: what belongs to a server as a whole, to roles or to extensions that the server does not have is left
-//! out and counted, as `pg_restore --no-owner --no-privileges` would do it; what leads psql elsewhere is refused.
+//! A dump as SQL, on its way to psql: what belongs to a server as a whole, to roles or to
+//! extensions that the server does not have is left out and counted, as
+//! `pg_restore --no-owner --no-privileges` would do it; what leads psql elsewhere is refused.
 //!
 //! Quotes, comments and data of COPY are known as psql knows them
-//! (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html>), so that a text in a row is never taken for a command.
+//! (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html>), so that a text in a row is
+//! never taken for a command.
 
 use std::io::{self, BufRead, Write};
 
@@ -57,7 +59,15 @@ pub struct Filter<'a> {
 impl<'a> Filter<'a> {
     /// A filter for a server.
     pub fn new(known: &'a Known) -> Self {
-        Filter { known, left: [0; Left::ALL.len()], missing: Vec::new(), created: false, begun: false, complete: false, loose: false }
+        Filter {
+            known,
+            left: [0; Left::ALL.len()],
+            missing: Vec::new(),
+            created: false,
+            begun: false,
+            complete: false,
+            loose: false,
+        }
     }
 
     /// Hands the dump on, to its end.
@@ -66,7 +76,10 @@ impl<'a> Filter<'a> {
         match result {
             Err(Problem::Out) => Ok(Ended::Closed),
             Err(Problem::In(failure)) => Err(failure),
-            Ok(()) if self.begun && !self.complete => Err(Failure::of(Reason::Damaged, "the dump ends before it is complete")),
+            Ok(()) if self.begun && !self.complete => Err(Failure::of(
+                Reason::Damaged,
+                "the dump ends before it is complete",
+            )),
             Ok(()) => Ok(Ended::Whole),
         }
     }
@@ -77,7 +90,11 @@ impl<'a> Filter<'a> {
             statement.clear();
             match self.statement(input, &mut statement)? {
                 End::File if statement.iter().all(u8::is_ascii_whitespace) => break,
-                End::File => return Err(Failure::of(Reason::Damaged, "the dump ends within a statement").into()),
+                End::File => {
+                    return Err(
+                        Failure::of(Reason::Damaged, "the dump ends within a statement").into(),
+                    );
+                }
                 End::TooLong => {
                     match decide(&statement, self.known, self.created)? {
                         Step::Leave(what) => {
@@ -102,17 +119,22 @@ impl<'a> Filter<'a> {
                 Step::Leave(what) => {
                     self.left[what as usize] += 1;
                     if what == Left::Extensions && self.missing.len() < MAX_MISSING {
-                        self.missing.extend(extension(&statement).map(|name| visible(&name).into_owned()));
+                        self.missing
+                            .extend(extension(&statement).map(|name| visible(&name).into_owned()));
                     }
                 }
                 Step::Pass { creates, loose } => {
                     self.created |= creates;
                     self.loose = loose.unwrap_or(self.loose);
-                    out.write_all(&statement).and_then(|()| out.write_all(b"\n")).map_err(closed)?;
+                    out.write_all(&statement)
+                        .and_then(|()| out.write_all(b"\n"))
+                        .map_err(closed)?;
                 }
                 Step::Copy => {
                     self.created = true;
-                    out.write_all(&statement).and_then(|()| out.write_all(b"\n")).map_err(closed)?;
+                    out.write_all(&statement)
+                        .and_then(|()| out.write_all(b"\n"))
+                        .map_err(closed)?;
                     line(input)?;
                     copy(input, out)?;
                 }
@@ -127,8 +149,14 @@ impl<'a> Filter<'a> {
         match text.split_whitespace().next().unwrap_or_default() {
             "restrict" | "unrestrict" | "." => Ok(()),
             "connect" | "c" if !self.created => Ok(()),
-            "connect" | "c" => Err(Failure::of(Reason::Unsupported, "the dump is of several databases").into()),
-            _ => Err(Failure::of(Reason::Unsupported, "the dump holds a command of psql that pg_dump does not write").into()),
+            "connect" | "c" => {
+                Err(Failure::of(Reason::Unsupported, "the dump is of several databases").into())
+            }
+            _ => Err(Failure::of(
+                Reason::Unsupported,
+                "the dump holds a command of psql that pg_dump does not write",
+            )
+            .into()),
         }
     }
 
@@ -140,15 +168,24 @@ impl<'a> Filter<'a> {
             match &mut place {
                 Place::Plain => match byte {
                     b'\\' if into.iter().all(u8::is_ascii_whitespace) => return Ok(End::Command),
-                    b'\\' => return Err(Failure::of(Reason::Unsupported, "a statement holds a command of psql").into()),
+                    b'\\' => {
+                        return Err(Failure::of(
+                            Reason::Unsupported,
+                            "a statement holds a command of psql",
+                        )
+                        .into());
+                    }
                     b';' => {
                         into.push(byte);
                         return Ok(End::Semicolon);
                     }
                     b'\'' => {
                         let before = into.len().checked_sub(2).map(|at| into[at]);
-                        let prefix = matches!(into.last(), Some(b'e' | b'E')) && !before.is_some_and(is_word);
-                        place = Place::Text { escapes: prefix || self.loose };
+                        let prefix = matches!(into.last(), Some(b'e' | b'E'))
+                            && !before.is_some_and(is_word);
+                        place = Place::Text {
+                            escapes: prefix || self.loose,
+                        };
                         into.push(byte);
                     }
                     b'"' => {
@@ -226,7 +263,11 @@ impl<'a> Filter<'a> {
         match place {
             Place::Line => self.read_comment(&comment)?,
             Place::Plain => {}
-            _ => return Err(Failure::of(Reason::Damaged, "the dump ends within a text or comment").into()),
+            _ => {
+                return Err(
+                    Failure::of(Reason::Damaged, "the dump ends within a text or comment").into(),
+                );
+            }
         }
         Ok(End::File)
     }
@@ -258,7 +299,9 @@ impl<'a> Filter<'a> {
                 out.write_all(&statement).map_err(closed)?;
                 self.rest(input, out)
             }
-            End::File | End::Command => Err(Failure::of(Reason::Damaged, "the dump ends within a statement").into()),
+            End::File | End::Command => {
+                Err(Failure::of(Reason::Damaged, "the dump ends within a statement").into())
+            }
         }
     }
 
@@ -268,8 +311,7 @@ impl<'a> Filter<'a> {
             b"PostgreSQL database dump" => self.begun = true,
             b"PostgreSQL database dump complete" => self.complete = true,
             b"PostgreSQL database cluster dump" => {
-                let detail =
-                    "the dump is one of a whole cluster (pg_dumpall): its roles and databases are not restored; dump each database";
+                let detail = "the dump is one of a whole cluster (pg_dumpall): its roles and databases are not restored; dump each database";
                 return Err(Failure::of(Reason::Unsupported, detail).into());
             }
             _ => {}
@@ -295,13 +337,26 @@ mod tests {
     /// What psql is given, and what was left out; or the reason of the refusal.
     fn filtered(dump: &str) -> Result<(String, [u64; 4]), Reason> {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let known = Known { extensions: names(&["pg_trgm"]), roles: names(&["here"]), settings: names(&["lock_timeout"]) };
+        let known = Known {
+            extensions: names(&["pg_trgm"]),
+            roles: names(&["here"]),
+            settings: names(&["lock_timeout"]),
+        };
         let mut out = Vec::new();
         let mut filter = Filter::new(&known);
         // A small buffer, so that everything lies across its edge once.
-        filter.run(io::BufReader::with_capacity(3, dump.as_bytes()), &mut out).map_err(|failure| failure.reason)?;
+        filter
+            .run(io::BufReader::with_capacity(3, dump.as_bytes()), &mut out)
+            .map_err(|failure| failure.reason)?;
         let text = String::from_utf8(out).expect("UTF-8");
-        Ok((text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n"), filter.left))
+        Ok((
+            text.lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+                .collect::<Vec<_>>()
+                .join("\n"),
+            filter.left,
+        ))
     }
 
     fn passes(dump: &str) {
@@ -313,12 +368,19 @@ mod tests {
         passes("INSERT INTO t VALUES ('\\connect x; -- '' \\! y');\nSELECT 1;");
         passes("SELECT E'a\\'; \\! y', \"a;\\b\", $a$; \\! $$ $b$ $a$, $$;\\c$$, x$1$;");
         passes("COPY public.t (a, b) FROM stdin;\n1\t\\\\.\n\\! y\n\\.x\n;'\n\\.\nSELECT 1;");
-        passes(&format!("INSERT INTO t VALUES ('{}''; \\! y', ';');\nSELECT 1;", "x".repeat(MAX_STATEMENT + 5)));
+        passes(&format!(
+            "INSERT INTO t VALUES ('{}''; \\! y', ';');\nSELECT 1;",
+            "x".repeat(MAX_STATEMENT + 5)
+        ));
         assert_eq!(
             filtered("/* a; /* \\! */ ' */ SELECT /* x */ 1; -- \\! y ' \nSELECT 2;"),
             Ok(("SELECT   1;\nSELECT 2;".into(), [0; 4]))
         );
-        assert_eq!(filtered("SET standard_conforming_strings = off;\nSELECT 'a\\'; \\! y';").map(|(_, left)| left), Ok([0; 4]));
+        assert_eq!(
+            filtered("SET standard_conforming_strings = off;\nSELECT 'a\\'; \\! y';")
+                .map(|(_, left)| left),
+            Ok([0; 4])
+        );
     }
 
     #[test]
@@ -326,8 +388,14 @@ mod tests {
         for (statement, left) in [
             ("ALTER TABLE public.t OWNER TO app;", [1, 0, 0, 0]),
             ("GRANT ALL ON t TO app;", [1, 0, 0, 0]),
-            ("CREATE POLICY p ON t TO here, gone USING (true);", [1, 0, 0, 0]),
-            ("CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public;", [0, 1, 0, 0]),
+            (
+                "CREATE POLICY p ON t TO here, gone USING (true);",
+                [1, 0, 0, 0],
+            ),
+            (
+                "CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public;",
+                [0, 1, 0, 0],
+            ),
             ("SET transaction_timeout = 0;", [0, 0, 1, 0]),
             ("DROP TABLE public.t;", [0, 0, 0, 1]),
             ("ALTER TABLE ONLY public.t DROP CONSTRAINT c;", [0, 0, 0, 1]),
@@ -335,7 +403,11 @@ mod tests {
             ("\\connect shop\n", [0; 4]),
             ("\\restrict abc\n", [0; 4]),
         ] {
-            assert_eq!(filtered(statement), Ok((String::new(), left)), "{statement}");
+            assert_eq!(
+                filtered(statement),
+                Ok((String::new(), left)),
+                "{statement}"
+            );
         }
         for statement in [
             "CREATE POLICY p ON t TO here, PUBLIC USING (true);",
@@ -354,11 +426,17 @@ mod tests {
             ("\\! touch x\n", Reason::Unsupported),
             ("SELECT 1 \\gexec\n;", Reason::Unsupported),
             ("CREATE TABLE t ();\n\\connect live\n", Reason::Unsupported),
-            ("-- \n-- PostgreSQL database cluster dump\n--\n", Reason::Unsupported),
+            (
+                "-- \n-- PostgreSQL database cluster dump\n--\n",
+                Reason::Unsupported,
+            ),
             ("ALTER USER app PASSWORD 'x';", Reason::Unsupported),
             ("COPY t FROM '/etc/passwd';", Reason::Unsupported),
             ("SET client_encoding = 'GBK';", Reason::Unsupported),
-            ("--\n-- PostgreSQL database dump\n--\nSELECT 1;", Reason::Damaged),
+            (
+                "--\n-- PostgreSQL database dump\n--\nSELECT 1;",
+                Reason::Damaged,
+            ),
             ("SELECT 'a", Reason::Damaged),
             ("SELECT 1", Reason::Damaged),
             ("COPY t FROM stdin;\n1\n", Reason::Damaged),

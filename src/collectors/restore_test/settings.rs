@@ -62,23 +62,54 @@ impl Settings {
     pub fn read(section: &Section<'_>, target: &Target) -> Option<Self> {
         let schedule = schedule::read(section, "at");
         if schedule.is_none() && section.node("every").is_none() && section.node("at").is_none() {
-            section.error("", "says not when", "add every: 7d, or at: \"Sun 04:00\" with timezone");
+            section.error(
+                "",
+                "says not when",
+                "add every: 7d, or at: \"Sun 04:00\" with timezone",
+            );
         }
         let server = server(section);
-        let folder = section.given::<StateFolder>().and_then(|state| state.0.clone()).unwrap_or_else(std::env::temp_dir);
-        let scratch = section.get::<PathBuf>("scratch").unwrap_or_else(|| folder.join("restore_test"));
+        let folder = section
+            .given::<StateFolder>()
+            .and_then(|state| state.0.clone())
+            .unwrap_or_else(std::env::temp_dir);
+        let scratch = section
+            .get::<PathBuf>("scratch")
+            .unwrap_or_else(|| folder.join("restore_test"));
         if !scratch.is_absolute() && section.node("scratch").is_some() {
-            section.error("scratch", "is not absolute", "give a folder that begins with /");
+            section.error(
+                "scratch",
+                "is not absolute",
+                "give a folder that begins with /",
+            );
         }
-        let name: String = target.name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' }).collect();
+        let name: String = target
+            .name
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || "-_".contains(c) {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .collect();
         let max_duration = section.or("max_duration", Duration::from_secs(1800));
         if max_duration.is_zero() {
-            section.error("max_duration", "is zero", "give how long a restore may take, such as 30m");
+            section.error(
+                "max_duration",
+                "is zero",
+                "give how long a restore may take, such as 30m",
+            );
         }
         let max_size = section.or("max_size", ByteSize(20 << 30)).0;
         let grace = section.get("grace");
         let backup = backup_of(section);
-        let (member, checks, programs) = (section.get("member"), checks(section), section.get("programs"));
+        let (member, checks, programs) = (
+            section.get("member"),
+            checks(section),
+            section.get("programs"),
+        );
         let schedule = schedule?;
         Some(Settings {
             backup: backup?,
@@ -97,8 +128,13 @@ impl Settings {
 
 /// The backups: an entry of `backup`, or files of one's own.
 fn backup_of(section: &Section<'_>) -> Option<Arc<Backup>> {
-    let (name, files) = (section.get::<String>("backup"), section.get::<PathBuf>("files"));
-    let rate = section.get::<ByteSize>("read_rate").map(|rate| rate.0.max(1024));
+    let (name, files) = (
+        section.get::<String>("backup"),
+        section.get::<PathBuf>("files"),
+    );
+    let rate = section
+        .get::<ByteSize>("read_rate")
+        .map(|rate| rate.0.max(1024));
     let settle = section.or("settle", Duration::from_secs(60));
     let kind = kind(section);
     match (name, files) {
@@ -119,11 +155,19 @@ fn backup_of(section: &Section<'_>) -> Option<Arc<Backup>> {
             let found = named.0.lock().get(&name).cloned();
             if found.is_none() {
                 let names: Vec<String> = named.0.lock().keys().cloned().collect();
-                let remedy =
-                    if names.is_empty() { "add it to backup, or give files".to_owned() } else { format!("there is {}", names.join(", ")) };
+                let remedy = if names.is_empty() {
+                    "add it to backup, or give files".to_owned()
+                } else {
+                    format!("there is {}", names.join(", "))
+                };
                 section.error("backup", format!("no backup is named {name:?}"), remedy);
             }
-            found.map(|backup| Arc::new(Backup { read_rate: rate.unwrap_or(DEFAULT_RATE), ..backup.as_ref().clone() }))
+            found.map(|backup| {
+                Arc::new(Backup {
+                    read_rate: rate.unwrap_or(DEFAULT_RATE),
+                    ..backup.as_ref().clone()
+                })
+            })
         }
         (None, Some(files)) => Some(Arc::new(Backup {
             source: Source::Files(files, kind),
@@ -146,15 +190,29 @@ fn server(section: &Section<'_>) -> Option<Server> {
     let scratch = section.or("database", "nightbell_restore_test".to_owned());
     let is_name = !scratch.is_empty() && scratch.len() <= MAX_DATABASE && !scratch.contains('\0');
     if !is_name || ["postgres", "template0", "template1"].contains(&scratch.as_str()) {
-        section.error("database", format!("{scratch:?} cannot be a scratch database"), "give a name that no database has");
+        section.error(
+            "database",
+            format!("{scratch:?} cannot be a scratch database"),
+            "give a name that no database has",
+        );
     }
     let dsn = section.secret("dsn")?;
     match (Dsn::parse(dsn.expose()), parse_dsn(dsn.expose())) {
         (Ok(dsn), Ok((options, password, address))) => {
             if options.get_database() == Some(scratch.as_str()) {
-                section.error("database", "is the one that the DSN names", "give a name that no database has");
+                section.error(
+                    "database",
+                    "is the one that the DSN names",
+                    "give a name that no database has",
+                );
             }
-            Some(Server { options, password, address, variables: Server::variables(&dsn), scratch })
+            Some(Server {
+                options,
+                password,
+                address,
+                variables: Server::variables(&dsn),
+                scratch,
+            })
         }
         // The text may hold a password: it is not quoted.
         (Err(refusal), _) | (_, Err(refusal)) => {
@@ -167,11 +225,17 @@ fn server(section: &Section<'_>) -> Option<Server> {
 fn checks(section: &Section<'_>) -> Vec<Check> {
     let entries = section.sections("expect");
     if entries.len() > MAX_CHECKS {
-        section.error("expect", format!("has more than {MAX_CHECKS} entries"), "leave some out");
+        section.error(
+            "expect",
+            format!("has more than {MAX_CHECKS} entries"),
+            "leave some out",
+        );
     }
     let mut checks: Vec<Check> = Vec::new();
     for (index, entry) in entries.iter().enumerate().take(MAX_CHECKS) {
-        let name = entry.get::<String>("name").unwrap_or_else(|| (index + 1).to_string());
+        let name = entry
+            .get::<String>("name")
+            .unwrap_or_else(|| (index + 1).to_string());
         let sql: String = entry.require("sql");
         // The looser of the two dialects that may be meant.
         if let Err(refusal) = Statement::read(&sql, Dialect::Postgres)
@@ -180,12 +244,26 @@ fn checks(section: &Section<'_>) -> Vec<Check> {
             entry.error("sql", refusal.problem, refusal.remedy);
         }
         if checks.iter().any(|check| check.name == name) {
-            entry.error("name", format!("another check is named {name:?}"), "give each its own name");
+            entry.error(
+                "name",
+                format!("another check is named {name:?}"),
+                "give each its own name",
+            );
         }
         let max = entry.get::<f64>("max");
-        let min = entry.get::<f64>("min").unwrap_or(if max.is_some() { f64::NEG_INFINITY } else { 1.0 });
+        let min = entry.get::<f64>("min").unwrap_or(if max.is_some() {
+            f64::NEG_INFINITY
+        } else {
+            1.0
+        });
         let sql = sql.trim().trim_end_matches(';').to_owned();
-        checks.push(Check { name, sql, file: entry.get("file"), min, max: max.unwrap_or(f64::INFINITY) });
+        checks.push(Check {
+            name,
+            sql,
+            file: entry.get("file"),
+            min,
+            max: max.unwrap_or(f64::INFINITY),
+        });
         entry.finish();
     }
     checks

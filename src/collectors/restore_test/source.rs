@@ -49,10 +49,19 @@ pub enum Content<'a> {
 }
 
 /// What is there, the newest first, and whether somebody wrote to it since what was there `before`.
-fn look(settings: &Settings, before: &HashMap<PathBuf, survey::Version>) -> Result<Vec<survey::Backup>, Failure> {
+fn look(
+    settings: &Settings,
+    before: &HashMap<PathBuf, survey::Version>,
+) -> Result<Vec<survey::Backup>, Failure> {
     let found = survey::look(&settings.backup, before)?.newest;
     if found.is_empty() {
-        return Err(Failure::of(Reason::NoBackup, format!("no backup fits {}", settings.backup.source.pattern().display())));
+        return Err(Failure::of(
+            Reason::NoBackup,
+            format!(
+                "no backup fits {}",
+                settings.backup.source.pattern().display()
+            ),
+        ));
     }
     Ok(found)
 }
@@ -60,42 +69,78 @@ fn look(settings: &Settings, before: &HashMap<PathBuf, survey::Version>) -> Resu
 /// Whether there is a backup that can be read at all. Blocks.
 pub fn exists(settings: &Settings) -> Result<(), Failure> {
     let found = look(settings, &HashMap::new())?;
-    found.first().map_or(Ok(()), |newest| check_readable(&newest.path))
+    found
+        .first()
+        .map_or(Ok(()), |newest| check_readable(&newest.path))
 }
 
 /// The newest backup that nobody writes to. Blocks.
 pub fn newest(settings: &Settings) -> Result<Chosen, Failure> {
     let first = look(settings, &HashMap::new())?;
     std::thread::sleep(PAUSE);
-    let before = first.into_iter().map(|backup| (backup.path, backup.version)).collect();
+    let before = first
+        .into_iter()
+        .map(|backup| (backup.path, backup.version))
+        .collect();
     let found = look(settings, &before)?;
     let newest = found.into_iter().find(|backup| backup.is_settled);
-    let backup = newest.ok_or_else(|| Failure::of(Reason::NoBackup, "every backup that is there is still being written"))?;
+    let backup = newest.ok_or_else(|| {
+        Failure::of(
+            Reason::NoBackup,
+            "every backup that is there is still being written",
+        )
+    })?;
     if let Some(name) = &backup.missing {
-        return Err(Failure::of(Reason::Damaged, format!("{name} is missing or empty")));
+        return Err(Failure::of(
+            Reason::Damaged,
+            format!("{name} is missing or empty"),
+        ));
     }
     let path = member(&backup.parts, settings.member.as_deref())?.clone();
-    let size = if path.is_dir() { backup.version.size } else { path.metadata()?.len() };
-    Ok(Chosen { path, written: backup.version.millis(), size })
+    let size = if path.is_dir() {
+        backup.version.size
+    } else {
+        path.metadata()?.len()
+    };
+    Ok(Chosen {
+        path,
+        written: backup.version.millis(),
+        size,
+    })
 }
 
-/// Which file of a backup is restored: the one that is named, or the dump, or the only one that can be.
+/// Which file of a backup is restored: the one that is named, or the dump, or the only one that can
+/// be.
 fn member<'a>(parts: &'a [(PathBuf, Kind)], name: Option<&str>) -> Result<&'a PathBuf, Failure> {
     if let ([(only, _)], None) = (parts, name) {
         return Ok(only);
     }
     let of = |wanted: &dyn Fn(&(PathBuf, Kind)) -> bool| -> Vec<&'a PathBuf> {
-        parts.iter().filter(|part| wanted(part)).map(|(path, _)| path).collect()
+        parts
+            .iter()
+            .filter(|part| wanted(part))
+            .map(|(path, _)| path)
+            .collect()
     };
     let dumps = match name {
         Some(name) => of(&|(path, _)| path.ends_with(name)),
         None => of(&|(_, kind)| *kind == Kind::PgDump),
     };
-    let candidates = if dumps.is_empty() && name.is_none() { of(&|(_, kind)| matches!(kind, Kind::Sqlite | Kind::Tar)) } else { dumps };
+    let candidates = if dumps.is_empty() && name.is_none() {
+        of(&|(_, kind)| matches!(kind, Kind::Sqlite | Kind::Tar))
+    } else {
+        dumps
+    };
     match candidates.as_slice() {
         [path] => Ok(path),
-        [] => Err(Failure::of(Reason::NoBackup, "the backup has no file that could be restored")),
-        _ => Err(Failure::of(Reason::Unsupported, "the backup has several files that could be restored; name one with member")),
+        [] => Err(Failure::of(
+            Reason::NoBackup,
+            "the backup has no file that could be restored",
+        )),
+        _ => Err(Failure::of(
+            Reason::Unsupported,
+            "the backup has several files that could be restored; name one with member",
+        )),
     }
 }
 
@@ -108,7 +153,14 @@ pub fn content<'scope>(
 ) -> Result<Content<'scope>, Failure> {
     if chosen.is_dir() {
         let is_dump = chosen.join("toc.dat").is_file();
-        return if is_dump { Ok(Content::Archive) } else { Err(Failure::of(Reason::Unsupported, "a folder is no dump of PostgreSQL")) };
+        return if is_dump {
+            Ok(Content::Archive)
+        } else {
+            Err(Failure::of(
+                Reason::Unsupported,
+                "a folder is no dump of PostgreSQL",
+            ))
+        };
     }
     let mut file = open(chosen, rate, &watch.progress)?;
     let start = file.fill_buf()?;
@@ -136,7 +188,10 @@ pub fn content<'scope>(
         () if is_tar => Ok(Content::Tar(whole)),
         () if is_sqlite => Ok(Content::Sqlite(whole)),
         () if is_text => Ok(Content::Script(whole)),
-        () => Err(Failure::of(Reason::Unsupported, "the backup is neither a dump of PostgreSQL, nor a SQLite file, nor a tar archive")),
+        () => Err(Failure::of(
+            Reason::Unsupported,
+            "the backup is neither a dump of PostgreSQL, nor a SQLite file, nor a tar archive",
+        )),
     }
 }
 
@@ -149,12 +204,22 @@ fn unpacked<'scope>(
 ) -> Result<Box<dyn Read + Send + 'scope>, Failure> {
     let mut unpack = command(&program(name, None)?, &[]);
     unpack.args(["-d", "-c", "-q"]);
-    let (program, writer, reader) = Program::start(unpack, Input::Pipe, true).map_err(|error| not_started(name, &error))?;
+    let (program, writer, reader) =
+        Program::start(unpack, Input::Pipe, true).map_err(|error| not_started(name, &error))?;
     watch.add(program.group());
-    let (Some(mut writer), Some(reader)) = (writer, reader) else { return Err(Failure::of(Reason::Failed, "a pipe is missing")) };
+    let (Some(mut writer), Some(reader)) = (writer, reader) else {
+        return Err(Failure::of(Reason::Failed, "a pipe is missing"));
+    };
     // What is wrong with the file is seen by what comes out: it ends too early.
-    scope.spawn(move || io::copy(&mut file, &mut writer).map(drop).unwrap_or_default());
-    Ok(Box::new(Unpacking { reader, program: Some(program) }))
+    scope.spawn(move || {
+        io::copy(&mut file, &mut writer)
+            .map(drop)
+            .unwrap_or_default()
+    });
+    Ok(Box::new(Unpacking {
+        reader,
+        program: Some(program),
+    }))
 }
 
 /// The output of a program that unpacks: an error at its end where the program failed.
@@ -172,7 +237,10 @@ impl Read for Unpacking {
         {
             let (status, _said) = program.wait()?;
             if !status.success() {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "the packed file is damaged, or ends too early"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the packed file is damaged, or ends too early",
+                ));
             }
         }
         Ok(count)
@@ -181,6 +249,10 @@ impl Read for Unpacking {
 
 /// A file as bytes, for what reads it by itself: whether it can be read at all.
 pub fn check_readable(path: &Path) -> Result<(), Failure> {
-    let opened = if path.is_dir() { std::fs::read_dir(path).map(drop) } else { File::open(path).map(drop) };
+    let opened = if path.is_dir() {
+        std::fs::read_dir(path).map(drop)
+    } else {
+        File::open(path).map(drop)
+    };
     opened.map_err(|error| Failure::of(Reason::Unreadable, format!("{}: {error}", path.display())))
 }

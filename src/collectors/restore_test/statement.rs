@@ -35,8 +35,12 @@ pub enum Left {
 
 impl Left {
     /// All of them, in the order of their counts.
-    pub const ALL: [(Left, &'static str); 4] =
-        [(Left::Privileges, "privileges"), (Left::Extensions, "extensions"), (Left::Settings, "settings"), (Left::Other, "other")];
+    pub const ALL: [(Left, &'static str); 4] = [
+        (Left::Privileges, "privileges"),
+        (Left::Extensions, "extensions"),
+        (Left::Settings, "settings"),
+        (Left::Other, "other"),
+    ];
 }
 
 /// What is done with a statement.
@@ -55,32 +59,60 @@ pub enum Step {
     Leave(Left),
 }
 
-/// Decides by the first words. Until something was created the database is empty: there is nothing to remove.
+/// Decides by the first words. Until something was created the database is empty: there is nothing
+/// to remove.
 pub fn decide(statement: &[u8], known: &Known, created: bool) -> Result<Step, Failure> {
     let head = &statement[..statement.len().min(HEAD)];
     let text = String::from_utf8_lossy(head);
-    let words: Vec<&str> = text.trim_end_matches(';').split_ascii_whitespace().collect();
-    let upper: Vec<String> = words.iter().take(8).map(|word| word.trim_end_matches(';').to_ascii_uppercase()).collect();
+    let words: Vec<&str> = text
+        .trim_end_matches(';')
+        .split_ascii_whitespace()
+        .collect();
+    let upper: Vec<String> = words
+        .iter()
+        .take(8)
+        .map(|word| word.trim_end_matches(';').to_ascii_uppercase())
+        .collect();
     let upper: Vec<&str> = upper.iter().map(String::as_str).collect();
-    let pass = |creates| Ok(Step::Pass { creates, loose: None });
+    let pass = |creates| {
+        Ok(Step::Pass {
+            creates,
+            loose: None,
+        })
+    };
     match upper.as_slice() {
         ["COPY", ..] if ends_with(statement, "FROM STDIN;") => Ok(Step::Copy),
-        ["COPY", ..] => Err(Failure::of(Reason::Unsupported, "a COPY of the dump reads or writes elsewhere")),
+        ["COPY", ..] => Err(Failure::of(
+            Reason::Unsupported,
+            "a COPY of the dump reads or writes elsewhere",
+        )),
         ["GRANT" | "REVOKE", ..]
         | ["ALTER", "DEFAULT", "PRIVILEGES", ..]
         | ["SET", "SESSION", "AUTHORIZATION", ..]
         | ["SET", "ROLE", ..] => Ok(Step::Leave(Left::Privileges)),
-        ["CREATE" | "ALTER" | "DROP", "ROLE" | "USER" | "GROUP", next, ..] if *next != "MAPPING" => {
-            Err(Failure::of(Reason::Unsupported, "the dump changes roles, which belong to the whole server"))
-        }
-        ["ALTER", "SYSTEM", ..] | ["CREATE" | "ALTER" | "DROP", "TABLESPACE", ..] => {
-            Err(Failure::of(Reason::Unsupported, "the dump changes the whole server"))
-        }
+        [
+            "CREATE" | "ALTER" | "DROP",
+            "ROLE" | "USER" | "GROUP",
+            next,
+            ..,
+        ] if *next != "MAPPING" => Err(Failure::of(
+            Reason::Unsupported,
+            "the dump changes roles, which belong to the whole server",
+        )),
+        ["ALTER", "SYSTEM", ..] | ["CREATE" | "ALTER" | "DROP", "TABLESPACE", ..] => Err(
+            Failure::of(Reason::Unsupported, "the dump changes the whole server"),
+        ),
         ["CREATE" | "ALTER" | "DROP", "DATABASE", ..]
         | ["SECURITY", "LABEL", ..]
         | ["CREATE" | "ALTER", "SUBSCRIPTION" | "PUBLICATION", ..]
         | ["CREATE" | "ALTER", "EVENT", "TRIGGER", ..]
-        | ["COMMENT", "ON", "DATABASE" | "EXTENSION" | "ROLE" | "TABLESPACE" | "SUBSCRIPTION" | "PUBLICATION" | "EVENT" | "LANGUAGE", ..]
+        | [
+            "COMMENT",
+            "ON",
+            "DATABASE" | "EXTENSION" | "ROLE" | "TABLESPACE" | "SUBSCRIPTION" | "PUBLICATION"
+            | "EVENT" | "LANGUAGE",
+            ..,
+        ]
         | ["CREATE", "SCHEMA", "PUBLIC"]
         | ["COMMENT", "ON", "SCHEMA", "PUBLIC", ..] => Ok(Step::Leave(Left::Other)),
         ["SET", "DEFAULT_TABLESPACE", "=", value] if *value != "''" => Ok(Step::Leave(Left::Other)),
@@ -89,10 +121,16 @@ pub fn decide(statement: &[u8], known: &Known, created: bool) -> Result<Step, Fa
         ["ALTER", ..] if has_pair(&words, "OWNER", "TO") => Ok(Step::Leave(Left::Privileges)),
         ["CREATE", "EXTENSION", ..] => {
             let is_known = extension(head).is_some_and(|name| known.extensions.contains(&name));
-            if is_known { pass(true) } else { Ok(Step::Leave(Left::Extensions)) }
+            if is_known {
+                pass(true)
+            } else {
+                Ok(Step::Leave(Left::Extensions))
+            }
         }
         ["ALTER", "EXTENSION", ..] => Ok(Step::Leave(Left::Extensions)),
-        ["CREATE", "POLICY", ..] if roles(&words).any(|role| !known.roles.contains(role)) => Ok(Step::Leave(Left::Privileges)),
+        ["CREATE", "POLICY", ..] if roles(&words).any(|role| !known.roles.contains(role)) => {
+            Ok(Step::Leave(Left::Privileges))
+        }
         ["SET", name, ..] => set(name.split('=').next().unwrap_or(name), &words, known),
         ["CREATE" | "INSERT", ..] => pass(true),
         _ => pass(false),
@@ -103,22 +141,43 @@ pub fn decide(statement: &[u8], known: &Known, created: bool) -> Result<Step, Fa
 pub fn extension(statement: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(&statement[..statement.len().min(HEAD)]);
     let mut words = text.split_ascii_whitespace().skip(2);
-    let name = words.find(|word| !["IF", "NOT", "EXISTS"].iter().any(|one| word.eq_ignore_ascii_case(one)))?;
+    let name = words.find(|word| {
+        !["IF", "NOT", "EXISTS"]
+            .iter()
+            .any(|one| word.eq_ignore_ascii_case(one))
+    })?;
     Some(name.trim_end_matches(';').trim_matches('"').to_owned())
 }
 
 /// `SET name = value`.
 fn set(name: &str, words: &[&str], known: &Known) -> Result<Step, Failure> {
     let lower = name.to_ascii_lowercase();
-    let value = words.last().map(|value| value.trim_matches(['\'', '"', ';', '=']).to_ascii_uppercase()).unwrap_or_default();
+    let value = words
+        .last()
+        .map(|value| {
+            value
+                .trim_matches(['\'', '"', ';', '='])
+                .to_ascii_uppercase()
+        })
+        .unwrap_or_default();
     match lower.as_str() {
-        "client_encoding" if CLIENT_ONLY.contains(&value.as_str()) => {
-            Err(Failure::of(Reason::Unsupported, format!("the dump is in the encoding {value}; dump in UTF8")))
-        }
-        "standard_conforming_strings" => Ok(Step::Pass { creates: false, loose: Some(value == "OFF") }),
+        "client_encoding" if CLIENT_ONLY.contains(&value.as_str()) => Err(Failure::of(
+            Reason::Unsupported,
+            format!("the dump is in the encoding {value}; dump in UTF8"),
+        )),
+        "standard_conforming_strings" => Ok(Step::Pass {
+            creates: false,
+            loose: Some(value == "OFF"),
+        }),
         // Settings of extensions have a dot, and are taken by every server.
-        name if name.contains('.') || matches!(name, "local" | "session" | "time") || known.settings.contains(name) => {
-            Ok(Step::Pass { creates: false, loose: None })
+        name if name.contains('.')
+            || matches!(name, "local" | "session" | "time")
+            || known.settings.contains(name) =>
+        {
+            Ok(Step::Pass {
+                creates: false,
+                loose: None,
+            })
         }
         _ => Ok(Step::Leave(Left::Settings)),
     }
@@ -127,9 +186,21 @@ fn set(name: &str, words: &[&str], known: &Known) -> Result<Step, Failure> {
 /// The roles that a policy is for.
 fn roles<'a>(words: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
     let is = |word: &str, wanted: &[&str]| wanted.iter().any(|one| word.eq_ignore_ascii_case(one));
-    let named = words.iter().skip_while(move |word| !is(word, &["TO"])).skip(1).take_while(move |word| !is(word, &["USING", "WITH"]));
-    let names = named.flat_map(|word| word.split(',')).map(|name| name.trim_matches(['"', ';'])).filter(|name| !name.is_empty());
-    names.filter(move |name| !is(name, &["PUBLIC", "CURRENT_USER", "CURRENT_ROLE", "SESSION_USER"]))
+    let named = words
+        .iter()
+        .skip_while(move |word| !is(word, &["TO"]))
+        .skip(1)
+        .take_while(move |word| !is(word, &["USING", "WITH"]));
+    let names = named
+        .flat_map(|word| word.split(','))
+        .map(|name| name.trim_matches(['"', ';']))
+        .filter(|name| !name.is_empty());
+    names.filter(move |name| {
+        !is(
+            name,
+            &["PUBLIC", "CURRENT_USER", "CURRENT_ROLE", "SESSION_USER"],
+        )
+    })
 }
 
 fn has(words: &[&str], wanted: &str) -> bool {
@@ -137,7 +208,9 @@ fn has(words: &[&str], wanted: &str) -> bool {
 }
 
 fn has_pair(words: &[&str], first: &str, second: &str) -> bool {
-    words.windows(2).any(|pair| pair[0].eq_ignore_ascii_case(first) && pair[1].eq_ignore_ascii_case(second))
+    words
+        .windows(2)
+        .any(|pair| pair[0].eq_ignore_ascii_case(first) && pair[1].eq_ignore_ascii_case(second))
 }
 
 fn ends_with(statement: &[u8], end: &str) -> bool {

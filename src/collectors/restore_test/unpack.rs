@@ -1,5 +1,6 @@
 //! A tar archive into the scratch folder: files and folders alone, nothing outside, within bounds
-//! (<https://www.gnu.org/software/tar/manual/html_node/Standard.html>, and pax's records of POSIX.1-2001).
+//! (<https://www.gnu.org/software/tar/manual/html_node/Standard.html>, and pax's records of
+//! POSIX.1-2001).
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Read, Write as _};
@@ -44,16 +45,26 @@ pub fn unpack(
     loop {
         goes_on()?;
         if fill(reader, &mut block)? < BLOCK {
-            return Err(Failure::of(Reason::Damaged, "the blocks that end a tar archive are missing"));
+            return Err(Failure::of(
+                Reason::Damaged,
+                "the blocks that end a tar archive are missing",
+            ));
         }
         if block.iter().all(|byte| *byte == 0) {
-            return if members > 0 { Ok(found) } else { Err(Failure::of(Reason::Empty, "the archive has no members")) };
+            return if members > 0 {
+                Ok(found)
+            } else {
+                Err(Failure::of(Reason::Empty, "the archive has no members"))
+            };
         }
         let header = Header::read(&block)?;
         let size = long_size.take().unwrap_or(header.size);
         members += 1;
         if members > MAX_MEMBERS {
-            return Err(Failure::of(Reason::TooLarge, format!("the archive has more than {MAX_MEMBERS} members")));
+            return Err(Failure::of(
+                Reason::TooLarge,
+                format!("the archive has more than {MAX_MEMBERS} members"),
+            ));
         }
         match header.kind {
             b'L' => long_name = Some(text(&content(reader, size)?)),
@@ -72,7 +83,10 @@ pub fn unpack(
                 let path = inside(folder, &long_name.take().unwrap_or(header.name))?;
                 found.bytes = found.bytes.saturating_add(size);
                 if found.bytes > max_size {
-                    return Err(Failure::of(Reason::TooLarge, "what is in the archive is larger than max_size"));
+                    return Err(Failure::of(
+                        Reason::TooLarge,
+                        "what is in the archive is larger than max_size",
+                    ));
                 }
                 if file(reader, &path, size, goes_on)? {
                     found.databases.push(path);
@@ -80,7 +94,12 @@ pub fn unpack(
                 skip(reader, padded(size)? - size)?;
                 found.files += 1;
             }
-            b'S' => return Err(Failure::of(Reason::Unsupported, "the archive holds sparse files")),
+            b'S' => {
+                return Err(Failure::of(
+                    Reason::Unsupported,
+                    "the archive holds sparse files",
+                ));
+            }
             _ => {
                 long_name = None;
                 found.left += 1;
@@ -93,19 +112,32 @@ pub fn unpack(
 }
 
 /// Writes a file; whether it begins as a SQLite database does.
-fn file(reader: &mut impl Read, path: &Path, size: u64, goes_on: &dyn Fn() -> Result<(), Failure>) -> Result<bool, Failure> {
+fn file(
+    reader: &mut impl Read,
+    path: &Path,
+    size: u64,
+    goes_on: &dyn Fn() -> Result<(), Failure>,
+) -> Result<bool, Failure> {
     if let Some(parent) = path.parent() {
         make_folder(parent)?;
     }
     // Of two members with one name the later one counts.
     let _earlier = std::fs::remove_file(path);
-    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(own)?;
+    let mut out = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(own)?;
     let (mut left, mut piece, mut is_database) = (size, vec![0; 128 << 10], false);
     while left > 0 {
         goes_on()?;
         let wanted = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         if fill(reader, &mut piece[..wanted])? < wanted {
-            return Err(Failure::of(Reason::Damaged, "the archive ends within a file"));
+            return Err(Failure::of(
+                Reason::Damaged,
+                "the archive ends within a file",
+            ));
         }
         is_database |= left == size && piece[..wanted].starts_with(b"SQLite format 3\0");
         out.write_all(&piece[..wanted]).map_err(own)?;
@@ -115,7 +147,11 @@ fn file(reader: &mut impl Read, path: &Path, size: u64, goes_on: &dyn Fn() -> Re
 }
 
 fn make_folder(path: &Path) -> Result<(), Failure> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(own)
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(own)
 }
 
 /// Trouble with what is written, not with what is read.
@@ -126,7 +162,8 @@ fn own(error: io::Error) -> Failure {
     }
 }
 
-/// The name below `folder`. Neither `/` at the beginning nor `..` leads out, and no link was made that could.
+/// The name below `folder`. Neither `/` at the beginning nor `..` leads out, and no link was made
+/// that could.
 fn inside(folder: &Path, name: &str) -> Result<PathBuf, Failure> {
     let mut path = folder.to_owned();
     let mut depth = 0;
@@ -135,13 +172,19 @@ fn inside(folder: &Path, name: &str) -> Result<PathBuf, Failure> {
             Component::Normal(part) => path.push(part),
             Component::CurDir => continue,
             Component::RootDir | Component::ParentDir | Component::Prefix(_) => {
-                return Err(Failure::of(Reason::UnsafePath, "the archive has a member that lies outside of it"));
+                return Err(Failure::of(
+                    Reason::UnsafePath,
+                    "the archive has a member that lies outside of it",
+                ));
             }
         }
         depth += 1;
     }
     if depth > MAX_DEPTH || name.contains('\0') {
-        return Err(Failure::of(Reason::UnsafePath, "the archive has a member with a name that is none"));
+        return Err(Failure::of(
+            Reason::UnsafePath,
+            "the archive has a member with a name that is none",
+        ));
     }
     Ok(path)
 }
@@ -155,7 +198,17 @@ struct Header {
 impl Header {
     fn read(block: &[u8; BLOCK]) -> Result<Self, Failure> {
         let damaged = |what: &str| Failure::of(Reason::Damaged, what);
-        let sum: u64 = block.iter().enumerate().map(|(at, b)| if (148..156).contains(&at) { 32 } else { u64::from(*b) }).sum();
+        let sum: u64 = block
+            .iter()
+            .enumerate()
+            .map(|(at, b)| {
+                if (148..156).contains(&at) {
+                    32
+                } else {
+                    u64::from(*b)
+                }
+            })
+            .sum();
         if octal(&block[148..156]) != Some(sum) {
             return Err(damaged("the checksum of a header is wrong"));
         }
@@ -166,29 +219,49 @@ impl Header {
         };
         let (name, prefix) = (text(&block[..100]), text(&block[345..500]));
         let is_posix = &block[257..263] == b"ustar\0";
-        let name = if is_posix && !prefix.is_empty() { format!("{prefix}/{name}") } else { name };
-        Ok(Header { name, size: size.ok_or_else(|| damaged("the size in a header is none"))?, kind: block[156] })
+        let name = if is_posix && !prefix.is_empty() {
+            format!("{prefix}/{name}")
+        } else {
+            name
+        };
+        Ok(Header {
+            name,
+            size: size.ok_or_else(|| damaged("the size in a header is none"))?,
+            kind: block[156],
+        })
     }
 }
 
 fn octal(field: &[u8]) -> Option<u64> {
-    u64::from_str_radix(std::str::from_utf8(field).ok()?.trim_matches([' ', '\0']), 8).ok()
+    u64::from_str_radix(
+        std::str::from_utf8(field).ok()?.trim_matches([' ', '\0']),
+        8,
+    )
+    .ok()
 }
 
 /// Up to the first zero.
 fn text(field: &[u8]) -> String {
-    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+    let end = field
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(field.len());
     String::from_utf8_lossy(&field[..end]).into_owned()
 }
 
 fn padded(size: u64) -> Result<u64, Failure> {
-    size.div_ceil(BLOCK as u64).checked_mul(BLOCK as u64).ok_or_else(|| Failure::of(Reason::Damaged, "a size is too large"))
+    size.div_ceil(BLOCK as u64)
+        .checked_mul(BLOCK as u64)
+        .ok_or_else(|| Failure::of(Reason::Damaged, "a size is too large"))
 }
 
 /// What follows a header that extends the next one.
 fn content(reader: &mut impl Read, size: u64) -> Result<Vec<u8>, Failure> {
     if size > MAX_NAME {
-        return Err(Failure::of(Reason::Damaged, "a name in the archive is too long"));
+        return Err(Failure::of(
+            Reason::Damaged,
+            "a name in the archive is too long",
+        ));
     }
     let mut found = vec![0; usize::try_from(size).unwrap_or(0)];
     reader.read_exact(&mut found)?;
@@ -202,7 +275,10 @@ fn pax(records: &[u8], key: &str) -> Option<String> {
     while let Some(space) = rest.iter().position(|byte| *byte == b' ') {
         let length: usize = std::str::from_utf8(&rest[..space]).ok()?.parse().ok()?;
         let record = rest.get(space + 1..length)?.strip_suffix(b"\n")?;
-        if let Some(found) = record.strip_prefix(key.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) {
+        if let Some(found) = record
+            .strip_prefix(key.as_bytes())
+            .and_then(|rest| rest.strip_prefix(b"="))
+        {
             value = Some(String::from_utf8_lossy(found).into_owned());
         }
         rest = &rest[length..];

@@ -1,4 +1,5 @@
-//! What ends a run early: nightbell's own end, `max_duration`, a restored copy that grows too large, a disk that fills.
+//! What ends a run early: nightbell's own end, `max_duration`, a restored copy that grows too
+//! large, a disk that fills.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -40,27 +41,37 @@ impl Watch {
             is_over: AtomicBool::new(false),
         });
         let watching = Arc::clone(&watch);
-        let _thread = std::thread::Builder::new().name("restore-watch".into()).spawn(move || {
-            while !watching.is_over.load(Ordering::Relaxed) {
-                if let Err(failure) = watching.look() {
-                    watching.end(failure);
+        let _thread = std::thread::Builder::new()
+            .name("restore-watch".into())
+            .spawn(move || {
+                while !watching.is_over.load(Ordering::Relaxed) {
+                    if let Err(failure) = watching.look() {
+                        watching.end(failure);
+                    }
+                    std::thread::sleep(STEP);
                 }
-                std::thread::sleep(STEP);
-            }
-        });
+            });
         watch
     }
 
     fn look(&self) -> Result<(), Failure> {
         if self.progress.stop.load(Ordering::Relaxed) {
-            return Err(Failure::of(Reason::Interrupted, "nightbell ends, or no longer watches this"));
+            return Err(Failure::of(
+                Reason::Interrupted,
+                "nightbell ends, or no longer watches this",
+            ));
         }
         if Instant::now() >= self.deadline {
-            return Err(Failure::of(Reason::TimedOut, "it takes longer than max_duration"));
+            return Err(Failure::of(
+                Reason::TimedOut,
+                "it takes longer than max_duration",
+            ));
         }
         let space = self.disk.lock().as_deref().and_then(free_space);
         match space {
-            Some((free, reserve)) if free < reserve => Err(Failure::of(Reason::NoSpace, "the disk fills up")),
+            Some((free, reserve)) if free < reserve => {
+                Err(Failure::of(Reason::NoSpace, "the disk fills up"))
+            }
             _ => Ok(()),
         }
     }

@@ -66,18 +66,35 @@ impl Query {
     /// What becomes of the columns: their names, and whether they can be numbers.
     pub fn shape(&self, columns: Vec<(String, bool)>) -> Result<Shape, String> {
         if columns.len() > MAX_COLUMNS {
-            return Err(format!("gives {} columns, more than {MAX_COLUMNS}: select those that are needed", columns.len()));
+            return Err(format!(
+                "gives {} columns, more than {MAX_COLUMNS}: select those that are needed",
+                columns.len()
+            ));
         }
-        let mut shape = Shape { used: Vec::new(), names: Vec::new(), unused: Vec::new() };
+        let mut shape = Shape {
+            used: Vec::new(),
+            names: Vec::new(),
+            unused: Vec::new(),
+        };
         for label in &self.labels {
-            if !columns.iter().any(|(name, _)| name.eq_ignore_ascii_case(label)) {
+            if !columns
+                .iter()
+                .any(|(name, _)| name.eq_ignore_ascii_case(label))
+            {
                 let known: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
-                return Err(format!("has no column {label:?}, which labels lists; its columns: {}", known.join(", ")));
+                return Err(format!(
+                    "has no column {label:?}, which labels lists; its columns: {}",
+                    known.join(", ")
+                ));
             }
         }
         let mut metrics = BTreeSet::new();
         for (index, (name, numeric)) in columns.into_iter().enumerate() {
-            let role = if self.labels.iter().any(|label| label.eq_ignore_ascii_case(&name)) {
+            let role = if self
+                .labels
+                .iter()
+                .any(|label| label.eq_ignore_ascii_case(&name))
+            {
                 Role::Label
             } else if !self.is_wanted(&name) {
                 continue;
@@ -89,10 +106,15 @@ impl Query {
             };
             let key = match role {
                 Role::Label => (name.to_ascii_lowercase(), None),
-                Role::Value => (self.metric(&name), self.column(&name).and_then(|column| column.label.clone())),
+                Role::Value => (
+                    self.metric(&name),
+                    self.column(&name).and_then(|column| column.label.clone()),
+                ),
             };
             if !metrics.insert(key) {
-                return Err(format!("has two columns {name:?}: give each a name of its own with AS"));
+                return Err(format!(
+                    "has two columns {name:?}: give each a name of its own with AS"
+                ));
             }
             shape.used.push((index, role));
             shape.names.push(name);
@@ -104,11 +126,14 @@ impl Query {
     }
 
     fn column(&self, name: &str) -> Option<&Column> {
-        self.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name))
+        self.columns
+            .iter()
+            .find(|column| column.name.eq_ignore_ascii_case(name))
     }
 
     fn is_wanted(&self, name: &str) -> bool {
-        self.column(name).map_or(self.others, |column| column.metric.as_deref() != Some(""))
+        self.column(name)
+            .map_or(self.others, |column| column.metric.as_deref() != Some(""))
     }
 
     /// The metric that a column becomes: what no metric's name may hold becomes `_`.
@@ -131,39 +156,69 @@ impl Query {
     pub fn results(&self, mut answer: Answer) -> Result<Results, String> {
         let truncated = answer.rows.len() > self.max_rows;
         answer.rows.truncate(self.max_rows);
-        let mut results = Results { rows: answer.rows.len(), truncated, unused: answer.shape.unused, batch: Batch::new() };
+        let mut results = Results {
+            rows: answer.rows.len(),
+            truncated,
+            unused: answer.shape.unused,
+            batch: Batch::new(),
+        };
         let mut seen = BTreeSet::new();
         for row in &answer.rows {
             let columns = || answer.shape.names.iter().zip(&answer.shape.used).zip(row);
-            let mut labels: Vec<(&str, &str)> = self.fixed.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let mut labels: Vec<(&str, &str)> = self
+                .fixed
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
             for ((name, (_, role)), cell) in columns() {
-                // An empty label is none: a row with an empty text and one without are the same series.
+                // An empty label is none: a row with an empty text and one without are the same
+                // series.
                 if let (Role::Label, Cell::Text(text)) = (role, cell)
                     && !text.is_empty()
                 {
-                    let label = self.labels.iter().find(|label| label.eq_ignore_ascii_case(name));
+                    let label = self
+                        .labels
+                        .iter()
+                        .find(|label| label.eq_ignore_ascii_case(name));
                     labels.push((label.map_or(name, String::as_str), text));
                 }
             }
             if !seen.insert(labels.clone()) {
                 return Err(match self.labels.is_empty() {
                     true => {
-                        format!("gives {} rows, and no column is a label: aggregate them, or list columns under labels", answer.rows.len())
+                        format!(
+                            "gives {} rows, and no column is a label: aggregate them, or list columns under labels",
+                            answer.rows.len()
+                        )
                     }
                     false => {
-                        format!("gives several rows with the labels {}: list a further column under labels, or aggregate", shown(&labels))
+                        format!(
+                            "gives several rows with the labels {}: list a further column under labels, or aggregate",
+                            shown(&labels)
+                        )
                     }
                 });
             }
             for ((name, (_, role)), cell) in columns() {
-                let (Role::Value, Cell::Number(value)) = (role, cell) else { continue };
+                let (Role::Value, Cell::Number(value)) = (role, cell) else {
+                    continue;
+                };
                 let column = self.column(name);
-                let help = column.map(|column| column.help.as_str()).filter(|help| !help.is_empty());
-                let help = help.map_or_else(|| format!("Column {name} of the query {}.", self.name), str::to_owned);
-                let of_column = column.and_then(|column| column.label.as_ref()).map(|(name, value)| (name.as_str(), value.as_str()));
+                let help = column
+                    .map(|column| column.help.as_str())
+                    .filter(|help| !help.is_empty());
+                let help = help.map_or_else(
+                    || format!("Column {name} of the query {}.", self.name),
+                    str::to_owned,
+                );
+                let of_column = column
+                    .and_then(|column| column.label.as_ref())
+                    .map(|(name, value)| (name.as_str(), value.as_str()));
                 let labels: Vec<(&str, &str)> = labels.iter().copied().chain(of_column).collect();
                 let kind = column.map_or(MetricKind::Gauge, |column| column.kind);
-                results.batch.push_named(&self.metric(name), kind, &help, &labels, *value);
+                results
+                    .batch
+                    .push_named(&self.metric(name), kind, &help, &labels, *value);
             }
             for ((name, (_, role)), cell) in columns() {
                 // SQLite knows of each value only what it is.
@@ -180,8 +235,10 @@ impl Query {
 
 /// Labels for a message.
 fn shown(labels: &[(&str, &str)]) -> String {
-    let pairs: Vec<String> =
-        labels.iter().map(|(name, value)| format!("{name}={:?}", value.chars().take(40).collect::<String>())).collect();
+    let pairs: Vec<String> = labels
+        .iter()
+        .map(|(name, value)| format!("{name}={:?}", value.chars().take(40).collect::<String>()))
+        .collect();
     format!("{{{}}}", pairs.join(", "))
 }
 

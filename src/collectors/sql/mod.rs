@@ -1,8 +1,9 @@
 //! Queries of the configuration: rows that become metrics, for every collector of a database.
 //!
-//! A numeric column is a metric, `sql_<name>_<column>`; a text column is a label if it is listed. The collectors differ in how they ask
-//! (the transaction, how values become numbers); what is asked when, what becomes of rows and of failures, is here. No message holds
-//! the text of a query or what stands between quotes in it.
+//! A numeric column is a metric, `sql_<name>_<column>`; a text column is a label if it is listed.
+//! The collectors differ in how they ask (the transaction, how values become numbers); what is
+//! asked when, what becomes of rows and of failures, is here. No message holds the text of a query
+//! or what stands between quotes in it.
 
 mod answer;
 mod exporters;
@@ -22,16 +23,39 @@ pub use reader::Reader;
 pub use statement::{Dialect, Statement};
 
 const fn gauge(name: &'static str, unit: &'static str, help: &'static str) -> MetricDesc {
-    MetricDesc { name, kind: MetricKind::Gauge, unit, help, labels: &["query"], source: "nightbell" }
+    MetricDesc {
+        name,
+        kind: MetricKind::Gauge,
+        unit,
+        help,
+        labels: &["query"],
+        source: "nightbell",
+    }
 }
 
 /// How the queries of the configuration fared.
 pub static METRICS: [MetricDesc; 5] = [
-    gauge("sql_query_success", "", "1 when the last run of this query of the configuration gave rows that could be used."),
-    gauge("sql_query_duration_seconds", "seconds", "Time that its last run took."),
+    gauge(
+        "sql_query_success",
+        "",
+        "1 when the last run of this query of the configuration gave rows that could be used.",
+    ),
+    gauge(
+        "sql_query_duration_seconds",
+        "seconds",
+        "Time that its last run took.",
+    ),
     gauge("sql_query_rows", "", "Rows of its last run that were used."),
-    gauge("sql_query_truncated", "", "1 when its last run gave more rows than max_rows; those beyond are left out."),
-    gauge("sql_query_last_run_timestamp_seconds", "seconds", "When it was last run, Unix time."),
+    gauge(
+        "sql_query_truncated",
+        "",
+        "1 when its last run gave more rows than max_rows; those beyond are left out.",
+    ),
+    gauge(
+        "sql_query_last_run_timestamp_seconds",
+        "seconds",
+        "When it was last run, Unix time.",
+    ),
 ];
 
 /// Characters of a label at most.
@@ -72,7 +96,8 @@ struct Column {
     name: String,
     kind: MetricKind,
     help: String,
-    /// The whole name of the metric; `None` for the prefix and the column's name. Empty for a column that is left out.
+    /// The whole name of the metric; `None` for the prefix and the column's name. Empty for a
+    /// column that is left out.
     metric: Option<String>,
     /// A label that names the column.
     label: Option<(String, String)>,

@@ -11,9 +11,11 @@ use super::super::{Finding, Report};
 use super::answer::Results;
 use super::{Answer, METRICS, Query};
 
-/// How long a query that failed waits at most until it is run again; each failure is a line in the server's log, and a timeout costs it.
+/// How long a query that failed waits at most until it is run again; each failure is a line in the
+/// server's log, and a timeout costs it.
 const AGAIN: Duration = Duration::from_secs(60);
-/// Failures in a row from which on it waits for that long at least, and ever longer up to its interval.
+/// Failures in a row from which on it waits for that long at least, and ever longer up to its
+/// interval.
 const STUBBORN: u32 = 4;
 
 /// Why a query gave nothing. Both are one line without secrets.
@@ -28,7 +30,10 @@ pub struct Failure {
 impl Failure {
     /// Without a remedy.
     pub fn new(reason: impl Into<String>) -> Self {
-        Failure { reason: reason.into(), remedy: None }
+        Failure {
+            reason: reason.into(),
+            remedy: None,
+        }
     }
 }
 
@@ -76,37 +81,83 @@ struct Outcome {
 impl Queries {
     /// Those of the target of this name.
     pub fn new(collector: &'static str, target: &str, queries: Vec<Query>) -> Self {
-        let state = |query| State { query: Arc::new(query), due: None, turn: 0, failures: 0, outcome: None, logged: None, noted: false };
-        Queries { collector, target: target.to_owned(), list: queries.into_iter().map(state).collect() }
+        let state = |query| State {
+            query: Arc::new(query),
+            due: None,
+            turn: 0,
+            failures: 0,
+            outcome: None,
+            logged: None,
+            noted: false,
+        };
+        Queries {
+            collector,
+            target: target.to_owned(),
+            list: queries.into_iter().map(state).collect(),
+        }
     }
 
-    /// Those that are to be run now; the one that has waited longest first, so that a slow one keeps no other from being run.
+    /// Those that are to be run now; the one that has waited longest first, so that a slow one
+    /// keeps no other from being run.
     pub fn due(&self) -> Vec<Arc<Query>> {
         let now = Instant::now();
-        let mut due: Vec<&State> = self.list.iter().filter(|state| state.due.is_none_or(|due| due <= now)).collect();
+        let mut due: Vec<&State> = self
+            .list
+            .iter()
+            .filter(|state| state.due.is_none_or(|due| due <= now))
+            .collect();
         due.sort_by_key(|state| state.turn);
-        due.into_iter().map(|state| Arc::clone(&state.query)).collect()
+        due.into_iter()
+            .map(|state| Arc::clone(&state.query))
+            .collect()
     }
 
-    /// Takes over what was run. Queries of `due` without a run could not be run at all, for lack of time.
+    /// Takes over what was run. Queries of `due` without a run could not be run at all, for lack of
+    /// time.
     pub fn finish(&mut self, due: &[Arc<Query>], runs: Vec<Run>) {
         let now = Instant::now();
         let last = self.list.iter().map(|state| state.turn).max().unwrap_or(0);
         for (number, run) in (last + 1..).zip(runs) {
-            let result = run.result.and_then(|answer| run.query.results(answer).map_err(Failure::new));
+            let result = run
+                .result
+                .and_then(|answer| run.query.results(answer).map_err(Failure::new));
             let result = result.and_then(|results| self.alone(&run.query, results));
-            let Some(state) = self.list.iter_mut().find(|state| Arc::ptr_eq(&state.query, &run.query)) else { continue };
-            state.failures = if result.is_ok() { 0 } else { state.failures.saturating_add(1) };
+            let Some(state) = self
+                .list
+                .iter_mut()
+                .find(|state| Arc::ptr_eq(&state.query, &run.query))
+            else {
+                continue;
+            };
+            state.failures = if result.is_ok() {
+                0
+            } else {
+                state.failures.saturating_add(1)
+            };
             let wait = pause(state.query.interval, state.failures);
-            // A collection is a little early or late: what is due in the middle of two is due in the first.
+            // A collection is a little early or late: what is due in the middle of two is due in
+            // the first.
             (state.due, state.turn) = (Some(now + wait.mul_f64(0.95)), number);
-            state.outcome = Some(Outcome { took: run.took, at: Some(Timestamp::now()), result: result.map_err(Some) });
+            state.outcome = Some(Outcome {
+                took: run.took,
+                at: Some(Timestamp::now()),
+                result: result.map_err(Some),
+            });
         }
         for state in &mut self.list {
             if due.iter().any(|query| Arc::ptr_eq(query, &state.query)) && state.turn <= last {
-                let remedy = Some("raise the collector's timeout:, or give slow queries an interval:".to_owned());
-                let late = Failure { reason: "the collection's time was over before its turn".to_owned(), remedy };
-                state.outcome = Some(Outcome { took: Duration::ZERO, at: None, result: Err(Some(late)) });
+                let remedy = Some(
+                    "raise the collector's timeout:, or give slow queries an interval:".to_owned(),
+                );
+                let late = Failure {
+                    reason: "the collection's time was over before its turn".to_owned(),
+                    remedy,
+                };
+                state.outcome = Some(Outcome {
+                    took: Duration::ZERO,
+                    at: None,
+                    result: Err(Some(late)),
+                });
                 state.due = None;
             }
             state.log(self.collector, &self.target);
@@ -115,11 +166,31 @@ impl Queries {
 
     /// Whether no other query gives these metrics.
     fn alone(&self, query: &Arc<Query>, results: Results) -> Result<Results, Failure> {
-        for other in self.list.iter().filter(|state| !Arc::ptr_eq(&state.query, query)) {
-            let Some(Outcome { result: Ok(theirs), .. }) = &other.outcome else { continue };
-            if let Some(name) = results.batch.families.keys().find(|name| theirs.batch.families.contains_key(*name)) {
-                let reason = format!("gives the metric {name}, which the query {} gives already", other.query.name);
-                return Err(Failure { reason, remedy: Some("give one of them another name".to_owned()) });
+        for other in self
+            .list
+            .iter()
+            .filter(|state| !Arc::ptr_eq(&state.query, query))
+        {
+            let Some(Outcome {
+                result: Ok(theirs), ..
+            }) = &other.outcome
+            else {
+                continue;
+            };
+            if let Some(name) = results
+                .batch
+                .families
+                .keys()
+                .find(|name| theirs.batch.families.contains_key(*name))
+            {
+                let reason = format!(
+                    "gives the metric {name}, which the query {} gives already",
+                    other.query.name
+                );
+                return Err(Failure {
+                    reason,
+                    remedy: Some("give one of them another name".to_owned()),
+                });
             }
         }
         Ok(results)
@@ -129,13 +200,23 @@ impl Queries {
     pub fn lose(&mut self) {
         for state in &mut self.list {
             state.due = None;
-            state.outcome = Some(Outcome { took: Duration::ZERO, at: None, result: Err(None) });
+            state.outcome = Some(Outcome {
+                took: Duration::ZERO,
+                at: None,
+                result: Err(None),
+            });
         }
     }
 
-    /// nightbell stood still during the last collection: what failed in it says nothing, and is run again.
+    /// nightbell stood still during the last collection: what failed in it says nothing, and is run
+    /// again.
     pub fn missed(&mut self) {
-        for state in self.list.iter_mut().filter(|state| state.outcome.as_ref().is_some_and(|outcome| outcome.result.is_err())) {
+        for state in self.list.iter_mut().filter(|state| {
+            state
+                .outcome
+                .as_ref()
+                .is_some_and(|outcome| outcome.result.is_err())
+        }) {
             (state.due, state.failures, state.outcome) = (None, 0, None);
         }
     }
@@ -143,9 +224,17 @@ impl Queries {
     /// Shows the rows of the last runs, and how those fared.
     pub fn emit(&self, batch: &mut Batch) {
         let [success, duration, rows, truncated, last_run] = &METRICS;
-        for (state, outcome) in self.list.iter().filter_map(|state| Some((state, state.outcome.as_ref()?))) {
+        for (state, outcome) in self
+            .list
+            .iter()
+            .filter_map(|state| Some((state, state.outcome.as_ref()?)))
+        {
             let labels = [("query", state.query.name.as_str())];
-            batch.push(success, &labels, f64::from(u8::from(outcome.result.is_ok())));
+            batch.push(
+                success,
+                &labels,
+                f64::from(u8::from(outcome.result.is_ok())),
+            );
             if let Some(at) = outcome.at {
                 batch.push(duration, &labels, outcome.took.as_secs_f64());
                 batch.push(last_run, &labels, at.seconds());
@@ -162,7 +251,13 @@ impl Queries {
     pub fn chosen(&self) -> Vec<String> {
         let queries = self.list.iter().map(|state| &state.query);
         queries
-            .flat_map(|query| query.columns.iter().filter_map(|column| column.metric.clone()).chain([query.prefix.clone()]))
+            .flat_map(|query| {
+                query
+                    .columns
+                    .iter()
+                    .filter_map(|column| column.metric.clone())
+                    .chain([query.prefix.clone()])
+            })
             .filter(|name| !name.is_empty())
             .collect()
     }
@@ -174,23 +269,48 @@ impl Queries {
             match state.outcome.as_ref().map(|outcome| &outcome.result) {
                 Some(Ok(results)) => {
                     if results.truncated {
-                        let text = format!("query {name}: gives more than {} rows; those beyond are left out", state.query.max_rows);
-                        report.findings.push(Finding { failed: false, text });
+                        let text = format!(
+                            "query {name}: gives more than {} rows; those beyond are left out",
+                            state.query.max_rows
+                        );
+                        report.findings.push(Finding {
+                            failed: false,
+                            text,
+                        });
                     }
                     if !results.unused.is_empty() {
-                        let text = format!("query {name}: text columns that are no labels are left out: {}", results.unused.join(", "));
-                        report.findings.push(Finding { failed: false, text });
+                        let text = format!(
+                            "query {name}: text columns that are no labels are left out: {}",
+                            results.unused.join(", ")
+                        );
+                        report.findings.push(Finding {
+                            failed: false,
+                            text,
+                        });
                     }
                     if results.rows == 0 {
-                        report.findings.push(Finding { failed: false, text: format!("query {name}: gives no row") });
+                        report.findings.push(Finding {
+                            failed: false,
+                            text: format!("query {name}: gives no row"),
+                        });
                     }
                     report.results.append(results.batch.clone());
                 }
                 Some(Err(Some(failure))) => {
-                    let remedy = failure.remedy.as_ref().map(|remedy| format!("; {remedy}")).unwrap_or_default();
-                    report.findings.push(Finding { failed: true, text: format!("query {name}: {}{remedy}", failure.reason) });
+                    let remedy = failure
+                        .remedy
+                        .as_ref()
+                        .map(|remedy| format!("; {remedy}"))
+                        .unwrap_or_default();
+                    report.findings.push(Finding {
+                        failed: true,
+                        text: format!("query {name}: {}{remedy}", failure.reason),
+                    });
                 }
-                Some(Err(None)) | None => report.findings.push(Finding { failed: true, text: format!("query {name}: was not run") }),
+                Some(Err(None)) | None => report.findings.push(Finding {
+                    failed: true,
+                    text: format!("query {name}: was not run"),
+                }),
             }
         }
     }
@@ -201,7 +321,9 @@ fn pause(interval: Duration, failures: u32) -> Duration {
     match failures {
         0 => interval,
         1..STUBBORN => interval.min(AGAIN),
-        _ => interval.min(AGAIN * 2_u32.saturating_pow((failures - STUBBORN + 1).min(10))).max(AGAIN),
+        _ => interval
+            .min(AGAIN * 2_u32.saturating_pow((failures - STUBBORN + 1).min(10)))
+            .max(AGAIN),
     }
 }
 
@@ -212,7 +334,10 @@ impl State {
         match self.outcome.as_ref().map(|outcome| &outcome.result) {
             Some(Err(Some(failure))) => {
                 if self.logged.as_ref() != Some(&failure.reason) {
-                    let (error, remedy) = (&failure.reason, failure.remedy.as_deref().unwrap_or_default());
+                    let (error, remedy) = (
+                        &failure.reason,
+                        failure.remedy.as_deref().unwrap_or_default(),
+                    );
                     tracing::warn!(collector, %target, %query, %error, %remedy, "A query of the configuration failed.");
                     self.logged = Some(failure.reason.clone());
                 }
@@ -244,8 +369,14 @@ mod tests {
     #[test]
     fn what_fails_again_and_again_is_run_ever_more_seldom() {
         let of = |interval, failures| pause(Duration::from_secs(interval), failures).as_secs();
-        assert_eq!([0, 1, 3, 4, 9, 99].map(|failures| of(0, failures)), [0, 0, 0, 60, 60, 60]);
-        assert_eq!([0, 1, 3, 4, 5, 9, u32::MAX].map(|failures| of(3600, failures)), [3600, 60, 60, 120, 240, 3600, 3600]);
+        assert_eq!(
+            [0, 1, 3, 4, 9, 99].map(|failures| of(0, failures)),
+            [0, 0, 0, 60, 60, 60]
+        );
+        assert_eq!(
+            [0, 1, 3, 4, 5, 9, u32::MAX].map(|failures| of(3600, failures)),
+            [3600, 60, 60, 120, 240, 3600, 3600]
+        );
         assert_eq!([0, 1, 4].map(|failures| of(20, failures)), [20, 20, 60]);
     }
 }

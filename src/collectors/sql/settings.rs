@@ -16,14 +16,21 @@ impl Queries {
             entry.finish();
             let Some(query) = query else { continue };
             if queries.iter().any(|other| other.name == query.name) {
-                entry.error("name", format!("another query is named {:?} already", query.name), "give each query its own name");
+                entry.error(
+                    "name",
+                    format!("another query is named {:?} already", query.name),
+                    "give each query its own name",
+                );
             }
             queries.push(query);
         }
         if let Some(path) = section.get("queries_file") {
             for query in exporters::read(section, path, reader) {
                 if queries.iter().any(|other| other.name == query.name) {
-                    let problem = format!("holds a query {:?}, of which there is one already", query.name);
+                    let problem = format!(
+                        "holds a query {:?}, of which there is one already",
+                        query.name
+                    );
                     section.error("queries_file", problem, "give each query its own name");
                 }
                 queries.push(query);

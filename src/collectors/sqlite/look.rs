@@ -1,9 +1,11 @@
-//! What can be known of a database file before SQLite opens it, and how SQLite may open it without a trace.
+//! What can be known of a database file before SQLite opens it, and how SQLite may open it without
+//! a trace.
 //!
-//! A database in WAL mode is the dangerous one: opening it, even read-only, creates the files `-wal` and `-shm` where they are missing,
-//! as their owner, and an application under another user can then write no more. So SQLite opens such a database only while both are there
-//! (and stay: a shared lock keeps the application from removing them meanwhile), or as one that does not change, while no log holds
-//! anything.
+//! A database in WAL mode is the dangerous one: opening it, even read-only, creates the files
+//! `-wal` and `-shm` where they are missing, as their owner, and an application under another user
+//! can then write no more. So SQLite opens such a database only while both are there (and stay: a
+//! shared lock keeps the application from removing them meanwhile), or as one that does not change,
+//! while no log holds anything.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -66,17 +68,34 @@ impl Look {
     /// The figures of the header, instead of what SQLite would say.
     pub fn report(&self, batch: &mut Batch) {
         if let Some(header) = &self.header {
-            for (desc, value) in METRICS[5..8].iter().zip([header.page_size, header.pages, header.free]) {
+            for (desc, value) in
+                METRICS[5..8]
+                    .iter()
+                    .zip([header.page_size, header.pages, header.free])
+            {
                 batch.push(desc, &[], f64::from(value));
             }
-            batch.push(&METRICS[11], &[("mode", if header.wal { "wal" } else { "delete" })], 1.0);
+            batch.push(
+                &METRICS[11],
+                &[("mode", if header.wal { "wal" } else { "delete" })],
+                1.0,
+            );
         }
     }
 
-    /// Whether something else than a transaction wrote the file since `before`: it is another one, its counter went back, or stood still.
+    /// Whether something else than a transaction wrote the file since `before`: it is another one,
+    /// its counter went back, or stood still.
     pub fn was_rewritten(&self, before: &Look) -> bool {
-        let (Some(now), Some(then), true) = (self.header, before.header, self.fresh && before.fresh) else { return false };
-        let still = !now.wal && now.changes == then.changes && self.modified != before.modified && !self.journal && !before.journal;
+        let (Some(now), Some(then), true) =
+            (self.header, before.header, self.fresh && before.fresh)
+        else {
+            return false;
+        };
+        let still = !now.wal
+            && now.changes == then.changes
+            && self.modified != before.modified
+            && !self.journal
+            && !before.journal;
         self.inode != before.inode || now.changes < then.changes || still
     }
 
@@ -86,7 +105,8 @@ impl Look {
             Ok((now, _guard)) => {
                 !now.journal
                     && !self.journal
-                    && (now.inode, now.size, now.modified, now.header) == (self.inode, self.size, self.modified, self.header)
+                    && (now.inode, now.size, now.modified, now.header)
+                        == (self.inode, self.size, self.modified, self.header)
             }
             Err(_) => false,
         }
@@ -96,14 +116,21 @@ impl Look {
 /// What keeps the application's files where they are; to be kept until SQLite has closed the file.
 pub type Guard = Option<File>;
 
-/// Looks at the file, on a thread of its own: a file system may hang, and blocking threads of the runtime would be waited for at its end.
-pub async fn take(path: PathBuf, unlocked: bool, before: Option<Look>) -> io::Result<(Look, Guard)> {
+/// Looks at the file, on a thread of its own: a file system may hang, and blocking threads of the
+/// runtime would be waited for at its end.
+pub async fn take(
+    path: PathBuf,
+    unlocked: bool,
+    before: Option<Look>,
+) -> io::Result<(Look, Guard)> {
     let (send, receive) = oneshot::channel();
     let look = move || {
         // Nobody waits any longer: then nothing is to be done.
         let _nobody = send.send(take_now(&path, unlocked, before));
     };
-    std::thread::Builder::new().name("sqlite-look".into()).spawn(look)?;
+    std::thread::Builder::new()
+        .name("sqlite-look".into())
+        .spawn(look)?;
     receive.await.map_err(io::Error::other)?
 }
 
@@ -137,31 +164,44 @@ fn take_now(path: &Path, unlocked: bool, before: Option<Look>) -> io::Result<(Lo
         look.access = Access::Header;
         return Ok((look, None));
     }
-    // POSIX locks belong to the process: closing any descriptor of a file gives up all that it holds there. A file that this process has
-    // open elsewhere (the state database, a check) is left to SQLite, which knows of that, and whose lock keeps the files beside it.
+    // POSIX locks belong to the process: closing any descriptor of a file gives up all that it
+    // holds there. A file that this process has open elsewhere (the state database, a check) is
+    // left to SQLite, which knows of that, and whose lock keeps the files beside it.
     let ours = own_descriptors(inode) > usize::from(unlocked);
     let opened = if ours { None } else { Some(File::open(path)?) };
     look.fresh = opened.is_some();
     look.header = match &opened {
         Some(opened) => read_header(opened, &file),
-        None => before.filter(|before| before.inode == inode).and_then(|before| before.header),
+        None => before
+            .filter(|before| before.inode == inode)
+            .and_then(|before| before.header),
     };
     if !look.header.is_some_and(|header| header.wal) {
         return Ok((look, None));
     }
     let both = || beside("-shm").is_some() && beside("-wal").is_some();
-    let stays = |file: &File| rustix::fs::fcntl_lock(file, FlockOperation::NonBlockingLockShared).is_ok();
+    let stays =
+        |file: &File| rustix::fs::fcntl_lock(file, FlockOperation::NonBlockingLockShared).is_ok();
     if both() && opened.as_ref().is_none_or(stays) && both() {
         return Ok((look, opened));
     }
-    look.access = if beside("-wal").is_none_or(|m| m.len() == 0) && !both() { Access::Immutable } else { Access::Header };
+    look.access = if beside("-wal").is_none_or(|m| m.len() == 0) && !both() {
+        Access::Immutable
+    } else {
+        Access::Header
+    };
     Ok((look, None))
 }
 
 fn read_header(file: &File, metadata: &Metadata) -> Option<Header> {
     let mut bytes = [0; 100];
     file.read_exact_at(&mut bytes, 0).ok()?;
-    let number = |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
+    let number = |at: usize| {
+        bytes
+            .get(at..at + 4)
+            .and_then(|b| b.try_into().ok())
+            .map(u32::from_be_bytes)
+    };
     if !bytes.starts_with(b"SQLite format 3\0") {
         return None;
     }
@@ -170,17 +210,33 @@ fn read_header(file: &File, metadata: &Metadata) -> Option<Header> {
         size => size,
     };
     let changes = number(24)?;
-    // The count in the header is valid while it was written along with the counter; older versions did not write it.
+    // The count in the header is valid while it was written along with the counter; older versions
+    // did not write it.
     let by_size = u32::try_from(metadata.len() / u64::from(page_size.max(1))).unwrap_or(u32::MAX);
-    let pages = if number(92)? == changes && number(28)? > 0 { number(28)? } else { by_size };
-    Some(Header { wal: bytes[19] == 2, page_size, pages, free: number(36)?, changes })
+    let pages = if number(92)? == changes && number(28)? > 0 {
+        number(28)?
+    } else {
+        by_size
+    };
+    Some(Header {
+        wal: bytes[19] == 2,
+        page_size,
+        pages,
+        free: number(36)?,
+        changes,
+    })
 }
 
 /// How many descriptors of this process are open on a file.
 fn own_descriptors(inode: (u64, u64)) -> usize {
-    let Ok(folder) = std::fs::read_dir("/proc/self/fd") else { return 0 };
+    let Ok(folder) = std::fs::read_dir("/proc/self/fd") else {
+        return 0;
+    };
     let is_it = |m: &Metadata| (m.dev(), m.ino()) == inode;
-    folder.flatten().filter(|entry| std::fs::metadata(entry.path()).is_ok_and(|m| is_it(&m))).count()
+    folder
+        .flatten()
+        .filter(|entry| std::fs::metadata(entry.path()).is_ok_and(|m| is_it(&m)))
+        .count()
 }
 
 /// The file as SQLite's URI; `readonly_shm` keeps it from making the log's index.
@@ -193,22 +249,41 @@ pub fn uri(path: &Path, access: Access) -> String {
             uri.push_str(&format!("%{byte:02x}"));
         }
     }
-    uri + if access == Access::Immutable { "?mode=ro&immutable=1" } else { "?mode=ro&readonly_shm=1" }
+    uri + if access == Access::Immutable {
+        "?mode=ro&immutable=1"
+    } else {
+        "?mode=ro&readonly_shm=1"
+    }
 }
 
-/// Whether `/proc/locks` shows the write lock: byte 120 of the log's index, or the RESERVED byte (and what follows) of the file itself
-/// (<https://www.sqlite.org/walformat.html#wal_locks>, `PENDING_BYTE` in os.h).
+/// Whether `/proc/locks` shows the write lock: byte 120 of the log's index, or the RESERVED byte
+/// (and what follows) of the file itself (<https://www.sqlite.org/walformat.html#wal_locks>,
+/// `PENDING_BYTE` in os.h).
 fn write_lock_held(locks: &str, file: (u64, u64), index: Option<(u64, u64)>) -> bool {
     const WAL_WRITE: u64 = 120;
     const RESERVED: u64 = 0x4000_0001;
     locks.lines().any(|line| {
-        // `1: POSIX  ADVISORY  WRITE 1234 08:02:131 120 120`; a `->` after the number marks one that waits.
+        // `1: POSIX  ADVISORY  WRITE 1234 08:02:131 120 120`; a `->` after the number marks one
+        // that waits.
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [_, _, _, "WRITE", _, inode, first, last] = words.as_slice() else { return false };
+        let [_, _, _, "WRITE", _, inode, first, last] = words.as_slice() else {
+            return false;
+        };
         let mut parts = inode.split(':');
-        let (Some(major), Some(minor), Some(number)) = (parts.next(), parts.next(), parts.next()) else { return false };
-        let (Ok(major), Ok(minor)) = (u32::from_str_radix(major, 16), u32::from_str_radix(minor, 16)) else { return false };
-        let found = (rustix::fs::makedev(major, minor), number.parse::<u64>().unwrap_or_default());
+        let (Some(major), Some(minor), Some(number)) = (parts.next(), parts.next(), parts.next())
+        else {
+            return false;
+        };
+        let (Ok(major), Ok(minor)) = (
+            u32::from_str_radix(major, 16),
+            u32::from_str_radix(minor, 16),
+        ) else {
+            return false;
+        };
+        let found = (
+            rustix::fs::makedev(major, minor),
+            number.parse::<u64>().unwrap_or_default(),
+        );
         let (first, last) = (first.parse().unwrap_or(0), last.parse().unwrap_or(u64::MAX));
         let covers = |byte: u64| first <= byte && byte <= last;
         (found == file && covers(RESERVED)) || (Some(found) == index && covers(WAL_WRITE))

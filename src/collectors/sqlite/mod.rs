@@ -1,9 +1,12 @@
-//! A SQLite database file: whether it opens and answers, its size, pages and write-ahead log, who holds the write lock, and whether it is
-//! sound (<https://www.sqlite.org/pragma.html>, <https://www.sqlite.org/fileformat2.html>).
+//! A SQLite database file: whether it opens and answers, its size, pages and write-ahead log, who
+//! holds the write lock, and whether it is sound (<https://www.sqlite.org/pragma.html>,
+//! <https://www.sqlite.org/fileformat2.html>).
 //!
-//! It opens the file read-only, for the moment of a collection, in the way that creates, checkpoints and keeps no file ([`look`] chooses
-//! it); only `PRAGMA quick_check`, on its own slow schedule, holds a read transaction for longer. It reads no row of any table, but for the
-//! queries of the configuration. One measurement runs at a time: of a file system that hangs, one thread waits, however long.
+//! It opens the file read-only, for the moment of a collection, in the way that creates,
+//! checkpoints and keeps no file ([`look`] chooses it); only `PRAGMA quick_check`, on its own slow
+//! schedule, holds a read transaction for longer. It reads no row of any table, but for the queries
+//! of the configuration. One measurement runs at a time: of a file system that hangs, one thread
+//! waits, however long.
 
 mod look;
 mod own;
@@ -34,21 +37,83 @@ pub const KIND: CollectorKind = CollectorKind {
     build,
 };
 
-const fn gauge(name: &'static str, unit: &'static str, help: &'static str, source: &'static str) -> MetricDesc {
-    MetricDesc { name, kind: MetricKind::Gauge, unit, help, labels: &[], source }
+const fn gauge(
+    name: &'static str,
+    unit: &'static str,
+    help: &'static str,
+    source: &'static str,
+) -> MetricDesc {
+    MetricDesc {
+        name,
+        kind: MetricKind::Gauge,
+        unit,
+        help,
+        labels: &[],
+        source,
+    }
 }
 
 static METRICS: [MetricDesc; 15] = [
-    gauge("sqlite_up", "", "1 when the file opened and answered a query.", "nightbell"),
-    gauge("sqlite_connect_duration_seconds", "seconds", "Time that opening the file took.", "nightbell"),
-    gauge("sqlite_query_duration_seconds", "seconds", "Time that reading the schema took.", "sqlite_schema"),
-    gauge("sqlite_file_size_bytes", "bytes", "Size of the database file.", "stat"),
-    gauge("sqlite_wal_size_bytes", "bytes", "Size of the write-ahead log; 0 when there is none.", "stat"),
-    gauge("sqlite_page_size_bytes", "bytes", "Size of a page.", "PRAGMA page_size"),
-    gauge("sqlite_pages", "", "Pages of the database.", "PRAGMA page_count"),
-    gauge("sqlite_free_pages", "", "Pages that hold nothing; VACUUM would give them back.", "PRAGMA freelist_count"),
-    gauge("sqlite_schema_objects", "", "Tables, indexes, views and triggers.", "sqlite_schema"),
-    gauge("sqlite_write_lock_held", "", "1 when a process held the write lock at the moment of the collection.", "/proc/locks"),
+    gauge(
+        "sqlite_up",
+        "",
+        "1 when the file opened and answered a query.",
+        "nightbell",
+    ),
+    gauge(
+        "sqlite_connect_duration_seconds",
+        "seconds",
+        "Time that opening the file took.",
+        "nightbell",
+    ),
+    gauge(
+        "sqlite_query_duration_seconds",
+        "seconds",
+        "Time that reading the schema took.",
+        "sqlite_schema",
+    ),
+    gauge(
+        "sqlite_file_size_bytes",
+        "bytes",
+        "Size of the database file.",
+        "stat",
+    ),
+    gauge(
+        "sqlite_wal_size_bytes",
+        "bytes",
+        "Size of the write-ahead log; 0 when there is none.",
+        "stat",
+    ),
+    gauge(
+        "sqlite_page_size_bytes",
+        "bytes",
+        "Size of a page.",
+        "PRAGMA page_size",
+    ),
+    gauge(
+        "sqlite_pages",
+        "",
+        "Pages of the database.",
+        "PRAGMA page_count",
+    ),
+    gauge(
+        "sqlite_free_pages",
+        "",
+        "Pages that hold nothing; VACUUM would give them back.",
+        "PRAGMA freelist_count",
+    ),
+    gauge(
+        "sqlite_schema_objects",
+        "",
+        "Tables, indexes, views and triggers.",
+        "sqlite_schema",
+    ),
+    gauge(
+        "sqlite_write_lock_held",
+        "",
+        "1 when a process held the write lock at the moment of the collection.",
+        "/proc/locks",
+    ),
     MetricDesc {
         name: "sqlite_busy_total",
         kind: MetricKind::Counter,
@@ -65,18 +130,35 @@ static METRICS: [MetricDesc; 15] = [
         labels: &["mode"],
         source: "PRAGMA journal_mode",
     },
-    gauge("sqlite_integrity_ok", "", "1 when the last complete check found the file sound.", "PRAGMA quick_check"),
-    gauge("sqlite_integrity_check_duration_seconds", "seconds", "Time that the last complete check took.", "PRAGMA quick_check"),
-    gauge("sqlite_integrity_check_timestamp_seconds", "seconds", "When the last complete check ended, Unix time.", "PRAGMA quick_check"),
+    gauge(
+        "sqlite_integrity_ok",
+        "",
+        "1 when the last complete check found the file sound.",
+        "PRAGMA quick_check",
+    ),
+    gauge(
+        "sqlite_integrity_check_duration_seconds",
+        "seconds",
+        "Time that the last complete check took.",
+        "PRAGMA quick_check",
+    ),
+    gauge(
+        "sqlite_integrity_check_timestamp_seconds",
+        "seconds",
+        "When the last complete check ended, Unix time.",
+        "PRAGMA quick_check",
+    ),
 ];
 
 /// A check that takes longer is given up: it holds back the log's checkpoints.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(600);
 /// How large a file may be that is checked every hour rather than every day.
 const SMALL: u64 = 100_000_000;
-/// A file that something else than SQLite writes to is checked again at once, but for a twentieth of the time at most.
+/// A file that something else than SQLite writes to is checked again at once, but for a twentieth
+/// of the time at most.
 const CHECK_SHARE: u32 = 20;
-/// How often a check without locks is repeated that a writer came in between of, before one with a lock decides.
+/// How often a check without locks is repeated that a writer came in between of, before one with a
+/// lock decides.
 const MAX_UNSURE: u32 = 3;
 
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
@@ -94,7 +176,15 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         checked: None,
         last_check: None,
         unsure: 0,
-        queries: Queries::read(section, KIND.name, &Reader { dialect: Dialect::Sqlite, target, own: KIND.metrics }),
+        queries: Queries::read(
+            section,
+            KIND.name,
+            &Reader {
+                dialect: Dialect::Sqlite,
+                target,
+                own: KIND.metrics,
+            },
+        ),
     })
 }
 
@@ -150,7 +240,8 @@ impl Drop for Sqlite {
 impl Collector for Sqlite {
     fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>> {
         async move {
-            // A tenth is kept back so that sqlite_up can still be said before the loop's own deadline.
+            // A tenth is kept back so that sqlite_up can still be said before the loop's own
+            // deadline.
             let deadline = Instant::now() + self.target.timeout.mul_f64(0.9);
             let result = self.measure_until(deadline, batch).await;
             if result.is_err() {
@@ -161,7 +252,10 @@ impl Collector for Sqlite {
             batch.push(&METRICS[0], &[], f64::from(u8::from(result.is_ok())));
             batch.push(&METRICS[10], &[], self.busy as f64);
             let checked = self.check_integrity(result.is_ok(), batch).await;
-            result.map_err(|problem| problem.to_string()).and(checked).map_err(CollectError::new)
+            result
+                .map_err(|problem| problem.to_string())
+                .and(checked)
+                .map_err(CollectError::new)
         }
         .boxed()
     }
@@ -201,11 +295,21 @@ impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             // SQLITE_BUSY and its extensions have 5 in the low byte.
-            sqlx::Error::Database(db) if db.code().and_then(|c| c.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5) => {
+            sqlx::Error::Database(db)
+                if db
+                    .code()
+                    .and_then(|c| c.parse::<u32>().ok())
+                    .is_some_and(|code| code & 0xff == 5) =>
+            {
                 Problem::Busy
             }
             // SQLITE_READONLY and SQLITE_CANTOPEN.
-            sqlx::Error::Database(db) if db.code().and_then(|c| c.parse::<u32>().ok()).is_some_and(|c| matches!(c & 0xff, 8 | 14)) => {
+            sqlx::Error::Database(db)
+                if db
+                    .code()
+                    .and_then(|c| c.parse::<u32>().ok())
+                    .is_some_and(|c| matches!(c & 0xff, 8 | 14)) =>
+            {
                 Problem::Beside(db.message().replace('\n', " "))
             }
             sqlx::Error::Database(db) => Problem::Other(db.message().replace('\n', " ")),
@@ -214,19 +318,42 @@ impl From<sqlx::Error> for Problem {
     }
 }
 
-async fn open(path: &Path, access: Access, busy: Duration) -> Result<SqliteConnection, sqlx::Error> {
-    let options = SqliteConnectOptions::new().filename(look::uri(path, access)).read_only(true);
+async fn open(
+    path: &Path,
+    access: Access,
+    busy: Duration,
+) -> Result<SqliteConnection, sqlx::Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(look::uri(path, access))
+        .read_only(true);
     let options = options.busy_timeout(busy).disable_statement_logging();
-    options.thread_name(|id| format!("sqlite-{id}")).connect().await
+    options
+        .thread_name(|id| format!("sqlite-{id}"))
+        .connect()
+        .await
 }
 
-/// Everything about the file that is read without SQLite, then what SQLite says. `unlocked` when a check of ours has the file open and
-/// holds no lock on it.
-async fn measure(path: PathBuf, busy: Duration, unlocked: bool, before: Option<Look>, due: Vec<Arc<Query>>, deadline: Instant) -> Measured {
+/// Everything about the file that is read without SQLite, then what SQLite says. `unlocked` when a
+/// check of ours has the file open and holds no lock on it.
+async fn measure(
+    path: PathBuf,
+    busy: Duration,
+    unlocked: bool,
+    before: Option<Look>,
+    due: Vec<Arc<Query>>,
+    deadline: Instant,
+) -> Measured {
     let mut batch = Batch::new();
     let (seen, guard) = match look::take(path.clone(), unlocked, before).await {
         Ok(found) => found,
-        Err(error) => return Measured { batch, look: None, result: Err(Problem::Other(error.to_string())), runs: Vec::new() },
+        Err(error) => {
+            return Measured {
+                batch,
+                look: None,
+                result: Err(Problem::Other(error.to_string())),
+                runs: Vec::new(),
+            };
+        }
     };
     batch.push(&METRICS[3], &[], seen.size as f64);
     batch.push(&METRICS[4], &[], seen.wal as f64);
@@ -240,7 +367,8 @@ async fn measure(path: PathBuf, busy: Duration, unlocked: bool, before: Option<L
             Ok(())
         }
         access => match ask(&path, access, busy, &seen, &mut batch).await {
-            // Files beside it that we may not open are the application's own; the database itself can be read.
+            // Files beside it that we may not open are the application's own; the database itself
+            // can be read.
             Err(Problem::Beside(_)) if seen.header.is_some_and(|header| header.wal) => {
                 seen.report(&mut batch);
                 Ok(())
@@ -251,27 +379,52 @@ async fn measure(path: PathBuf, busy: Duration, unlocked: bool, before: Option<L
     if seen.access == Access::Header && result.is_ok() {
         batch.push(&METRICS[1], &[], started.elapsed().as_secs_f64());
     }
-    let runs = if result.is_ok() { own::run_all(&path, &seen, &due, deadline).await } else { Vec::new() };
+    let runs = if result.is_ok() {
+        own::run_all(&path, &seen, &due, deadline).await
+    } else {
+        Vec::new()
+    };
     drop(guard);
-    Measured { batch, look: Some(seen), result, runs }
+    Measured {
+        batch,
+        look: Some(seen),
+        result,
+        runs,
+    }
 }
 
-async fn ask(path: &Path, access: Access, busy: Duration, seen: &Look, batch: &mut Batch) -> Result<(), Problem> {
+async fn ask(
+    path: &Path,
+    access: Access,
+    busy: Duration,
+    seen: &Look,
+    batch: &mut Batch,
+) -> Result<(), Problem> {
     let started = Instant::now();
     let mut connection = open(path, access, busy).await?;
     let mut found = Batch::new();
     found.push(&METRICS[1], &[], started.elapsed().as_secs_f64());
     let asked = Instant::now();
-    let objects: i64 = connection.fetch_one("SELECT count(*) FROM sqlite_schema").await?.try_get(0)?;
+    let objects: i64 = connection
+        .fetch_one("SELECT count(*) FROM sqlite_schema")
+        .await?
+        .try_get(0)?;
     found.push(&METRICS[2], &[], asked.elapsed().as_secs_f64());
     found.push(&METRICS[8], &[], objects as f64);
-    for (desc, pragma) in METRICS[5..8].iter().zip(["PRAGMA page_size", "PRAGMA page_count", "PRAGMA freelist_count"]) {
+    for (desc, pragma) in METRICS[5..8].iter().zip([
+        "PRAGMA page_size",
+        "PRAGMA page_count",
+        "PRAGMA freelist_count",
+    ]) {
         let value: i64 = connection.fetch_one(pragma).await?.try_get(0)?;
         found.push(desc, &[], value as f64);
     }
     let mode: String = match seen.header {
         Some(header) if header.wal => "wal".into(),
-        _ => connection.fetch_one("PRAGMA journal_mode").await?.try_get(0)?,
+        _ => connection
+            .fetch_one("PRAGMA journal_mode")
+            .await?
+            .try_get(0)?,
     };
     found.push(&METRICS[11], &[("mode", &mode)], 1.0);
     connection.close().await?;
@@ -280,19 +433,36 @@ async fn ask(path: &Path, access: Access, busy: Duration, seen: &Look, batch: &m
 }
 
 impl Sqlite {
-    /// One measurement; the one of before is waited for first. A file system that hangs keeps it, and no other is begun meanwhile.
+    /// One measurement; the one of before is waited for first. A file system that hangs keeps it,
+    /// and no other is begun meanwhile.
     async fn measure_until(&mut self, deadline: Instant, batch: &mut Batch) -> Result<(), Problem> {
         if let Some(before) = &mut self.running {
             if timeout_at(deadline, before).await.is_err() {
-                return Err(Problem::Other("timed out: the file system has not answered since an earlier collection".into()));
+                return Err(Problem::Other(
+                    "timed out: the file system has not answered since an earlier collection"
+                        .into(),
+                ));
             }
             self.running = None;
         }
-        let unlocked = self.check.as_ref().is_some_and(|check| !check.is_finished()) && !self.is_check_locked;
+        let unlocked = self
+            .check
+            .as_ref()
+            .is_some_and(|check| !check.is_finished())
+            && !self.is_check_locked;
         let due = self.queries.due();
-        let measuring = measure(self.path.clone(), self.target.timeout / 2, unlocked, self.look, due.clone(), deadline);
+        let measuring = measure(
+            self.path.clone(),
+            self.target.timeout / 2,
+            unlocked,
+            self.look,
+            due.clone(),
+            deadline,
+        );
         let running = self.running.insert(tokio::spawn(measuring));
-        let Ok(ended) = timeout_at(deadline, running).await else { return Err(Problem::Other("timed out".into())) };
+        let Ok(ended) = timeout_at(deadline, running).await else {
+            return Err(Problem::Other("timed out".into()));
+        };
         self.running = None;
         let found = ended.map_err(|_| Problem::Other("ended early".into()))?;
         batch.append(found.batch);
@@ -311,10 +481,14 @@ impl Sqlite {
 
     /// Whether a check that begins now holds a lock.
     fn check_locks(&self) -> bool {
-        self.unsure >= MAX_UNSURE || self.look.is_none_or(|look| look.header.is_none_or(|header| header.wal))
+        self.unsure >= MAX_UNSURE
+            || self
+                .look
+                .is_none_or(|look| look.header.is_none_or(|header| header.wal))
     }
 
-    /// Begins a check when it is time, takes over the result of one that has ended, and repeats what the last one found.
+    /// Begins a check when it is time, takes over the result of one that has ended, and repeats
+    /// what the last one found.
     async fn check_integrity(&mut self, up: bool, batch: &mut Batch) -> Result<(), String> {
         let mut result = Ok(());
         if self.check.as_ref().is_some_and(JoinHandle::is_finished)
@@ -328,19 +502,37 @@ impl Sqlite {
                 Err(_) => result = Err("integrity check: ended early".into()),
             }
         }
-        let by_size = if self.look.is_some_and(|look| look.size < SMALL) { 3600 } else { 86_400 };
-        let interval = self.integrity_interval.unwrap_or(Duration::from_secs(by_size));
-        let due = self.last_check.is_none_or(|begun| begun.elapsed() >= interval);
+        let by_size = if self.look.is_some_and(|look| look.size < SMALL) {
+            3600
+        } else {
+            86_400
+        };
+        let interval = self
+            .integrity_interval
+            .unwrap_or(Duration::from_secs(by_size));
+        let due = self
+            .last_check
+            .is_none_or(|begun| begun.elapsed() >= interval);
         let readable = self.look.filter(|look| look.access != Access::Header);
-        if let Some(look) = readable.filter(|_| up && due && self.check.is_none() && !interval.is_zero()) {
+        if let Some(look) =
+            readable.filter(|_| up && due && self.check.is_none() && !interval.is_zero())
+        {
             // With a journal a reader's lock would make writers wait for the end of the check.
-            let access = if self.check_locks() { look.access } else { Access::Immutable };
+            let access = if self.check_locks() {
+                look.access
+            } else {
+                Access::Immutable
+            };
             self.is_check_locked = access == Access::Reader;
             self.last_check = Some(Instant::now());
             self.check = Some(tokio::spawn(check(self.path.clone(), access, look)));
         }
         if let Some(checked) = &self.checked {
-            batch.push(&METRICS[12], &[], f64::from(u8::from(checked.finding == "ok")));
+            batch.push(
+                &METRICS[12],
+                &[],
+                f64::from(u8::from(checked.finding == "ok")),
+            );
             batch.push(&METRICS[13], &[], checked.took.as_secs_f64());
             batch.push(&METRICS[14], &[], checked.ended.seconds());
             if checked.finding != "ok" && result.is_ok() {
@@ -351,29 +543,47 @@ impl Sqlite {
     }
 }
 
-/// One integrity check, on a connection of its own. It stops itself when nobody waits for it any longer. `None` when it was made without
-/// a lock, and what it found may be a writer's work.
+/// One integrity check, on a connection of its own. It stops itself when nobody waits for it any
+/// longer. `None` when it was made without a lock, and what it found may be a writer's work.
 async fn check(path: PathBuf, access: Access, before: Look) -> Result<Option<Checked>, String> {
     let started = Instant::now();
-    let mut connection = open(&path, access, Duration::from_secs(5)).await.map_err(|e| Problem::from(e).to_string())?;
+    let mut connection = open(&path, access, Duration::from_secs(5))
+        .await
+        .map_err(|e| Problem::from(e).to_string())?;
     let limit = std::time::Instant::now() + CHECK_TIMEOUT;
-    let mut handle = connection.lock_handle().await.map_err(|e| Problem::from(e).to_string())?;
+    let mut handle = connection
+        .lock_handle()
+        .await
+        .map_err(|e| Problem::from(e).to_string())?;
     handle.set_progress_handler(100_000, move || std::time::Instant::now() < limit);
     drop(handle);
     // The first problem is enough.
-    let answer = timeout(CHECK_TIMEOUT + Duration::from_secs(10), connection.fetch_one("PRAGMA quick_check(1)")).await;
+    let answer = timeout(
+        CHECK_TIMEOUT + Duration::from_secs(10),
+        connection.fetch_one("PRAGMA quick_check(1)"),
+    )
+    .await;
     let finding = match answer {
         Err(_) => return Err("timed out".into()),
         // A file that is damaged at its root makes the check itself fail: that is a finding, too.
-        Ok(Err(sqlx::Error::Database(db))) if db.message().contains("malformed") || db.message().contains("not a database") => {
+        Ok(Err(sqlx::Error::Database(db)))
+            if db.message().contains("malformed") || db.message().contains("not a database") =>
+        {
             db.message().to_owned()
         }
         Ok(Err(error)) => return Err(Problem::from(error).to_string()),
-        Ok(Ok(row)) => row.try_get::<String, _>(0).map_err(|e| e.to_string())?.replace('\n', " "),
+        Ok(Ok(row)) => row
+            .try_get::<String, _>(0)
+            .map_err(|e| e.to_string())?
+            .replace('\n', " "),
     };
     drop(connection.close().await);
     if finding != "ok" && access == Access::Immutable && !before.is_still(&path).await {
         return Ok(None);
     }
-    Ok(Some(Checked { finding, took: started.elapsed(), ended: Timestamp::now() }))
+    Ok(Some(Checked {
+        finding,
+        took: started.elapsed(),
+        ended: Timestamp::now(),
+    }))
 }

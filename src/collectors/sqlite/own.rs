@@ -1,7 +1,8 @@
 //! Queries of the configuration, on a connection of their own for the moment of a collection.
 //!
-//! The file is opened read-only and `query_only`, and a statement runs as a part of a SELECT of nightbell's own: a PRAGMA or an ATTACH cannot
-//! stand there. A text that is no label is never a number, whatever it looks like.
+//! The file is opened read-only and `query_only`, and a statement runs as a part of a SELECT of
+//! nightbell's own: a PRAGMA or an ATTACH cannot stand there. A text that is no label is never a
+//! number, whatever it looks like.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +10,10 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _, Statement as _};
+use sqlx::{
+    AssertSqlSafe, Column as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _,
+    Statement as _,
+};
 use tokio::time::{Instant, timeout_at};
 
 use super::super::sql::{Answer, Cell, Failure, MAX_LABEL, Query, Role, Run, label};
@@ -26,7 +30,11 @@ pub async fn run_all(path: &Path, seen: &Look, due: &[Arc<Query>], deadline: Ins
     if due.is_empty() {
         return Vec::new();
     }
-    let all = |failure: Failure| due.iter().map(|query| failed(query, Duration::ZERO, failure.clone())).collect();
+    let all = |failure: Failure| {
+        due.iter()
+            .map(|query| failed(query, Duration::ZERO, failure.clone()))
+            .collect()
+    };
     if seen.access == Access::Header {
         return all(Failure {
             reason: "the file is in WAL mode, and to read it SQLite would have to make the files -wal or -shm beside it".to_owned(),
@@ -46,25 +54,43 @@ pub async fn run_all(path: &Path, seen: &Look, due: &[Arc<Query>], deadline: Ins
             None => match prepared(path, seen.access, busy).await {
                 Ok(connection) => connection,
                 Err(error) => {
-                    runs.push(failed(query, started.elapsed(), Failure::new(Problem::from(error).to_string())));
+                    runs.push(failed(
+                        query,
+                        started.elapsed(),
+                        Failure::new(Problem::from(error).to_string()),
+                    ));
                     continue;
                 }
             },
         };
-        let timeout = query.timeout.min(deadline.saturating_duration_since(started).saturating_sub(GRACE)).max(Duration::from_millis(10));
-        let result = match timeout_at(started + timeout + GRACE, run(&mut open, query, timeout)).await {
-            Ok(result) => {
-                connection = Some(open);
-                result
-            }
-            Err(_) => Err(late(timeout)),
-        };
+        let timeout = query
+            .timeout
+            .min(
+                deadline
+                    .saturating_duration_since(started)
+                    .saturating_sub(GRACE),
+            )
+            .max(Duration::from_millis(10));
+        let result =
+            match timeout_at(started + timeout + GRACE, run(&mut open, query, timeout)).await {
+                Ok(result) => {
+                    connection = Some(open);
+                    result
+                }
+                Err(_) => Err(late(timeout)),
+            };
         let result = match result {
             // Without locks: what was read is one state of the file only if nobody wrote to it.
-            Ok(_) if seen.access == Access::Immutable && !seen.is_still(path).await => Err(Failure::new("the file was written meanwhile")),
+            Ok(_) if seen.access == Access::Immutable && !seen.is_still(path).await => {
+                Err(Failure::new("the file was written meanwhile"))
+            }
             other => other,
         };
-        runs.push(Run { query: Arc::clone(query), took: started.elapsed(), result });
+        runs.push(Run {
+            query: Arc::clone(query),
+            took: started.elapsed(),
+            result,
+        });
     }
     if let Some(connection) = connection {
         // Nothing is lost with a connection that only read.
@@ -74,21 +100,36 @@ pub async fn run_all(path: &Path, seen: &Look, due: &[Arc<Query>], deadline: Ins
 }
 
 fn failed(query: &Arc<Query>, took: Duration, failure: Failure) -> Run {
-    Run { query: Arc::clone(query), took, result: Err(failure) }
+    Run {
+        query: Arc::clone(query),
+        took,
+        result: Err(failure),
+    }
 }
 
 fn late(timeout: Duration) -> Failure {
     let reason = format!("timed out after {:.1} s", timeout.as_secs_f64());
-    Failure { reason, remedy: Some("make it faster, or raise its timeout:".to_owned()) }
+    Failure {
+        reason,
+        remedy: Some("make it faster, or raise its timeout:".to_owned()),
+    }
 }
 
-async fn prepared(path: &Path, access: Access, busy: Duration) -> Result<SqliteConnection, sqlx::Error> {
+async fn prepared(
+    path: &Path,
+    access: Access,
+    busy: Duration,
+) -> Result<SqliteConnection, sqlx::Error> {
     let mut connection = open(path, access, busy).await?;
     connection.execute("PRAGMA query_only = ON").await?;
     Ok(connection)
 }
 
-async fn run(connection: &mut SqliteConnection, query: &Query, timeout: Duration) -> Result<Answer, Failure> {
+async fn run(
+    connection: &mut SqliteConnection,
+    query: &Query,
+    timeout: Duration,
+) -> Result<Answer, Failure> {
     let limit = std::time::Instant::now() + timeout;
     let failure = |error: sqlx::Error| match std::time::Instant::now() >= limit {
         true => late(timeout),
@@ -98,11 +139,26 @@ async fn run(connection: &mut SqliteConnection, query: &Query, timeout: Duration
     handle.set_progress_handler(STEPS, move || std::time::Instant::now() < limit);
     drop(handle);
     let sql = query.sql.expose();
-    let statement = connection.prepare(AssertSqlSafe(sql.to_owned()).into_sql_str()).await.map_err(failure)?;
-    let columns: Vec<(String, bool)> = statement.columns().iter().map(|column| (column.name().to_owned(), true)).collect();
-    let names: Vec<String> = (0..columns.len()).map(|index| format!("c{index}")).collect();
-    let shape = query.shape(columns).map_err(|reason| Failure::new(query.redact(&reason)))?;
-    let expressions: Vec<String> = shape.used.iter().map(|(index, role)| expression(*index, *role)).collect();
+    let statement = connection
+        .prepare(AssertSqlSafe(sql.to_owned()).into_sql_str())
+        .await
+        .map_err(failure)?;
+    let columns: Vec<(String, bool)> = statement
+        .columns()
+        .iter()
+        .map(|column| (column.name().to_owned(), true))
+        .collect();
+    let names: Vec<String> = (0..columns.len())
+        .map(|index| format!("c{index}"))
+        .collect();
+    let shape = query
+        .shape(columns)
+        .map_err(|reason| Failure::new(query.redact(&reason)))?;
+    let expressions: Vec<String> = shape
+        .used
+        .iter()
+        .map(|(index, role)| expression(*index, *role))
+        .collect();
     let text = format!(
         "WITH nightbell_rows ({}) AS (\n{sql}\n) SELECT {} FROM nightbell_rows LIMIT {}",
         names.join(", "),
@@ -113,7 +169,15 @@ async fn run(connection: &mut SqliteConnection, query: &Query, timeout: Duration
     let mut stream = connection.fetch(sqlx::query(AssertSqlSafe(text)).persistent(false));
     while let Some(row) = stream.try_next().await.map_err(failure)? {
         let cell = |(index, (_, role)): (usize, &(usize, Role))| read(&row, index, *role);
-        rows.push(shape.used.iter().enumerate().map(cell).collect::<sqlx::Result<Vec<Cell>>>().map_err(failure)?);
+        rows.push(
+            shape
+                .used
+                .iter()
+                .enumerate()
+                .map(cell)
+                .collect::<sqlx::Result<Vec<Cell>>>()
+                .map_err(failure)?,
+        );
     }
     drop(stream);
     Ok(Answer { shape, rows })
@@ -124,14 +188,18 @@ fn expression(index: usize, role: Role) -> String {
     match role {
         Role::Label => format!("substr(CAST(c{index} AS TEXT), 1, {MAX_LABEL})"),
         Role::Value => {
-            format!("CASE typeof(c{index}) WHEN 'integer' THEN CAST(c{index} AS REAL) WHEN 'real' THEN c{index} WHEN 'text' THEN '' END")
+            format!(
+                "CASE typeof(c{index}) WHEN 'integer' THEN CAST(c{index} AS REAL) WHEN 'real' THEN c{index} WHEN 'text' THEN '' END"
+            )
         }
     }
 }
 
 fn read(row: &SqliteRow, index: usize, role: Role) -> sqlx::Result<Cell> {
     if role == Role::Label {
-        return Ok(row.try_get_unchecked::<Option<String>, _>(index)?.map_or(Cell::Null, |text| label(&text)));
+        return Ok(row
+            .try_get_unchecked::<Option<String>, _>(index)?
+            .map_or(Cell::Null, |text| label(&text)));
     }
     let raw = row.try_get_raw(index)?;
     if sqlx::ValueRef::is_null(&raw) {

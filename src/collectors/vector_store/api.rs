@@ -1,4 +1,5 @@
-//! Chroma's HTTP API, both generations: v2 with tenant and database in the path (0.5.16 and later, 1.x), v1 with both as parameters.
+//! Chroma's HTTP API, both generations: v2 with tenant and database in the path (0.5.16 and
+//! later, 1.x), v1 with both as parameters.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,8 @@ impl Generation {
 /// A failed call, by kind; the kind labels a metric.
 #[derive(Clone, Debug)]
 pub struct ApiError {
-    /// `dns`, `connect`, `tls`, `timeout`, `auth`, `not_found`, `dimension_mismatch`, `server_error`, `bad_request`, `invalid_response`.
+    /// `dns`, `connect`, `tls`, `timeout`, `auth`, `not_found`, `dimension_mismatch`,
+    /// `server_error`, `bad_request`, `invalid_response`.
     pub kind: &'static str,
     /// The HTTP status, 0 without an answer.
     pub status: u16,
@@ -41,7 +43,10 @@ pub struct ApiError {
 impl From<HttpError> for ApiError {
     fn from(error: HttpError) -> Self {
         let kind = match error.kind {
-            HttpErrorKind::TooLarge | HttpErrorKind::Protocol | HttpErrorKind::Request | HttpErrorKind::Credentials => "invalid_response",
+            HttpErrorKind::TooLarge
+            | HttpErrorKind::Protocol
+            | HttpErrorKind::Request
+            | HttpErrorKind::Credentials => "invalid_response",
             other => other.as_str(),
         };
         ApiError { kind, status: 0 }
@@ -57,7 +62,8 @@ pub struct Collection {
     pub name: String,
     /// Dimension; `None` while it is empty.
     pub dimension: Option<f64>,
-    /// Whether the nearest vector is the one with the greatest inner product: it need not be the vector itself.
+    /// Whether the nearest vector is the one with the greatest inner product: it need not be the
+    /// vector itself.
     pub inner_product: bool,
 }
 
@@ -102,7 +108,8 @@ impl Api {
     }
 
     async fn post(&self, path: &str, body: &Value) -> (Duration, Result<Value, ApiError>) {
-        self.send(Request::post_json(self.url(path), body, self.timeout)).await
+        self.send(Request::post_json(self.url(path), body, self.timeout))
+            .await
     }
 
     async fn send(&self, mut request: Request) -> (Duration, Result<Value, ApiError>) {
@@ -111,15 +118,25 @@ impl Api {
         let started = Instant::now();
         let answer = self.client.send(request).await;
         let duration = started.elapsed();
-        let result = answer.map_err(ApiError::from).and_then(|response| match response.status {
-            200..=299 => serde_json::from_slice(&response.body).map_err(|_| ApiError { kind: "invalid_response", status: response.status }),
-            status => Err(ApiError { kind: refusal(status, &response.text()), status }),
-        });
+        let result = answer
+            .map_err(ApiError::from)
+            .and_then(|response| match response.status {
+                200..=299 => serde_json::from_slice(&response.body).map_err(|_| ApiError {
+                    kind: "invalid_response",
+                    status: response.status,
+                }),
+                status => Err(ApiError {
+                    kind: refusal(status, &response.text()),
+                    status,
+                }),
+            });
         (duration, result)
     }
 
     fn url(&self, path: &str) -> Url {
-        let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
+        let (path, query) = path
+            .split_once('?')
+            .map_or((path, None), |(p, q)| (p, Some(q)));
         let mut url = self.base.clone();
         let base = url.path().trim_end_matches('/').to_owned();
         url.set_path(&format!("{base}{path}"));
@@ -131,81 +148,195 @@ impl Api {
     fn collections(&self, generation: Generation, rest: &str, parameters: &str) -> String {
         match generation {
             Generation::V2 => {
-                let query = if parameters.is_empty() { String::new() } else { format!("?{parameters}") };
-                format!("/api/v2/tenants/{}/databases/{}/collections{rest}{query}", self.tenant, self.database)
+                let query = if parameters.is_empty() {
+                    String::new()
+                } else {
+                    format!("?{parameters}")
+                };
+                format!(
+                    "/api/v2/tenants/{}/databases/{}/collections{rest}{query}",
+                    self.tenant, self.database
+                )
             }
-            Generation::V1 => format!("/api/v1/collections{rest}?tenant={}&database={}&{parameters}", self.tenant, self.database),
+            Generation::V1 => format!(
+                "/api/v1/collections{rest}?tenant={}&database={}&{parameters}",
+                self.tenant, self.database
+            ),
         }
     }
 
-    /// Errs with `not_found` when the configured database does not exist: its list would be empty with status 200.
+    /// Errs with `not_found` when the configured database does not exist: its list would be empty
+    /// with status 200.
     pub async fn check_database(&self, generation: Generation) -> Result<(), ApiError> {
         let path = match generation {
-            Generation::V2 => format!("/api/v2/tenants/{}/databases/{}", self.tenant, self.database),
+            Generation::V2 => format!(
+                "/api/v2/tenants/{}/databases/{}",
+                self.tenant, self.database
+            ),
             Generation::V1 => format!("/api/v1/databases/{}?tenant={}", self.database, self.tenant),
         };
         match self.get(&path).await.1 {
-            Err(error) if matches!(error.status, 400 | 404 | 500) => Err(ApiError { kind: "not_found", status: error.status }),
+            Err(error) if matches!(error.status, 400 | 404 | 500) => Err(ApiError {
+                kind: "not_found",
+                status: error.status,
+            }),
             Err(error) => Err(error),
             Ok(_) => Ok(()),
         }
     }
 
     /// Number of collections.
-    pub async fn count_collections(&self, generation: Generation) -> (Duration, Result<f64, ApiError>) {
+    pub async fn count_collections(
+        &self,
+        generation: Generation,
+    ) -> (Duration, Result<f64, ApiError>) {
         let path = match generation {
-            Generation::V2 => format!("/api/v2/tenants/{}/databases/{}/collections_count", self.tenant, self.database),
-            Generation::V1 => format!("/api/v1/count_collections?tenant={}&database={}", self.tenant, self.database),
+            Generation::V2 => format!(
+                "/api/v2/tenants/{}/databases/{}/collections_count",
+                self.tenant, self.database
+            ),
+            Generation::V1 => format!(
+                "/api/v1/count_collections?tenant={}&database={}",
+                self.tenant, self.database
+            ),
         };
         let (duration, result) = self.get(&path).await;
-        (duration, result.and_then(|json| json.as_f64().ok_or(ApiError { kind: "invalid_response", status: 200 })))
+        (
+            duration,
+            result.and_then(|json| {
+                json.as_f64().ok_or(ApiError {
+                    kind: "invalid_response",
+                    status: 200,
+                })
+            }),
+        )
     }
 
     /// At most `limit` collections.
-    pub async fn list(&self, generation: Generation, limit: usize) -> (Duration, Result<Vec<Collection>, ApiError>) {
-        let (duration, result) = self.get(&self.collections(generation, "", &format!("limit={limit}&offset=0"))).await;
+    pub async fn list(
+        &self,
+        generation: Generation,
+        limit: usize,
+    ) -> (Duration, Result<Vec<Collection>, ApiError>) {
+        let (duration, result) = self
+            .get(&self.collections(generation, "", &format!("limit={limit}&offset=0")))
+            .await;
         let read = |json: Value| {
-            let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
+            let text =
+                |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
             let one = |item: &Value| {
-                let (id, name, inner_product) = (text(item, "id")?, text(item, "name")?, space(item) == Some("ip"));
-                Some(Collection { id, name, dimension: item["dimension"].as_f64(), inner_product })
+                let (id, name, inner_product) = (
+                    text(item, "id")?,
+                    text(item, "name")?,
+                    space(item) == Some("ip"),
+                );
+                Some(Collection {
+                    id,
+                    name,
+                    dimension: item["dimension"].as_f64(),
+                    inner_product,
+                })
             };
-            json.as_array().map(|items| items.iter().filter_map(one).take(limit).collect())
+            json.as_array()
+                .map(|items| items.iter().filter_map(one).take(limit).collect())
         };
-        (duration, result.and_then(|json| read(json).ok_or(ApiError { kind: "invalid_response", status: 200 })))
+        (
+            duration,
+            result.and_then(|json| {
+                read(json).ok_or(ApiError {
+                    kind: "invalid_response",
+                    status: 200,
+                })
+            }),
+        )
     }
 
     /// Vectors in a collection.
-    pub async fn count(&self, generation: Generation, id: &str) -> (Duration, Result<f64, ApiError>) {
-        let (duration, result) = self.get(&self.collections(generation, &format!("/{id}/count"), "")).await;
-        (duration, result.and_then(|json| json.as_f64().ok_or(ApiError { kind: "invalid_response", status: 200 })))
+    pub async fn count(
+        &self,
+        generation: Generation,
+        id: &str,
+    ) -> (Duration, Result<f64, ApiError>) {
+        let (duration, result) = self
+            .get(&self.collections(generation, &format!("/{id}/count"), ""))
+            .await;
+        (
+            duration,
+            result.and_then(|json| {
+                json.as_f64().ok_or(ApiError {
+                    kind: "invalid_response",
+                    status: 200,
+                })
+            }),
+        )
     }
 
     /// Any stored vector, `None` when the collection is empty. It needs no embedding model.
-    pub async fn any_vector(&self, generation: Generation, id: &str) -> Result<Option<Canary>, ApiError> {
+    pub async fn any_vector(
+        &self,
+        generation: Generation,
+        id: &str,
+    ) -> Result<Option<Canary>, ApiError> {
         let body = serde_json::json!({ "limit": 1, "include": ["embeddings"] });
-        let json = self.post(&self.collections(generation, &format!("/{id}/get"), ""), &body).await.1?;
+        let json = self
+            .post(
+                &self.collections(generation, &format!("/{id}/get"), ""),
+                &body,
+            )
+            .await
+            .1?;
         let read = || {
-            let embedding = json["embeddings"].get(0)?.as_array()?.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>()?;
-            Some(Canary { id: json["ids"].get(0)?.as_str()?.to_owned(), embedding })
+            let embedding = json["embeddings"]
+                .get(0)?
+                .as_array()?
+                .iter()
+                .map(Value::as_f64)
+                .collect::<Option<Vec<f64>>>()?;
+            Some(Canary {
+                id: json["ids"].get(0)?.as_str()?.to_owned(),
+                embedding,
+            })
         };
         Ok(read())
     }
 
     /// Asks for the vector nearest to the canary.
-    pub async fn query(&self, generation: Generation, id: &str, canary: &Canary) -> (Duration, Result<Found, ApiError>) {
+    pub async fn query(
+        &self,
+        generation: Generation,
+        id: &str,
+        canary: &Canary,
+    ) -> (Duration, Result<Found, ApiError>) {
         let body = serde_json::json!({ "query_embeddings": [canary.embedding], "n_results": 1, "include": ["distances"] });
-        let (duration, result) = self.post(&self.collections(generation, &format!("/{id}/query"), ""), &body).await;
+        let (duration, result) = self
+            .post(
+                &self.collections(generation, &format!("/{id}/query"), ""),
+                &body,
+            )
+            .await;
         let found = result.map(|json| {
-            let ids = json["ids"].get(0).and_then(Value::as_array).cloned().unwrap_or_default();
-            let near = json["distances"].get(0).and_then(|d| d.get(0)).and_then(Value::as_f64).is_some_and(|d| d.abs() < 1e-4);
-            Found { results: ids.len(), itself: ids.first().and_then(Value::as_str) == Some(&canary.id) || (!ids.is_empty() && near) }
+            let ids = json["ids"]
+                .get(0)
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default();
+            let near = json["distances"]
+                .get(0)
+                .and_then(|d| d.get(0))
+                .and_then(Value::as_f64)
+                .is_some_and(|d| d.abs() < 1e-4);
+            Found {
+                results: ids.len(),
+                itself: ids.first().and_then(Value::as_str) == Some(&canary.id)
+                    || (!ids.is_empty() && near),
+            }
         });
         (duration, found)
     }
 }
 
-/// How a collection measures distance: in its metadata as 0.5 has it, or in its configuration as later versions write it.
+/// How a collection measures distance: in its metadata as 0.5 has it, or in its configuration as
+/// later versions write it.
 fn space(item: &Value) -> Option<&str> {
     let configuration = &item["configuration_json"];
     let positions = [
@@ -215,7 +346,9 @@ fn space(item: &Value) -> Option<&str> {
         &configuration["space"],
     ];
     // The configuration names a default where the metadata alone says what holds.
-    item["metadata"]["hnsw:space"].as_str().or_else(|| positions.into_iter().find_map(Value::as_str))
+    item["metadata"]["hnsw:space"]
+        .as_str()
+        .or_else(|| positions.into_iter().find_map(Value::as_str))
 }
 
 fn refusal(status: u16, body: &str) -> &'static str {

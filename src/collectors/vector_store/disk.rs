@@ -27,7 +27,8 @@ fn disk_use(path: &Path) -> std::io::Result<DiskUse> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
-            // A file that vanishes between listing and asking is no error: stores rewrite their files.
+            // A file that vanishes between listing and asking is no error: stores rewrite their
+            // files.
             let Ok(meta) = entry.metadata() else { continue };
             files += 1;
             if files > MAX_FILES {
@@ -50,25 +51,38 @@ pub type Found = (DiskUse, Option<i64>);
 /// Looks once; errs when the folder cannot be read.
 pub async fn look(path: PathBuf) -> std::io::Result<Found> {
     let folder = path.clone();
-    let (sizes, quiet) = tokio::task::spawn_blocking(move || Ok::<_, std::io::Error>((disk_use(&folder)?, leaves_no_file(&folder))))
-        .await
-        .map_err(std::io::Error::other)??;
-    let rows = if quiet { wal_rows(path).await.ok() } else { None };
+    let (sizes, quiet) = tokio::task::spawn_blocking(move || {
+        Ok::<_, std::io::Error>((disk_use(&folder)?, leaves_no_file(&folder)))
+    })
+    .await
+    .map_err(std::io::Error::other)??;
+    let rows = if quiet {
+        wal_rows(path).await.ok()
+    } else {
+        None
+    };
     Ok((sizes, rows))
 }
 
-/// Whether reading the database makes no file beside it: in WAL mode SQLite makes one that is not there, and it would be ours.
+/// Whether reading the database makes no file beside it: in WAL mode SQLite makes one that is not
+/// there, and it would be ours.
 fn leaves_no_file(folder: &Path) -> bool {
     let mut head = [0; 20];
-    let read = fs::File::open(folder.join("chroma.sqlite3")).and_then(|mut file| file.read_exact(&mut head));
+    let read = fs::File::open(folder.join("chroma.sqlite3"))
+        .and_then(|mut file| file.read_exact(&mut head));
     read.is_ok() && (head[19] != 2 || folder.join("chroma.sqlite3-shm").exists())
 }
 
 /// Rows in `embeddings_queue`, read-only; errs when the file or the table cannot be read.
 async fn wal_rows(path: PathBuf) -> Result<i64, sqlx::Error> {
-    let options = SqliteConnectOptions::new().filename(path.join("chroma.sqlite3")).read_only(true).disable_statement_logging();
+    let options = SqliteConnectOptions::new()
+        .filename(path.join("chroma.sqlite3"))
+        .read_only(true)
+        .disable_statement_logging();
     let mut connection = SqliteConnection::connect_with(&options).await?;
-    let row = sqlx::query("SELECT count(*) FROM embeddings_queue").fetch_one(&mut connection).await?;
+    let row = sqlx::query("SELECT count(*) FROM embeddings_queue")
+        .fetch_one(&mut connection)
+        .await?;
     connection.close().await?;
     row.try_get(0)
 }

@@ -1,7 +1,8 @@
 //! Vector stores seen from outside: Chroma 1.x and 0.5.
 //!
-//! Chroma has no metrics of its own. The collector asks for heartbeat, readiness, collections and counts, and keeps a canary for each
-//! collection: a stored vector whose similarity query must find that vector. It never writes and needs no embedding model.
+//! Chroma has no metrics of its own. The collector asks for heartbeat, readiness, collections and
+//! counts, and keeps a canary for each collection: a stored vector whose similarity query must find
+//! that vector. It never writes and needs no embedding model.
 
 mod api;
 mod disk;
@@ -51,7 +52,8 @@ struct VectorStore {
     looks: HashMap<String, CanaryLook>,
     disk: Option<disk::Found>,
     next_disk: Option<Instant>,
-    /// A look at the disk that has not ended: a folder that hangs holds this one, and no other is begun.
+    /// A look at the disk that has not ended: a folder that hangs holds this one, and no other is
+    /// begun.
     looking: Option<JoinHandle<std::io::Result<disk::Found>>>,
     /// Why the last look failed.
     disk_error: Option<String>,
@@ -74,7 +76,11 @@ struct CanaryLook {
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     let product = section.or("store", STORE.to_owned());
     if product != STORE {
-        section.error("store", format!("{product:?} is not supported"), "give chroma");
+        section.error(
+            "store",
+            format!("{product:?} is not supported"),
+            "give chroma",
+        );
     }
     let base = section.get::<Url>("url");
     if base.is_none() && section.node("url").is_none() {
@@ -82,7 +88,11 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     }
     let http = HttpConfig::read(section);
     let client = Client::build(&http).unwrap_or_else(|e| {
-        section.error("tls_config", e.to_string(), "check the HTTP settings of this target");
+        section.error(
+            "tls_config",
+            e.to_string(),
+            "check the HTTP settings of this target",
+        );
         Client::plain()
     });
     let mut headers = HeaderMap::new();
@@ -91,21 +101,37 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
             Ok(mut value) => {
                 value.set_sensitive(true);
                 headers.insert(HeaderName::from_static("x-chroma-token"), value);
-                // The header that 0.5 looks at by default, unless the configuration has another use for it.
-                let taken = http.authorization.is_some() || http.basic_auth.is_some() || http.oauth2.is_some();
-                let in_url = base.as_ref().is_some_and(|url| !url.username().is_empty() || url.password().is_some());
-                if let (false, Ok(mut bearer)) = (taken || in_url, HeaderValue::from_str(&format!("Bearer {}", token.expose()))) {
+                // The header that 0.5 looks at by default, unless the configuration has another use
+                // for it.
+                let taken = http.authorization.is_some()
+                    || http.basic_auth.is_some()
+                    || http.oauth2.is_some();
+                let in_url = base
+                    .as_ref()
+                    .is_some_and(|url| !url.username().is_empty() || url.password().is_some());
+                if let (false, Ok(mut bearer)) = (
+                    taken || in_url,
+                    HeaderValue::from_str(&format!("Bearer {}", token.expose())),
+                ) {
                     bearer.set_sensitive(true);
                     headers.insert(HeaderName::from_static("authorization"), bearer);
                 }
             }
-            Err(_) => section.error("token", "holds characters that a header cannot carry", "check for a line break at its end"),
+            Err(_) => section.error(
+                "token",
+                "holds characters that a header cannot carry",
+                "check for a line break at its end",
+            ),
         }
     }
     let segment = |key: &str, default: &str| {
         let text = section.or(key, default.to_owned());
         if text.is_empty() || text.contains(['/', '?', '#', '&', ' ']) {
-            section.error(key, format!("{text:?} is not a name"), "use letters, digits, - and _");
+            section.error(
+                key,
+                format!("{text:?} is not a name"),
+                "use letters, digits, - and _",
+            );
         }
         text
     };
@@ -113,7 +139,8 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         target: target.name.clone(),
         api: Api {
             client,
-            base: base.unwrap_or_else(|| Url::parse("http://127.0.0.1/").expect("a literal URL parses")),
+            base: base
+                .unwrap_or_else(|| Url::parse("http://127.0.0.1/").expect("a literal URL parses")),
             headers,
             tenant: segment("tenant", "default_tenant"),
             database: segment("database", "default_database"),
@@ -125,7 +152,16 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         only: section.or("collections", Vec::new()),
         generation: None,
         probes: OPS
-            .map(|op| (op, Requests { durations: Histogram::new(metrics::BOUNDS), last: Duration::ZERO, errors: BTreeMap::new() }))
+            .map(|op| {
+                (
+                    op,
+                    Requests {
+                        durations: Histogram::new(metrics::BOUNDS),
+                        last: Duration::ZERO,
+                        errors: BTreeMap::new(),
+                    },
+                )
+            })
             .into(),
         looks: HashMap::new(),
         disk: None,
@@ -144,7 +180,11 @@ impl Collector for VectorStore {
             self.look_at_disk(batch, &mut failures).await;
             self.write_requests(batch);
             let labels = [("target", self.target.as_str()), ("store", STORE)];
-            batch.push(&metrics::ERROR, &labels, f64::from(u8::from(result.is_err() || !failures.is_empty())));
+            batch.push(
+                &metrics::ERROR,
+                &labels,
+                f64::from(u8::from(result.is_err() || !failures.is_empty())),
+            );
             self.log(failures);
             result
         })
@@ -162,7 +202,12 @@ impl VectorStore {
     fn log(&mut self, failures: Vec<String>) {
         let target = &self.target;
         if !failures.is_empty() && failures != self.failing {
-            let error = failures.iter().take(5).map(String::as_str).collect::<Vec<_>>().join("; ");
+            let error = failures
+                .iter()
+                .take(5)
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join("; ");
             tracing::warn!(collector = "vector_store", %target, count = failures.len(), %error, "Part of the store cannot be read.");
         } else if failures.is_empty() && !self.failing.is_empty() {
             tracing::info!(collector = "vector_store", %target, "Every part of the store can be read again.");
@@ -170,16 +215,26 @@ impl VectorStore {
         self.failing = failures;
     }
 
-    async fn measure(&mut self, batch: &mut Batch, failures: &mut Vec<String>) -> Result<(), CollectError> {
+    async fn measure(
+        &mut self,
+        batch: &mut Batch,
+        failures: &mut Vec<String>,
+    ) -> Result<(), CollectError> {
         let target = self.target.clone();
         let labels = [("target", target.as_str()), ("store", STORE)];
         let flag = |value: bool| f64::from(u8::from(value));
-        // 0 stands until the heartbeat answers; the deadline may cut this collection short at any point.
+        // 0 stands until the heartbeat answers; the deadline may cut this collection short at any
+        // point.
         batch.push(&metrics::UP, &labels, 0.0);
         let generation = match self.heartbeat().await.map_err(|e| failed("heartbeat", &e)) {
             Ok(generation) => generation,
             Err(error) => {
-                let why = [labels[0], labels[1], ("url", &self.address()), ("message", &error.reason)];
+                let why = [
+                    labels[0],
+                    labels[1],
+                    ("url", &self.address()),
+                    ("message", &error.reason),
+                ];
                 batch.push(&metrics::FAILURE, &why, 1.0);
                 return Err(error);
             }
@@ -187,37 +242,68 @@ impl VectorStore {
         set_last(batch, metrics::UP.name, 1.0);
         batch.push(&metrics::READY, &labels, flag(self.ready(generation).await));
         self.info(generation, batch).await;
-        self.api
-            .check_database(generation)
-            .await
-            .map_err(|e| CollectError::new(format!("tenant `{}`, database `{}`: {}", self.api.tenant, self.api.database, e.kind)))?;
+        self.api.check_database(generation).await.map_err(|e| {
+            CollectError::new(format!(
+                "tenant `{}`, database `{}`: {}",
+                self.api.tenant, self.api.database, e.kind
+            ))
+        })?;
         let (time, count) = self.api.count_collections(generation).await;
-        let count = self.note("list", time, count).map_err(|e| failed("count collections", &e))?;
+        let count = self
+            .note("list", time, count)
+            .map_err(|e| failed("count collections", &e))?;
         batch.push(&metrics::COLLECTIONS, &labels, count);
-        let (time, list) = self.api.list(generation, self.max_collections + self.only.len()).await;
-        let mut list = self.note("list", time, list).map_err(|e| failed("list collections", &e))?;
+        let (time, list) = self
+            .api
+            .list(generation, self.max_collections + self.only.len())
+            .await;
+        let mut list = self
+            .note("list", time, list)
+            .map_err(|e| failed("list collections", &e))?;
         list.retain(|c| self.only.is_empty() || self.only.contains(&c.name));
         list.truncate(self.max_collections);
-        batch.push(&metrics::OMITTED, &labels, (count - list.len() as f64).max(0.0));
+        batch.push(
+            &metrics::OMITTED,
+            &labels,
+            (count - list.len() as f64).max(0.0),
+        );
         self.looks.retain(|id, _| list.iter().any(|c| c.id == *id));
         for (index, collection) in list.iter().enumerate() {
-            let measured = self.measure_collection(generation, collection, index < self.canaries, batch).await;
-            let labels = [labels[0], labels[1], ("collection", collection.name.as_str())];
+            let measured = self
+                .measure_collection(generation, collection, index < self.canaries, batch)
+                .await;
+            let labels = [
+                labels[0],
+                labels[1],
+                ("collection", collection.name.as_str()),
+            ];
             batch.push(&metrics::READABLE, &labels, flag(measured.is_ok()));
             // One collection that fails costs no other, and the store is still up.
-            failures.extend(measured.err().map(|error| format!("collection `{}`: {}", collection.name, error.kind)));
+            failures.extend(
+                measured
+                    .err()
+                    .map(|error| format!("collection `{}`: {}", collection.name, error.kind)),
+            );
         }
         Ok(())
     }
 
     async fn heartbeat(&mut self) -> Result<Generation, ApiError> {
-        let known = self.generation.map_or([Generation::V2, Generation::V1], |g| match g {
-            Generation::V2 => [Generation::V2, Generation::V1],
-            Generation::V1 => [Generation::V1, Generation::V2],
-        });
-        let mut last = ApiError { kind: "not_found", status: 404 };
+        let known = self
+            .generation
+            .map_or([Generation::V2, Generation::V1], |g| match g {
+                Generation::V2 => [Generation::V2, Generation::V1],
+                Generation::V1 => [Generation::V1, Generation::V2],
+            });
+        let mut last = ApiError {
+            kind: "not_found",
+            status: 404,
+        };
         for generation in known {
-            let (time, answer) = self.api.get(&format!("/api/{}/heartbeat", generation.as_str())).await;
+            let (time, answer) = self
+                .api
+                .get(&format!("/api/{}/heartbeat", generation.as_str()))
+                .await;
             match self.note("heartbeat", time, answer) {
                 Ok(_) => {
                     self.generation = Some(generation);
@@ -237,16 +323,27 @@ impl VectorStore {
             return true;
         }
         match self.api.get("/api/v2/healthcheck").await.1 {
-            Ok(json) => json.as_object().is_some_and(|o| o.values().all(|v| v.as_bool() != Some(false))),
+            Ok(json) => json
+                .as_object()
+                .is_some_and(|o| o.values().all(|v| v.as_bool() != Some(false))),
             Err(error) => error.status == 404,
         }
     }
 
     async fn info(&self, generation: Generation, batch: &mut Batch) {
-        if let Ok(json) = self.api.get(&format!("/api/{}/version", generation.as_str())).await.1
+        if let Ok(json) = self
+            .api
+            .get(&format!("/api/{}/version", generation.as_str()))
+            .await
+            .1
             && let Some(version) = json.as_str()
         {
-            let labels = [("target", self.target.as_str()), ("store", STORE), ("version", version), ("api", generation.as_str())];
+            let labels = [
+                ("target", self.target.as_str()),
+                ("store", STORE),
+                ("version", version),
+                ("api", generation.as_str()),
+            ];
             batch.push(&metrics::INFO, &labels, 1.0);
         }
     }
@@ -259,14 +356,23 @@ impl VectorStore {
         batch: &mut Batch,
     ) -> Result<(), ApiError> {
         let target = self.target.clone();
-        let labels = [("target", target.as_str()), ("store", STORE), ("collection", collection.name.as_str())];
+        let labels = [
+            ("target", target.as_str()),
+            ("store", STORE),
+            ("collection", collection.name.as_str()),
+        ];
         if let Some(dimension) = collection.dimension {
             batch.push(&metrics::DIMENSION, &labels, dimension);
         }
         let (time, count) = self.api.count(generation, &collection.id).await;
         let count = self.note("count", time, count)?;
         batch.push(&metrics::VECTORS, &labels, count);
-        if canary && count > 0.0 { self.fly_canary(generation, collection, &labels, batch).await } else { Ok(()) }
+        if canary && count > 0.0 {
+            self.fly_canary(generation, collection, &labels, batch)
+                .await
+        } else {
+            Ok(())
+        }
     }
 
     async fn fly_canary(
@@ -276,10 +382,16 @@ impl VectorStore {
         labels: &[(&str, &str)],
         batch: &mut Batch,
     ) -> Result<(), ApiError> {
-        let fresh = || CanaryLook { canary: None, durations: Histogram::new(metrics::BOUNDS) };
+        let fresh = || CanaryLook {
+            canary: None,
+            durations: Histogram::new(metrics::BOUNDS),
+        };
         let mut look = self.looks.remove(&collection.id).unwrap_or_else(fresh);
         let result = self.ask_canary(generation, collection, &mut look).await;
-        let zero = look.canary.as_ref().is_some_and(|canary| canary.embedding.iter().all(|part| *part == 0.0));
+        let zero = look
+            .canary
+            .as_ref()
+            .is_some_and(|canary| canary.embedding.iter().all(|part| *part == 0.0));
         batch.push_histogram(&metrics::CANARY, labels, &look.durations);
         self.looks.insert(collection.id.clone(), look);
         let found = match &result {
@@ -291,15 +403,28 @@ impl VectorStore {
             Err(_) => None,
         };
         let flag = |value: bool| f64::from(u8::from(value));
-        batch.push(&metrics::CANARY_SUCCESS, labels, flag(found.is_some_and(|f| f.results > 0)));
+        batch.push(
+            &metrics::CANARY_SUCCESS,
+            labels,
+            flag(found.is_some_and(|f| f.results > 0)),
+        );
         if !(collection.inner_product || zero) {
-            batch.push(&metrics::SELF_MATCH, labels, flag(found.is_some_and(|f| f.itself)));
+            batch.push(
+                &metrics::SELF_MATCH,
+                labels,
+                flag(found.is_some_and(|f| f.itself)),
+            );
         }
-        batch.push(&metrics::RESULTS, labels, found.map_or(0.0, |f| f.results as f64));
+        batch.push(
+            &metrics::RESULTS,
+            labels,
+            found.map_or(0.0, |f| f.results as f64),
+        );
         result.map(drop)
     }
 
-    /// Queries for the canary. One that is not found may have been deleted: a new one gets one chance before that counts as wrong.
+    /// Queries for the canary. One that is not found may have been deleted: a new one gets one
+    /// chance before that counts as wrong.
     async fn ask_canary(
         &mut self,
         generation: Generation,
@@ -312,7 +437,9 @@ impl VectorStore {
                 look.canary = self.api.any_vector(generation, id).await?;
                 renewed = true;
             }
-            let Some(canary) = &look.canary else { return Ok(None) };
+            let Some(canary) = &look.canary else {
+                return Ok(None);
+            };
             let (time, answer) = self.api.query(generation, id, canary).await;
             let answer = self.note("query", time, answer);
             if answer.as_ref().is_ok_and(|f| f.itself) || renewed {
@@ -323,7 +450,12 @@ impl VectorStore {
         }
     }
 
-    fn note<T>(&mut self, op: &'static str, time: Duration, result: Result<T, ApiError>) -> Result<T, ApiError> {
+    fn note<T>(
+        &mut self,
+        op: &'static str,
+        time: Duration,
+        result: Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
         if let Some(requests) = self.probes.get_mut(op) {
             requests.last = time;
             requests.durations.observe(time.as_secs_f64());
@@ -336,17 +468,31 @@ impl VectorStore {
 
     fn write_requests(&self, batch: &mut Batch) {
         for (op, requests) in &self.probes {
-            let labels = [("target", self.target.as_str()), ("store", STORE), ("op", *op)];
+            let labels = [
+                ("target", self.target.as_str()),
+                ("store", STORE),
+                ("op", *op),
+            ];
             batch.push_histogram(&metrics::DURATION, &labels, &requests.durations);
-            batch.push(&metrics::LAST_DURATION, &labels, requests.last.as_secs_f64());
+            batch.push(
+                &metrics::LAST_DURATION,
+                &labels,
+                requests.last.as_secs_f64(),
+            );
             for (kind, count) in &requests.errors {
-                batch.push(&metrics::ERRORS, &[labels[0], labels[1], labels[2], ("error_type", kind)], *count as f64);
+                batch.push(
+                    &metrics::ERRORS,
+                    &[labels[0], labels[1], labels[2], ("error_type", kind)],
+                    *count as f64,
+                );
             }
         }
     }
 
     async fn look_at_disk(&mut self, batch: &mut Batch, failures: &mut Vec<String>) {
-        let Some(path) = self.path.clone() else { return };
+        let Some(path) = self.path.clone() else {
+            return;
+        };
         let now = Instant::now();
         if self.looking.is_none() && self.next_disk.is_none_or(|at| now >= at) {
             self.next_disk = Some(now + DISK_INTERVAL);
@@ -370,15 +516,30 @@ impl VectorStore {
             self.disk_error = error;
         }
         let labels = [("target", self.target.as_str()), ("store", STORE)];
-        batch.push(&metrics::DISK_READABLE, &labels, f64::from(u8::from(self.disk_error.is_none())));
+        batch.push(
+            &metrics::DISK_READABLE,
+            &labels,
+            f64::from(u8::from(self.disk_error.is_none())),
+        );
         if let Some(error) = &self.disk_error {
             failures.push(format!("path: {error}"));
             self.disk = None;
         }
-        let Some((sizes, rows)) = &self.disk else { return };
+        let Some((sizes, rows)) = &self.disk else {
+            return;
+        };
         let total = sizes.sqlite + sizes.wal + sizes.index;
-        for (part, bytes) in [("sqlite", sizes.sqlite), ("wal", sizes.wal), ("index", sizes.index), ("total", total)] {
-            batch.push(&metrics::DISK, &[labels[0], labels[1], ("part", part)], bytes as f64);
+        for (part, bytes) in [
+            ("sqlite", sizes.sqlite),
+            ("wal", sizes.wal),
+            ("index", sizes.index),
+            ("total", total),
+        ] {
+            batch.push(
+                &metrics::DISK,
+                &[labels[0], labels[1], ("part", part)],
+                bytes as f64,
+            );
         }
         if let Some(rows) = rows {
             batch.push(&metrics::WAL_ROWS, &labels, *rows as f64);
@@ -387,13 +548,21 @@ impl VectorStore {
 }
 
 fn failed(what: &str, error: &ApiError) -> CollectError {
-    let status = if error.status == 0 { String::new() } else { format!(" (status {})", error.status) };
+    let status = if error.status == 0 {
+        String::new()
+    } else {
+        format!(" (status {})", error.status)
+    };
     CollectError::new(format!("{what}: {}{status}", error.kind))
 }
 
 /// Replaces the value of the newest sample of a family.
 fn set_last(batch: &mut Batch, family: &str, value: f64) {
-    if let Some(sample) = batch.families.get_mut(family).and_then(|f| f.samples.last_mut()) {
+    if let Some(sample) = batch
+        .families
+        .get_mut(family)
+        .and_then(|f| f.samples.last_mut())
+    {
         sample.value = value;
     }
 }

@@ -82,7 +82,9 @@ impl<'a> Any<'a> {
             Any::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
             Any::Int(number) => Cow::Owned(number.to_string()),
             Any::Double(number) => Cow::Owned(json_float(*number)),
-            Any::Bytes(bytes) => Cow::Owned(base64::engine::general_purpose::STANDARD.encode(bytes)),
+            Any::Bytes(bytes) => {
+                Cow::Owned(base64::engine::general_purpose::STANDARD.encode(bytes))
+            }
             Any::List(_) | Any::Map(_) => {
                 let mut out = String::new();
                 self.write_json(&mut out, 0);
@@ -134,7 +136,9 @@ fn write_text(out: &mut String, text: &str) {
     // A text is always JSON; Go's writer escapes what HTML has a meaning for.
     for c in serde_json::to_string(text).unwrap_or_default().chars() {
         match c {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                out.push_str(&format!("\\u{:04x}", u32::from(c)))
+            }
             c => out.push(c),
         }
     }
@@ -143,7 +147,11 @@ fn write_text(out: &mut String, text: &str) {
 /// A number as Go's JSON writes it: its exponent has no leading zero.
 fn json_float(number: f64) -> String {
     let text = format_float(number).replace("e-0", "e-");
-    if number.is_finite() { text } else { format!("json: unsupported value: {text}") }
+    if number.is_finite() {
+        text
+    } else {
+        format!("json: unsupported value: {text}")
+    }
 }
 
 fn pair<'a>(mut fields: Fields<'a>) -> Result<(&'a str, Any<'a>), Problem> {
@@ -188,7 +196,10 @@ impl<'a> Attributes<'a> {
 
     /// The value of a name.
     pub fn get(&self, name: &str) -> Option<Any<'a>> {
-        self.pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+        self.pairs
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| *value)
     }
 
     /// All of them.

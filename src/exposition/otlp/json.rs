@@ -1,5 +1,6 @@
-//! OTLP's JSON (<https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>) as Protocol Buffers: lowerCamelCase names, 64-bit numbers as
-//! texts or numbers, enumerations as numbers, identifiers in hexadecimal, unknown fields ignored.
+//! OTLP's JSON (<https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>) as Protocol
+//! Buffers: lowerCamelCase names, 64-bit numbers as texts or numbers, enumerations as numbers,
+//! identifiers in hexadecimal, unknown fields ignored.
 
 use std::fmt;
 
@@ -32,9 +33,21 @@ pub fn to_protobuf(body: &[u8], signal: Signal, most: usize) -> Result<Vec<u8>, 
     };
     let mut out = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let read = Message { fields, out: &mut out, most }.deserialize(&mut deserializer).and_then(|()| deserializer.end());
+    let read = Message {
+        fields,
+        out: &mut out,
+        most,
+    }
+    .deserialize(&mut deserializer)
+    .and_then(|()| deserializer.end());
     // The library's words may quote the body.
-    read.map_err(|error| format!("the body is not this message in JSON: line {}, column {}", error.line(), error.column()))?;
+    read.map_err(|error| {
+        format!(
+            "the body is not this message in JSON: line {}, column {}",
+            error.line(),
+            error.column()
+        )
+    })?;
     Ok(out)
 }
 
@@ -63,7 +76,11 @@ impl<'de> Visitor<'de> for Message<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(name) = map.next_key::<std::borrow::Cow<'_, str>>()? {
             match self.fields.iter().find(|field| field.1 == name) {
-                Some(field) => map.next_value_seed(Content { field, out: self.out, most: self.most })?,
+                Some(field) => map.next_value_seed(Content {
+                    field,
+                    out: self.out,
+                    most: self.most,
+                })?,
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -100,7 +117,11 @@ impl Content<'_> {
     }
 
     fn check<E: Error>(&self) -> Result<(), E> {
-        if self.out.len() > self.most { Err(E::custom("too long")) } else { Ok(()) }
+        if self.out.len() > self.most {
+            Err(E::custom("too long"))
+        } else {
+            Ok(())
+        }
     }
 
     fn float<E: Error>(mut self, number: f64) -> Result<(), E> {
@@ -157,11 +178,19 @@ impl<'de> Visitor<'de> for Content<'_> {
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
-        if matches!(self.field.2, Kind::Double) { self.float(value as f64) } else { self.whole(value) }
+        if matches!(self.field.2, Kind::Double) {
+            self.float(value as f64)
+        } else {
+            self.whole(value)
+        }
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
-        if matches!(self.field.2, Kind::Double) { self.float(value as f64) } else { self.whole(value as u64) }
+        if matches!(self.field.2, Kind::Double) {
+            self.float(value as f64)
+        } else {
+            self.whole(value as u64)
+        }
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
@@ -180,10 +209,14 @@ impl<'de> Visitor<'de> for Content<'_> {
                 let bytes = base64::engine::general_purpose::STANDARD.decode(value);
                 self.delimited(&bytes.map_err(|_| E::custom("no base64"))?)
             }
-            Kind::Hex => self.delimited(&hex(value).ok_or_else(|| E::custom("no hexadecimal number"))?),
+            Kind::Hex => {
+                self.delimited(&hex(value).ok_or_else(|| E::custom("no hexadecimal number"))?)
+            }
             Kind::Double => self.float(value.parse().map_err(|_| E::custom("no number"))?),
             Kind::Varint | Kind::Zigzag | Kind::Fixed64 => {
-                let number = value.parse::<u64>().or_else(|_| value.parse::<i64>().map(|number| number as u64));
+                let number = value
+                    .parse::<u64>()
+                    .or_else(|_| value.parse::<i64>().map(|number| number as u64));
                 self.whole(number.map_err(|_| E::custom("no whole number"))?)
             }
             Kind::Message(_) => Err(E::custom("an object belongs here")),
@@ -192,7 +225,11 @@ impl<'de> Visitor<'de> for Content<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         loop {
-            let one = Content { field: self.field, out: &mut *self.out, most: self.most };
+            let one = Content {
+                field: self.field,
+                out: &mut *self.out,
+                most: self.most,
+            };
             if list.next_element_seed(one)?.is_none() {
                 return Ok(());
             }
@@ -200,16 +237,28 @@ impl<'de> Visitor<'de> for Content<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, map: A) -> Result<(), A::Error> {
-        let Kind::Message(fields) = self.field.2 else { return Err(A::Error::custom("no object belongs here")) };
+        let Kind::Message(fields) = self.field.2 else {
+            return Err(A::Error::custom("no object belongs here"));
+        };
         let mut inner = Vec::new();
-        Message { fields, out: &mut inner, most: self.most.saturating_sub(self.out.len()) }.visit_map(map)?;
+        Message {
+            fields,
+            out: &mut inner,
+            most: self.most.saturating_sub(self.out.len()),
+        }
+        .visit_map(map)?;
         self.delimited(&inner)
     }
 }
 
 /// The bytes of a hexadecimal number.
 fn hex(text: &str) -> Option<Vec<u8>> {
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
+        return None;
+    };
     let digit = |byte: u8| (byte as char).to_digit(16).map(|digit| digit as u8);
-    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+    pairs
+        .iter()
+        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
+        .collect()
 }

@@ -21,5 +21,9 @@ pub(super) fn each<'a>(
 
 /// An identifier of fixed length; `None` where it is absent or of another length.
 pub(super) fn identifier<const N: usize>(value: Value<'_>) -> Result<Option<[u8; N]>, Problem> {
-    Ok(value.bytes()?.try_into().ok().filter(|id: &[u8; N]| *id != [0; N]))
+    Ok(value
+        .bytes()?
+        .try_into()
+        .ok()
+        .filter(|id: &[u8; N]| *id != [0; N]))
 }

@@ -95,7 +95,8 @@ pub enum Data {
 /// Bit of the flags that says that there is no value.
 const NO_RECORDED_VALUE: u32 = 1;
 
-/// What a message of metrics is made of, in this order: a resource, its metrics, the points of each.
+/// What a message of metrics is made of, in this order: a resource, its metrics, the points of
+/// each.
 #[derive(Debug)]
 pub enum Piece<'p, 'a> {
     /// The next resource.
@@ -113,7 +114,9 @@ pub enum Piece<'p, 'a> {
 pub fn points<'a>(body: &'a [u8], visit: &mut dyn FnMut(Piece<'_, 'a>)) -> Result<(), Problem> {
     each_resource(body, 1, |resource, whole| {
         visit(Piece::Resource(resource));
-        each(whole, 2, |scope| each(scope, 2, |fields| metric(fields, visit)))
+        each(whole, 2, |scope| {
+            each(scope, 2, |fields| metric(fields, visit))
+        })
     })
 }
 
@@ -143,7 +146,9 @@ fn metric<'a>(mut fields: Fields<'a>, visit: &mut dyn FnMut(Piece<'_, 'a>)) -> R
             _ => {}
         }
     }
-    let Some((kind, whole)) = data else { return Ok(()) };
+    let Some((kind, whole)) = data else {
+        return Ok(());
+    };
     metric.is_sum = matches!(kind, Kind::Sum);
     let mut fields = whole;
     while let Some((number, value)) = fields.next()? {
@@ -183,7 +188,13 @@ struct Head<'a> {
 
 impl<'a> Head<'a> {
     fn point(self, data: Data) -> Point<'a> {
-        Point { attributes: self.attributes, start: self.start, time: self.time, is_gone: self.flags & NO_RECORDED_VALUE != 0, data }
+        Point {
+            attributes: self.attributes,
+            start: self.start,
+            time: self.time,
+            is_gone: self.flags & NO_RECORDED_VALUE != 0,
+            data,
+        }
     }
 }
 
@@ -219,7 +230,12 @@ fn histogram(mut fields: Fields<'_>) -> Result<Point<'_>, Problem> {
             _ => {}
         }
     }
-    Ok(head.point(Data::Histogram { count, sum, bounds, counts }))
+    Ok(head.point(Data::Histogram {
+        count,
+        sum,
+        bounds,
+        counts,
+    }))
 }
 
 fn exponential(mut fields: Fields<'_>) -> Result<Point<'_>, Problem> {
@@ -241,7 +257,14 @@ fn exponential(mut fields: Fields<'_>) -> Result<Point<'_>, Problem> {
             _ => {}
         }
     }
-    Ok(head.point(Data::Exponential { count, sum, scale, zero_count, positive, negative }))
+    Ok(head.point(Data::Exponential {
+        count,
+        sum,
+        scale,
+        zero_count,
+        positive,
+        negative,
+    }))
 }
 
 fn side(value: Value<'_>) -> Result<(i32, Vec<u64>), Problem> {
@@ -286,5 +309,9 @@ fn summary(mut fields: Fields<'_>) -> Result<Point<'_>, Problem> {
             _ => {}
         }
     }
-    Ok(head.point(Data::Summary { count, sum, quantiles }))
+    Ok(head.point(Data::Summary {
+        count,
+        sum,
+        quantiles,
+    }))
 }

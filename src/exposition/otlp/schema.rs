@@ -1,4 +1,5 @@
-//! The messages of OTLP as a table: for each field its number, its name in JSON, and how it is written. Fields that are not read are left out.
+//! The messages of OTLP as a table: for each field its number, its name in JSON, and how it is
+//! written. Fields that are not read are left out.
 
 /// How a field is written.
 #[derive(Clone, Copy)]
@@ -44,7 +45,10 @@ static ANY: [Field; 7] = [
 static VALUES: [Field; 1] = [Field(1, "values", Message(&ANY))];
 static PAIRS: [Field; 1] = [Field(1, "values", Message(&PAIR))];
 
-static RESOURCE_METRICS: [Field; 2] = [Field(1, "resource", Message(&RESOURCE)), Field(2, "scopeMetrics", Message(&SCOPE_METRICS))];
+static RESOURCE_METRICS: [Field; 2] = [
+    Field(1, "resource", Message(&RESOURCE)),
+    Field(2, "scopeMetrics", Message(&SCOPE_METRICS)),
+];
 static SCOPE_METRICS: [Field; 1] = [Field(2, "metrics", Message(&METRIC))];
 static METRIC: [Field; 8] = [
     Field(1, "name", Text),
@@ -56,8 +60,11 @@ static METRIC: [Field; 8] = [
     Field(10, "exponentialHistogram", Message(&EXPONENTIALS)),
     Field(11, "summary", Message(&SUMMARIES)),
 ];
-static NUMBERS: [Field; 3] =
-    [Field(1, "dataPoints", Message(&NUMBER)), Field(2, "aggregationTemporality", Varint), Field(3, "isMonotonic", Varint)];
+static NUMBERS: [Field; 3] = [
+    Field(1, "dataPoints", Message(&NUMBER)),
+    Field(2, "aggregationTemporality", Varint),
+    Field(3, "isMonotonic", Varint),
+];
 static NUMBER: [Field; 6] = [
     Field(2, "startTimeUnixNano", Fixed64),
     Field(3, "timeUnixNano", Fixed64),
@@ -66,7 +73,10 @@ static NUMBER: [Field; 6] = [
     Field(7, "attributes", Message(&PAIR)),
     Field(8, "flags", Varint),
 ];
-static HISTOGRAMS: [Field; 2] = [Field(1, "dataPoints", Message(&HISTOGRAM)), Field(2, "aggregationTemporality", Varint)];
+static HISTOGRAMS: [Field; 2] = [
+    Field(1, "dataPoints", Message(&HISTOGRAM)),
+    Field(2, "aggregationTemporality", Varint),
+];
 static HISTOGRAM: [Field; 8] = [
     Field(2, "startTimeUnixNano", Fixed64),
     Field(3, "timeUnixNano", Fixed64),
@@ -77,7 +87,10 @@ static HISTOGRAM: [Field; 8] = [
     Field(9, "attributes", Message(&PAIR)),
     Field(10, "flags", Varint),
 ];
-static EXPONENTIALS: [Field; 2] = [Field(1, "dataPoints", Message(&EXPONENTIAL)), Field(2, "aggregationTemporality", Varint)];
+static EXPONENTIALS: [Field; 2] = [
+    Field(1, "dataPoints", Message(&EXPONENTIAL)),
+    Field(2, "aggregationTemporality", Varint),
+];
 static EXPONENTIAL: [Field; 10] = [
     Field(1, "attributes", Message(&PAIR)),
     Field(2, "startTimeUnixNano", Fixed64),
@@ -103,7 +116,10 @@ static SUMMARY: [Field; 7] = [
 ];
 static QUANTILE: [Field; 2] = [Field(1, "quantile", Double), Field(2, "value", Double)];
 
-static RESOURCE_SPANS: [Field; 2] = [Field(1, "resource", Message(&RESOURCE)), Field(2, "scopeSpans", Message(&SCOPE_SPANS))];
+static RESOURCE_SPANS: [Field; 2] = [
+    Field(1, "resource", Message(&RESOURCE)),
+    Field(2, "scopeSpans", Message(&SCOPE_SPANS)),
+];
 static SCOPE_SPANS: [Field; 1] = [Field(2, "spans", Message(&SPAN))];
 static SPAN: [Field; 9] = [
     Field(1, "traceId", Hex),
@@ -119,6 +135,9 @@ static SPAN: [Field; 9] = [
 static EVENT: [Field; 2] = [Field(1, "timeUnixNano", Fixed64), Field(2, "name", Text)];
 static STATUS: [Field; 1] = [Field(3, "code", Varint)];
 
-static RESOURCE_LOGS: [Field; 2] = [Field(1, "resource", Message(&RESOURCE)), Field(2, "scopeLogs", Message(&SCOPE_LOGS))];
+static RESOURCE_LOGS: [Field; 2] = [
+    Field(1, "resource", Message(&RESOURCE)),
+    Field(2, "scopeLogs", Message(&SCOPE_LOGS)),
+];
 static SCOPE_LOGS: [Field; 1] = [Field(2, "logRecords", Message(&RECORD))];
 static RECORD: [Field; 1] = [Field(2, "severityNumber", Varint)];

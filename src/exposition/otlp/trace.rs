@@ -1,4 +1,5 @@
-//! Spans and log records, without what people wrote: bodies of records and descriptions of errors are passed over
+//! Spans and log records, without what people wrote: bodies of records and descriptions of errors
+//! are passed over
 //! (<https://github.com/open-telemetry/opentelemetry-proto/tree/main/opentelemetry/proto>).
 
 use super::super::wire::Fields;
@@ -23,7 +24,8 @@ pub struct Span<'a> {
     pub end: u64,
     /// Its attributes.
     pub attributes: Attributes<'a>,
-    /// The first of its events that bear this name or that, in the order in which they came; their attributes are not read.
+    /// The first of its events that bear this name or that, in the order in which they came; their
+    /// attributes are not read.
     pub events: Vec<Event<'a>>,
     /// Whether its status is an error.
     pub is_error: bool,
@@ -43,11 +45,15 @@ const MOST_EVENTS: usize = 64;
 /// The status that is an error.
 const ERROR: u64 = 2;
 
-/// Calls `visit` for every span of a message `ExportTraceServiceRequest`, with the attributes of its resource.
+/// Calls `visit` for every span of a message `ExportTraceServiceRequest`, with the attributes of
+/// its resource.
 ///
 /// # Errors
 /// When the message is not one; what was visited before was.
-pub fn spans<'a>(body: &'a [u8], visit: &mut dyn FnMut(&Attributes<'a>, Span<'a>)) -> Result<(), Problem> {
+pub fn spans<'a>(
+    body: &'a [u8],
+    visit: &mut dyn FnMut(&Attributes<'a>, Span<'a>),
+) -> Result<(), Problem> {
     each_resource(body, 1, |resource, whole| {
         each(whole, 2, |scope| {
             each(scope, 2, |fields| {
@@ -102,12 +108,15 @@ fn event(mut fields: Fields<'_>) -> Result<Event<'_>, Problem> {
     Ok(event)
 }
 
-/// Calls `visit` for every log record of a message `ExportLogsServiceRequest`, with the attributes of its resource and the number of its
-/// severity: 0 for none, 1 to 24 from trace to fatal.
+/// Calls `visit` for every log record of a message `ExportLogsServiceRequest`, with the attributes
+/// of its resource and the number of its severity: 0 for none, 1 to 24 from trace to fatal.
 ///
 /// # Errors
 /// When the message is not one; what was visited before was.
-pub fn logs<'a>(body: &'a [u8], visit: &mut dyn FnMut(&Attributes<'a>, u64)) -> Result<(), Problem> {
+pub fn logs<'a>(
+    body: &'a [u8],
+    visit: &mut dyn FnMut(&Attributes<'a>, u64),
+) -> Result<(), Problem> {
     each_resource(body, 1, |resource, whole| {
         each(whole, 2, |scope| {
             each(scope, 2, |mut fields| {

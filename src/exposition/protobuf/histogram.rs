@@ -53,7 +53,10 @@ impl Side {
     }
 
     fn longest(&self) -> usize {
-        self.spans.len().max(self.deltas.len()).max(self.counts.len())
+        self.spans
+            .len()
+            .max(self.deltas.len())
+            .max(self.counts.len())
     }
 }
 
@@ -87,7 +90,8 @@ impl Message {
         Ok(())
     }
 
-    /// How a histogram tells that it is a native one: one without observations has a span of length zero, or a threshold.
+    /// How a histogram tells that it is a native one: one without observations has a span of length
+    /// zero, or a threshold.
     pub(super) fn is_native(&self) -> bool {
         let spans = self.positive.spans.len() + self.negative.spans.len();
         spans > 0 || self.zero_threshold > 0.0 || self.zero_count > 0 || self.zero_count_float > 0.0
@@ -95,15 +99,25 @@ impl Message {
 
     /// Number of observations.
     pub(super) fn observations(&self) -> f64 {
-        if self.count_float == 0.0 { self.count as f64 } else { self.count_float }
+        if self.count_float == 0.0 {
+            self.count as f64
+        } else {
+            self.count_float
+        }
     }
 
-    /// The native histogram. Its buckets must hold what its count says, NaN apart; of floats, which round, that is not asked.
+    /// The native histogram. Its buckets must hold what its count says, NaN apart; of floats, which
+    /// round, that is not asked.
     pub(super) fn native(self, gauge: bool) -> Result<NativeHistogram, Problem> {
         let float = self.count_float > 0.0 || self.zero_count_float > 0.0;
-        let schema = i8::try_from(self.schema).map_err(|_| "a native histogram has an unknown schema")?;
+        let schema =
+            i8::try_from(self.schema).map_err(|_| "a native histogram has an unknown schema")?;
         let (positive, negative, zero_count) = if float {
-            (self.positive.floats()?, self.negative.floats()?, self.zero_count_float)
+            (
+                self.positive.floats()?,
+                self.negative.floats()?,
+                self.zero_count_float,
+            )
         } else {
             let (positive, above) = self.positive.integers()?;
             let (negative, below) = self.negative.integers()?;
@@ -115,13 +129,25 @@ impl Message {
             (positive, negative, self.zero_count as f64)
         };
         let histogram = NativeHistogram {
-            hint: if gauge { ResetHint::Gauge } else { ResetHint::Unknown },
+            hint: if gauge {
+                ResetHint::Gauge
+            } else {
+                ResetHint::Unknown
+            },
             schema,
             zero_threshold: self.zero_threshold,
             zero_count,
-            count: if float { self.count_float } else { self.count as f64 },
+            count: if float {
+                self.count_float
+            } else {
+                self.count as f64
+            },
             // A target must not be able to write a stale marker.
-            sum: if self.sum.is_nan() { f64::NAN } else { self.sum },
+            sum: if self.sum.is_nan() {
+                f64::NAN
+            } else {
+                self.sum
+            },
             positive,
             negative,
             ..NativeHistogram::default()
@@ -156,5 +182,12 @@ pub(super) fn bucket(mut fields: Fields<'_>) -> Result<(f64, f64), Problem> {
             _ => {}
         }
     }
-    Ok((bound, if count_float == 0.0 { count as f64 } else { count_float }))
+    Ok((
+        bound,
+        if count_float == 0.0 {
+            count as f64
+        } else {
+            count_float
+        },
+    ))
 }

@@ -1,9 +1,13 @@
-//! Prometheus's delimited protobuf format (<https://prometheus.io/docs/instrumenting/exposition_formats/#protobuf-format>), the only one
-//! that carries native histograms: messages `io.prometheus.client.MetricFamily`, each after its length.
+//! Prometheus's delimited protobuf format
+//! (<https://prometheus.io/docs/instrumenting/exposition_formats/#protobuf-format>), the only one
+//! that carries native histograms: messages `io.prometheus.client.MetricFamily`, each after its
+//! length.
 //!
-//! What text can say too becomes a page of text, in the order and spelling in which the text format has it; so everything behind reads one
-//! format, and a series is the same whichever way its target was asked. Native histograms come beside it. Exemplars and times of creation are not kept.
-//! The body is borrowed; what is made of it is bounded by [`Options::bound`], since a few bytes can name a family and its samples repeat it.
+//! What text can say too becomes a page of text, in the order and spelling in which the text format
+//! has it; so everything behind reads one format, and a series is the same whichever way its target
+//! was asked. Native histograms come beside it. Exemplars and times of creation are not kept. The
+//! body is borrowed; what is made of it is bounded by [`Options::bound`], since a few bytes can
+//! name a family and its samples repeat it.
 
 mod histogram;
 
@@ -64,12 +68,23 @@ pub struct Error {
 /// Reads a page.
 pub fn expand(body: &[u8], options: &Options) -> Result<Expanded, Error> {
     let mut reader = Reader(body);
-    let mut writer = Writer { options, out: Expanded::default(), bytes: 0, labels: String::new() };
+    let mut writer = Writer {
+        options,
+        out: Expanded::default(),
+        bytes: 0,
+        labels: String::new(),
+    };
     let mut number = 0;
     while !reader.0.is_empty() {
         number += 1;
         let message = delimited(&mut reader).ok_or("the page ends before the family does");
-        message.map_err(Problem::from).and_then(|message| writer.family(message)).map_err(|problem| Error { family: number, problem })?;
+        message
+            .map_err(Problem::from)
+            .and_then(|message| writer.family(message))
+            .map_err(|problem| Error {
+                family: number,
+                problem,
+            })?;
     }
     Ok(writer.out)
 }
@@ -139,8 +154,16 @@ impl Writer<'_> {
         if name.is_empty() {
             return Err("it has no name".into());
         }
-        let stem = if kind == Type::Counter { name.strip_suffix("_total").unwrap_or(name) } else { name };
-        if !unit.is_empty() && !stem.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')) {
+        let stem = if kind == Type::Counter {
+            name.strip_suffix("_total").unwrap_or(name)
+        } else {
+            name
+        };
+        if !unit.is_empty()
+            && !stem
+                .strip_suffix(unit)
+                .is_some_and(|rest| rest.ends_with('_'))
+        {
             return Err("the metric name does not end with its unit".into());
         }
         self.head(name, help, unit, kind.kind());
@@ -182,7 +205,9 @@ impl Writer<'_> {
         while let Some((number, field)) = fields.next()? {
             match (number, kind) {
                 (1, _) => self.label(field.message()?)?,
-                (2, Type::Gauge) | (3, Type::Counter) | (5, Type::Untyped) => value = plain(field.message()?)?.unwrap_or(value),
+                (2, Type::Gauge) | (3, Type::Counter) | (5, Type::Untyped) => {
+                    value = plain(field.message()?)?.unwrap_or(value)
+                }
                 (4, Type::Summary) => summary.read(field.message()?)?,
                 (7, Type::Histogram | Type::GaugeHistogram) => histogram.read(field.message()?)?,
                 (6, _) => timestamp = field.int()?,
@@ -197,7 +222,9 @@ impl Writer<'_> {
         // Zero cannot be distinguished from a timestamp that is not there.
         let timestamp = (timestamp != 0).then_some(Timestamp(timestamp));
         match kind {
-            Type::Counter | Type::Gauge | Type::Untyped => self.sample(name, "", None, value, timestamp),
+            Type::Counter | Type::Gauge | Type::Untyped => {
+                self.sample(name, "", None, value, timestamp)
+            }
             Type::Summary => {
                 self.sample(name, "_count", None, summary.count as f64, timestamp)?;
                 self.sample(name, "_sum", None, summary.sum, timestamp)?;
@@ -207,7 +234,11 @@ impl Writer<'_> {
                 })
             }
             Type::Histogram | Type::GaugeHistogram => {
-                let (count, sum, has_buckets) = (histogram.observations(), histogram.sum, histogram.has_buckets);
+                let (count, sum, has_buckets) = (
+                    histogram.observations(),
+                    histogram.sum,
+                    histogram.has_buckets,
+                );
                 if self.options.native && histogram.is_native() {
                     self.native(name, histogram, kind == Type::GaugeHistogram, timestamp)?;
                     if !self.options.classic || !has_buckets {
@@ -222,7 +253,17 @@ impl Writer<'_> {
                     infinite |= bound == f64::INFINITY;
                     self.sample(name, "_bucket", Some(("le", bound)), count, timestamp)
                 })?;
-                if infinite { Ok(()) } else { self.sample(name, "_bucket", Some(("le", f64::INFINITY)), count, timestamp) }
+                if infinite {
+                    Ok(())
+                } else {
+                    self.sample(
+                        name,
+                        "_bucket",
+                        Some(("le", f64::INFINITY)),
+                        count,
+                        timestamp,
+                    )
+                }
             }
         }
     }
@@ -245,12 +286,22 @@ impl Writer<'_> {
         self.check_bound()
     }
 
-    fn native(&mut self, name: &str, message: Message, gauge: bool, timestamp: Option<Timestamp>) -> Result<(), Problem> {
+    fn native(
+        &mut self,
+        name: &str,
+        message: Message,
+        gauge: bool,
+        timestamp: Option<Timestamp>,
+    ) -> Result<(), Problem> {
         let mut series = String::new();
         push_series(&mut series, name, "", &self.labels, None);
         let histogram = message.native(gauge)?;
         self.bytes += size_of::<Exposed>() + series.len() + histogram.heap_size();
-        self.out.histograms.push(Exposed { series: series.into(), timestamp, histogram });
+        self.out.histograms.push(Exposed {
+            series: series.into(),
+            timestamp,
+            histogram,
+        });
         self.check_bound()
     }
 
@@ -284,7 +335,13 @@ impl Writer<'_> {
 }
 
 /// Writes `name_suffix{labels,bound}`.
-fn push_series(out: &mut String, name: &str, suffix: &str, labels: &str, bound: Option<(&str, f64)>) {
+fn push_series(
+    out: &mut String,
+    name: &str,
+    suffix: &str,
+    labels: &str,
+    bound: Option<(&str, f64)>,
+) {
     let legacy = is_legacy_metric_name(name);
     if legacy {
         out.extend([name, suffix]);
@@ -322,7 +379,8 @@ fn plain(mut fields: Fields<'_>) -> Result<Option<f64>, Problem> {
     Ok(found)
 }
 
-/// Calls `visit` for the messages in field `inner` of those in field `outer`; they are not gathered, since they may be many.
+/// Calls `visit` for the messages in field `inner` of those in field `outer`; they are not
+/// gathered, since they may be many.
 fn each_of<'a>(
     mut fields: Fields<'a>,
     (outer, inner): (u32, u32),

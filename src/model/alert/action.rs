@@ -57,7 +57,9 @@ impl ActionOutcome {
 
     /// The outcome with this label value.
     pub fn parse(text: &str) -> Option<Self> {
-        ActionOutcome::ALL.into_iter().find(|outcome| outcome.as_str() == text)
+        ActionOutcome::ALL
+            .into_iter()
+            .find(|outcome| outcome.as_str() == text)
     }
 
     /// The outcome for people who read English.

@@ -1,4 +1,5 @@
-//! What speaks for an alert: values and circumstances that were found when it began to fire, and what was done about it since.
+//! What speaks for an alert: values and circumstances that were found when it began to fire, and
+//! what was done about it since.
 
 use serde::{Deserialize, Serialize};
 
@@ -128,6 +129,9 @@ impl Clue {
 
     /// A sighting, from what the database counted.
     pub fn seen(count: i64, last: Option<Timestamp>) -> Self {
-        Clue::Seen { count, last_ms: last.map(|t| t.0) }
+        Clue::Seen {
+            count,
+            last_ms: last.map(|t| t.0),
+        }
     }
 }

@@ -18,7 +18,8 @@ pub struct Alert {
     pub annotations: Labels,
     /// When it began to fire.
     pub starts_at: Timestamp,
-    /// When it ended, or will be taken as ended unless it is renewed. `None`: it fires until it is ended.
+    /// When it ended, or will be taken as ended unless it is renewed. `None`: it fires until it is
+    /// ended.
     pub ends_at: Option<Timestamp>,
     /// When this record was last renewed.
     pub updated_at: Timestamp,
@@ -26,7 +27,8 @@ pub struct Alert {
     pub generator_url: String,
     /// The value of the expression at the last evaluation that had it, where the sender knows it.
     pub value: Option<f64>,
-    /// The greatest distance seen so far, as the value then; `None` where the sender does not know values.
+    /// The greatest distance seen so far, as the value then; `None` where the sender does not know
+    /// values.
     pub peak: Option<f64>,
     /// What was found when it began to fire.
     pub evidence: Vec<Clue>,

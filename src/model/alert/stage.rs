@@ -1,4 +1,5 @@
-//! The stages at which it is decided whether people hear of an alert, as they are recorded and shown.
+//! The stages at which it is decided whether people hear of an alert, as they are recorded and
+//! shown.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,7 +33,8 @@ pub struct Silencer {
     pub ends_at: Timestamp,
 }
 
-/// One decision about one alert. The order is the order in which they are taken: the first one that stops an alert is the one that counts.
+/// One decision about one alert. The order is the order in which they are taken: the first one that
+/// stops an alert is the one that counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
 pub enum Stage {
@@ -87,7 +89,8 @@ pub enum Stage {
         #[serde(with = "instant")]
         since: Timestamp,
     },
-    /// The expression has no result for it, because its input is missing; the alert stays as it was.
+    /// The expression has no result for it, because its input is missing; the alert stays as it
+    /// was.
     HeldNoData {
         /// Since when.
         #[serde(with = "instant")]
@@ -95,7 +98,8 @@ pub enum Stage {
         /// The series that are missing, or their target; some of them, when there are many.
         missing: Vec<String>,
     },
-    /// The condition has ceased to hold, and the condition of recovery does not hold yet: the alert goes on firing.
+    /// The condition has ceased to hold, and the condition of recovery does not hold yet: the alert
+    /// goes on firing.
     NotRecovered {
         /// Since when.
         #[serde(with = "instant")]
@@ -188,7 +192,8 @@ pub enum Stage {
         /// Why.
         error: String,
     },
-    /// The receiver refused the message for good, or it became too old; it is kept as a dead letter.
+    /// The receiver refused the message for good, or it became too old; it is kept as a dead
+    /// letter.
     GivenUp {
         /// Why.
         error: String,
@@ -215,7 +220,10 @@ pub enum Stage {
 impl Stage {
     /// Whether people have heard of the alert.
     pub fn is_notified(&self) -> bool {
-        matches!(self, Stage::Delivered { .. } | Stage::Deduplicated { .. } | Stage::Flapping { .. })
+        matches!(
+            self,
+            Stage::Delivered { .. } | Stage::Deduplicated { .. } | Stage::Flapping { .. }
+        )
     }
 
     /// Whether the rule keeps the alert as it is, though its expression has no result for it.
@@ -225,7 +233,13 @@ impl Stage {
 
     /// Whether nobody was meant to hear.
     pub fn is_unwanted(&self) -> bool {
-        matches!(self, Stage::NoIntegration | Stage::EndedUnnotified | Stage::EndNotWanted | Stage::Acted { .. })
+        matches!(
+            self,
+            Stage::NoIntegration
+                | Stage::EndedUnnotified
+                | Stage::EndNotWanted
+                | Stage::Acted { .. }
+        )
     }
 
     /// The position in the order of decisions.
@@ -265,7 +279,10 @@ impl Stage {
 
 /// Labels as JSON shows them.
 pub fn label_map(labels: &Labels) -> BTreeMap<String, String> {
-    labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
+    labels
+        .iter()
+        .map(|(n, v)| (n.to_owned(), v.to_owned()))
+        .collect()
 }
 
 /// An instant as RFC 3339 text.

@@ -1,7 +1,8 @@
 //! Sums, differences, scaling and resets of native histograms.
 //!
-//! Two histograms of different resolution meet in the coarser one; two zero buckets of different width in a zero bucket that holds both
-//! and ends at no populated bucket's inside. Exponential and custom bounds do not meet, nor do different custom bounds.
+//! Two histograms of different resolution meet in the coarser one; two zero buckets of different
+//! width in a zero bucket that holds both and ends at no populated bucket's inside. Exponential and
+//! custom bounds do not meet, nor do different custom bounds.
 
 use super::bounds::exponential;
 use super::{Buckets, NativeHistogram, ResetHint};
@@ -10,15 +11,20 @@ use super::{Buckets, NativeHistogram, ResetHint};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Incompatible {
     /// One has exponential buckets, the other custom bounds.
-    #[error("cannot apply this operation on histograms with a mix of exponential and custom bucket schemas")]
+    #[error(
+        "cannot apply this operation on histograms with a mix of exponential and custom bucket schemas"
+    )]
     Schema,
     /// Both have custom bounds, but others.
-    #[error("cannot apply this operation on custom buckets histograms with different custom bounds")]
+    #[error(
+        "cannot apply this operation on custom buckets histograms with different custom bounds"
+    )]
     Bounds,
 }
 
 impl NativeHistogram {
-    /// Adds the observations of another histogram. Buckets that hold nothing stay, see [`NativeHistogram::compacted`].
+    /// Adds the observations of another histogram. Buckets that hold nothing stay, see
+    /// [`NativeHistogram::compacted`].
     pub fn add(&mut self, other: &NativeHistogram) -> Result<(), Incompatible> {
         self.check(other)?;
         self.hint = match (self.hint, other.hint) {
@@ -54,9 +60,16 @@ impl NativeHistogram {
         if other.schema < self.schema {
             *self = std::mem::take(self).reduced_to(other.schema);
         }
-        let threshold = if self.is_custom() { f64::NEG_INFINITY } else { self.zero_threshold };
+        let threshold = if self.is_custom() {
+            f64::NEG_INFINITY
+        } else {
+            self.zero_threshold
+        };
         let schema = self.schema;
-        for (own, others) in [(&mut self.positive, &other.positive), (&mut self.negative, &other.negative)] {
+        for (own, others) in [
+            (&mut self.positive, &other.positive),
+            (&mut self.negative, &other.negative),
+        ] {
             let reduced = (other.schema > schema).then(|| others.reduced(other.schema, schema));
             let others = beyond(reduced.as_ref().unwrap_or(others), schema, threshold);
             *own = own.plus(others.map(|(index, count)| (index, signed(count))));
@@ -97,10 +110,14 @@ impl NativeHistogram {
         self.negative.map(&change);
     }
 
-    /// Widens the own zero bucket to one that can hold both; returns what the other histogram would have in it.
+    /// Widens the own zero bucket to one that can hold both; returns what the other histogram would
+    /// have in it.
     fn reconcile_zero(&mut self, other: &NativeHistogram) -> f64 {
         let (mut count, mut threshold) = (other.zero_count, other.zero_threshold);
-        while self.zero_threshold != threshold && !self.zero_threshold.is_nan() && !threshold.is_nan() {
+        while self.zero_threshold != threshold
+            && !self.zero_threshold.is_nan()
+            && !threshold.is_nan()
+        {
             if self.zero_threshold > threshold {
                 (count, threshold) = other.zero_count_within(self.zero_threshold);
             }
@@ -112,7 +129,8 @@ impl NativeHistogram {
         count
     }
 
-    /// What the zero bucket would hold if it were wider; wider still where it would end inside a populated bucket.
+    /// What the zero bucket would hold if it were wider; wider still where it would end inside a
+    /// populated bucket.
     fn zero_count_within(&self, mut threshold: f64) -> (f64, f64) {
         if threshold == self.zero_threshold {
             return (self.zero_count, threshold);
@@ -154,13 +172,16 @@ impl NativeHistogram {
         let (schema, threshold) = (self.schema, self.zero_threshold);
         let outside = |side: &Buckets| {
             let begins = |index: i32| exponential(index.wrapping_sub(1), schema);
-            side.iter().skip_while(|(index, _)| begins(*index) < threshold).filter(|(_, count)| *count != 0.0).collect()
+            side.iter()
+                .skip_while(|(index, _)| begins(*index) < threshold)
+                .filter(|(_, count)| *count != 0.0)
+                .collect()
         };
         (self.positive, self.negative) = (outside(&self.positive), outside(&self.negative));
     }
 
-    /// Whether a counter was reset between `previous` and this histogram: the hint says so, or a count sank, or the bounds changed in a
-    /// way that only a reset explains.
+    /// Whether a counter was reset between `previous` and this histogram: the hint says so, or a
+    /// count sank, or the bounds changed in a way that only a reset explains.
     pub fn is_reset_after(&self, previous: &NativeHistogram) -> bool {
         match self.hint {
             ResetHint::Reset => true,
@@ -169,9 +190,9 @@ impl NativeHistogram {
         }
     }
 
-    /// The hint of a histogram that comes after `previous` in a series, which its reader then need not find out again: a gauge stays one,
-    /// and a counter that went on in the same layout was not reset. A reset is left to be found, as in Prometheus, whose readers may not
-    /// see `previous`.
+    /// The hint of a histogram that comes after `previous` in a series, which its reader then need
+    /// not find out again: a gauge stays one, and a counter that went on in the same layout was not
+    /// reset. A reset is left to be found, as in Prometheus, whose readers may not see `previous`.
     pub fn hint_after(&self, previous: Option<&NativeHistogram>) -> ResetHint {
         let goes_on = |previous: &NativeHistogram| {
             previous.hint != ResetHint::Gauge
@@ -200,9 +221,19 @@ impl NativeHistogram {
         if threshold != self.zero_threshold || self.zero_count < zero_count {
             return true;
         }
-        let start = if self.is_custom() { f64::NEG_INFINITY } else { self.zero_threshold };
-        [(&self.positive, &previous.positive), (&self.negative, &previous.negative)].into_iter().any(|(now, before)| {
-            let reduced = (previous.schema > self.schema).then(|| before.reduced(previous.schema, self.schema));
+        let start = if self.is_custom() {
+            f64::NEG_INFINITY
+        } else {
+            self.zero_threshold
+        };
+        [
+            (&self.positive, &previous.positive),
+            (&self.negative, &previous.negative),
+        ]
+        .into_iter()
+        .any(|(now, before)| {
+            let reduced = (previous.schema > self.schema)
+                .then(|| before.reduced(previous.schema, self.schema));
             let mut now = beyond(now, self.schema, start).peekable();
             let mut before = beyond(reduced.as_ref().unwrap_or(before), self.schema, start);
             before.any(|(index, count)| {
@@ -218,5 +249,6 @@ impl NativeHistogram {
 
 /// The buckets after those that end at or before `threshold`.
 fn beyond(side: &Buckets, schema: i8, threshold: f64) -> impl Iterator<Item = (i32, f64)> + '_ {
-    side.iter().skip_while(move |(index, _)| threshold > 0.0 && exponential(*index, schema) <= threshold)
+    side.iter()
+        .skip_while(move |(index, _)| threshold > 0.0 && exponential(*index, schema) <= threshold)
 }

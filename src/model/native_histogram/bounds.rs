@@ -1,7 +1,8 @@
 //! Where the buckets of a native histogram begin and end.
 //!
-//! With the exponential schema `s`, each power of two is divided into `2^s` buckets, and 1 is a bound in every schema
-//! (<https://prometheus.io/docs/specs/native_histograms/#schema>). With custom bounds, the bounds are a list, and the last bucket has none.
+//! With the exponential schema `s`, each power of two is divided into `2^s` buckets, and 1 is a
+//! bound in every schema (<https://prometheus.io/docs/specs/native_histograms/#schema>). With
+//! custom bounds, the bounds are a list, and the last bucket has none.
 
 /// The schema whose bounds are a list of their own.
 pub const CUSTOM_SCHEMA: i8 = -53;
@@ -9,7 +10,8 @@ pub const CUSTOM_SCHEMA: i8 = -53;
 /// The exponential schemas, coarsest first.
 pub const EXPONENTIAL_SCHEMAS: std::ops::RangeInclusive<i8> = -4..=8;
 
-/// The upper bound of the bucket `index` on the positive side; with `bounds` when the schema is [`CUSTOM_SCHEMA`].
+/// The upper bound of the bucket `index` on the positive side; with `bounds` when the schema is
+/// [`CUSTOM_SCHEMA`].
 pub(super) fn bound(index: i32, schema: i8, bounds: &[f64]) -> f64 {
     if schema != CUSTOM_SCHEMA {
         return exponential(index, schema);
@@ -27,10 +29,18 @@ pub(super) fn exponential(index: i32, schema: i8) -> f64 {
         (0.5, (i64::from(index) << -schema) + 1)
     } else {
         let part = index & ((1 << schema) - 1);
-        (FRACTIONS[(part << (8 - schema)) as usize], i64::from(index >> schema) + 1)
+        (
+            FRACTIONS[(part << (8 - schema)) as usize],
+            i64::from(index >> schema) + 1,
+        )
     };
-    // The bucket of the greatest numbers ends at the greatest number; infinity has a bucket of its own after it.
-    if fraction == 0.5 && exponent == 1025 { f64::MAX } else { scaled(fraction, exponent) }
+    // The bucket of the greatest numbers ends at the greatest number; infinity has a bucket of its
+    // own after it.
+    if fraction == 0.5 && exponent == 1025 {
+        f64::MAX
+    } else {
+        scaled(fraction, exponent)
+    }
 }
 
 /// The bucket of the schema `to` into which the bucket `index` of the finer schema `from` falls.
@@ -52,8 +62,9 @@ fn scaled(fraction: f64, exponent: i64) -> f64 {
     }
 }
 
-/// The bounds of schema 8 from 0.5 to 1; those of coarser schemas are among them. They are part of the format: to the last digit those
-/// that Prometheus and its clients use, which are not in every case the nearest to the root of two.
+/// The bounds of schema 8 from 0.5 to 1; those of coarser schemas are among them. They are part of
+/// the format: to the last digit those that Prometheus and its clients use, which are not in every
+/// case the nearest to the root of two.
 #[rustfmt::skip]
 const FRACTIONS: [f64; 256] = [
     0.5, 0.5013556375251013, 0.5027149505564014, 0.5040779490592088, 0.5054446430258502, 0.5068150424757447,
@@ -109,32 +120,59 @@ mod tests {
     fn powers_of_two_are_bounds_in_every_schema() {
         for schema in EXPONENTIAL_SCHEMAS {
             assert_eq!(exponential(0, schema), 1.0);
-            let (index, expected) = if schema < 0 { (1, 2.0_f64.powi(1 << -schema)) } else { (1 << schema, 2.0) };
+            let (index, expected) = if schema < 0 {
+                (1, 2.0_f64.powi(1 << -schema))
+            } else {
+                (1 << schema, 2.0)
+            };
             assert_eq!(exponential(index, schema), expected, "schema {schema}");
         }
-        assert_eq!((exponential(1, 1), exponential(-1, 0)), (2.0_f64.sqrt() - f64::EPSILON, 0.5));
+        assert_eq!(
+            (exponential(1, 1), exponential(-1, 0)),
+            (2.0_f64.sqrt() - f64::EPSILON, 0.5)
+        );
     }
 
-    /// The greatest finite number is a bound, infinity the next one; far below, bounds are subnormal, then zero.
+    /// The greatest finite number is a bound, infinity the next one; far below, bounds are
+    /// subnormal, then zero.
     #[test]
     fn bounds_end_where_numbers_end() {
-        assert_eq!((exponential(1024, 0), exponential(1025, 0)), (f64::MAX, f64::INFINITY));
-        assert_eq!((exponential(64, -4), exponential(65, -4)), (f64::MAX, f64::INFINITY));
-        assert_eq!((exponential(-1074, 0), exponential(-1075, 0)), (f64::from_bits(1), 0.0));
-        assert_eq!((exponential(i32::MAX, -4), exponential(i32::MIN, 8)), (f64::INFINITY, 0.0));
+        assert_eq!(
+            (exponential(1024, 0), exponential(1025, 0)),
+            (f64::MAX, f64::INFINITY)
+        );
+        assert_eq!(
+            (exponential(64, -4), exponential(65, -4)),
+            (f64::MAX, f64::INFINITY)
+        );
+        assert_eq!(
+            (exponential(-1074, 0), exponential(-1075, 0)),
+            (f64::from_bits(1), 0.0)
+        );
+        assert_eq!(
+            (exponential(i32::MAX, -4), exponential(i32::MIN, 8)),
+            (f64::INFINITY, 0.0)
+        );
     }
 
     #[test]
     fn a_coarser_bucket_holds_the_finer_one() {
         for index in -9..9 {
             let coarse = coarser(index, 3, 1);
-            assert!(exponential(index, 3) <= exponential(coarse, 1) && exponential(index - 1, 3) >= exponential(coarse - 1, 1), "{index}");
+            assert!(
+                exponential(index, 3) <= exponential(coarse, 1)
+                    && exponential(index - 1, 3) >= exponential(coarse - 1, 1),
+                "{index}"
+            );
         }
     }
 
     #[test]
     fn custom_bounds_end_in_infinity_on_both_sides() {
         let bounds = [1.0, 2.0];
-        assert_eq!([-1, 0, 1, 2].map(|index| bound(index, CUSTOM_SCHEMA, &bounds)), [f64::NEG_INFINITY, 1.0, 2.0, f64::INFINITY]);
+        assert_eq!(
+            [-1, 0, 1, 2].map(|index| bound(index, CUSTOM_SCHEMA, &bounds)),
+            [f64::NEG_INFINITY, 1.0, 2.0, f64::INFINITY]
+        );
     }
 }

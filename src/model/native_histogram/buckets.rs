@@ -1,4 +1,5 @@
-//! The populated buckets of one side of a histogram: runs of neighbours, and how many observations each bucket holds.
+//! The populated buckets of one side of a histogram: runs of neighbours, and how many observations
+//! each bucket holds.
 
 use super::InvalidHistogram;
 use super::bounds::coarser;
@@ -6,13 +7,15 @@ use super::bounds::coarser;
 /// A run of neighbouring buckets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Span {
-    /// Of the first span the index of its first bucket; of a later one the number of buckets left out before it.
+    /// Of the first span the index of its first bucket; of a later one the number of buckets left
+    /// out before it.
     pub offset: i32,
     /// Number of buckets.
     pub length: u32,
 }
 
-/// Buckets in ascending order of their index. No span is empty, and neighbouring spans are one, so that equal buckets have equal spans.
+/// Buckets in ascending order of their index. No span is empty, and neighbouring spans are one, so
+/// that equal buckets have equal spans.
 #[derive(Clone, Debug, Default)]
 pub struct Buckets {
     spans: Vec<Span>,
@@ -23,18 +26,24 @@ pub struct Buckets {
 impl PartialEq for Buckets {
     fn eq(&self, other: &Self) -> bool {
         let same = |(a, b): (&f64, &f64)| a.to_bits() == b.to_bits();
-        self.spans == other.spans && self.counts.len() == other.counts.len() && self.counts.iter().zip(&other.counts).all(same)
+        self.spans == other.spans
+            && self.counts.len() == other.counts.len()
+            && self.counts.iter().zip(&other.counts).all(same)
     }
 }
 
 impl Buckets {
-    /// Buckets as formats write them. Errs where spans overlap, need another number of counts, or leave the range of indexes.
+    /// Buckets as formats write them. Errs where spans overlap, need another number of counts, or
+    /// leave the range of indexes.
     pub fn new(spans: &[Span], counts: Vec<f64>) -> Result<Self, InvalidHistogram> {
         let mut kept: Vec<Span> = Vec::with_capacity(spans.len());
         let (mut next, mut length, mut gap) = (0_i64, 0_usize, 0_i64);
         for (number, span) in spans.iter().enumerate() {
             if number > 0 && span.offset < 0 {
-                return Err(InvalidHistogram::NegativeOffset { number: number + 1, offset: span.offset });
+                return Err(InvalidHistogram::NegativeOffset {
+                    number: number + 1,
+                    offset: span.offset,
+                });
             }
             gap += i64::from(span.offset);
             next += i64::from(span.offset) + i64::from(span.length);
@@ -47,14 +56,23 @@ impl Buckets {
             }
             match kept.last_mut().filter(|_| gap == 0) {
                 Some(last) => last.length += span.length,
-                None => kept.push(Span { offset: gap as i32, length: span.length }),
+                None => kept.push(Span {
+                    offset: gap as i32,
+                    length: span.length,
+                }),
             }
             gap = 0;
         }
         if length != counts.len() {
-            return Err(InvalidHistogram::SpanLength { needed: length, found: counts.len() });
+            return Err(InvalidHistogram::SpanLength {
+                needed: length,
+                found: counts.len(),
+            });
         }
-        Ok(Buckets { spans: kept, counts })
+        Ok(Buckets {
+            spans: kept,
+            counts,
+        })
     }
 
     /// The runs of buckets.
@@ -90,7 +108,9 @@ impl Buckets {
 
     /// Changes every count.
     pub(super) fn map(&mut self, change: impl Fn(f64) -> f64) {
-        self.counts.iter_mut().for_each(|count| *count = change(*count));
+        self.counts
+            .iter_mut()
+            .for_each(|count| *count = change(*count));
     }
 
     /// Without the buckets that hold nothing.
@@ -139,7 +159,10 @@ impl Buckets {
         let gap = last.map_or(index, |last| index.wrapping_sub(last).wrapping_sub(1));
         match self.spans.last_mut().filter(|_| gap == 0) {
             Some(span) => span.length += 1,
-            None => self.spans.push(Span { offset: gap, length: 1 }),
+            None => self.spans.push(Span {
+                offset: gap,
+                length: 1,
+            }),
         }
         self.counts.push(count);
     }
@@ -168,9 +191,16 @@ mod tests {
 
     #[test]
     fn spans_are_written_in_one_way_only() {
-        let written = Buckets::new(&[span(2, 0), span(1, 1), span(0, 2), span(3, 0), span(1, 1)], vec![1.0, 2.0, 3.0, 4.0]).expect("valid");
+        let written = Buckets::new(
+            &[span(2, 0), span(1, 1), span(0, 2), span(3, 0), span(1, 1)],
+            vec![1.0, 2.0, 3.0, 4.0],
+        )
+        .expect("valid");
         assert_eq!(written.spans(), [span(3, 3), span(4, 1)]);
-        assert_eq!(written.iter().collect::<Vec<_>>(), [(3, 1.0), (4, 2.0), (5, 3.0), (10, 4.0)]);
+        assert_eq!(
+            written.iter().collect::<Vec<_>>(),
+            [(3, 1.0), (4, 2.0), (5, 3.0), (10, 4.0)]
+        );
         assert_eq!(written.iter().collect::<Buckets>(), written);
         let first = Buckets::new(&[span(0, 1), span(0, 1)], vec![1.0, 2.0]).expect("valid");
         assert_eq!(first.spans(), [span(0, 2)]);
@@ -178,7 +208,11 @@ mod tests {
 
     #[test]
     fn spans_that_do_not_fit_are_refused() {
-        let error = |spans: &[Span], counts: usize| Buckets::new(spans, vec![1.0; counts]).expect_err("broken").to_string();
+        let error = |spans: &[Span], counts: usize| {
+            Buckets::new(spans, vec![1.0; counts])
+                .expect_err("broken")
+                .to_string()
+        };
         assert!(error(&[span(0, 1), span(-1, 1)], 2).contains("span number 2 with offset -1"));
         assert!(error(&[span(0, 2)], 1).contains("spans need 2 buckets, have 1 buckets"));
         assert!(error(&[span(i32::MAX, 1), span(i32::MAX, 1)], 2).contains("indexes"));
@@ -190,10 +224,19 @@ mod tests {
         let a: Buckets = [(-3, 1.0), (0, 2.0), (1, 0.0)].into_iter().collect();
         let b: Buckets = [(-2, 5.0), (0, 7.0), (9, 1.0)].into_iter().collect();
         let sum = a.plus(b.iter());
-        assert_eq!(sum.iter().collect::<Vec<_>>(), [(-3, 1.0), (-2, 5.0), (0, 9.0), (1, 0.0), (9, 1.0)]);
+        assert_eq!(
+            sum.iter().collect::<Vec<_>>(),
+            [(-3, 1.0), (-2, 5.0), (0, 9.0), (1, 0.0), (9, 1.0)]
+        );
         let mut reduced = sum.reduced(2, 1);
-        assert_eq!(reduced.iter().collect::<Vec<_>>(), [(-1, 6.0), (0, 9.0), (1, 0.0), (5, 1.0)]);
+        assert_eq!(
+            reduced.iter().collect::<Vec<_>>(),
+            [(-1, 6.0), (0, 9.0), (1, 0.0), (5, 1.0)]
+        );
         reduced.compact();
-        assert_eq!(reduced.iter().collect::<Vec<_>>(), [(-1, 6.0), (0, 9.0), (5, 1.0)]);
+        assert_eq!(
+            reduced.iter().collect::<Vec<_>>(),
+            [(-1, 6.0), (0, 9.0), (5, 1.0)]
+        );
     }
 }

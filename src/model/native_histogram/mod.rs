@@ -1,8 +1,8 @@
 //! Native histograms: one sample that holds the distribution of observations over many buckets
 //! (<https://prometheus.io/docs/specs/native_histograms/>).
 //!
-//! Counts are floats, as PromQL needs them; whole ones come back whole up to 2^53. What may be added, and what a reset is, follows
-//! Prometheus 3.5.
+//! Counts are floats, as PromQL needs them; whole ones come back whole up to 2^53. What may be
+//! added, and what a reset is, follows Prometheus 3.5.
 
 mod arithmetic;
 mod bounds;
@@ -69,10 +69,14 @@ pub struct NativeHistogram {
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum InvalidHistogram {
     /// The schema is none.
-    #[error("histogram has an unknown schema {0}: it is -4 to 8 for exponential buckets, -53 for custom bounds")]
+    #[error(
+        "histogram has an unknown schema {0}: it is -4 to 8 for exponential buckets, -53 for custom bounds"
+    )]
     Schema(i64),
     /// A span reaches back.
-    #[error("span number {number} with offset {offset}: histogram has a span whose offset is negative")]
+    #[error(
+        "span number {number} with offset {offset}: histogram has a span whose offset is negative"
+    )]
     NegativeOffset {
         /// Which span, from 1.
         number: usize,
@@ -83,7 +87,9 @@ pub enum InvalidHistogram {
     #[error("histogram spans reach beyond the range of bucket indexes")]
     IndexRange,
     /// Spans and counts do not fit.
-    #[error("spans need {needed} buckets, have {found} buckets: histogram spans specify different number of buckets than provided")]
+    #[error(
+        "spans need {needed} buckets, have {found} buckets: histogram spans specify different number of buckets than provided"
+    )]
     SpanLength {
         /// Buckets in all spans.
         needed: usize,
@@ -130,10 +136,17 @@ pub struct Bucket {
 
 impl Bucket {
     /// A bucket without width or observations.
-    pub const EMPTY: Bucket = Bucket { lower: 0.0, upper: 0.0, lower_inclusive: false, upper_inclusive: false, count: 0.0 };
+    pub const EMPTY: Bucket = Bucket {
+        lower: 0.0,
+        upper: 0.0,
+        lower_inclusive: false,
+        upper_inclusive: false,
+        count: 0.0,
+    };
 }
 
-/// Equal in everything that was observed, bit by bit. The hint tells of another histogram, and does not count.
+/// Equal in everything that was observed, bit by bit. The hint tells of another histogram, and does
+/// not count.
 impl PartialEq for NativeHistogram {
     fn eq(&self, other: &Self) -> bool {
         let same = |a: f64, b: f64| a.to_bits() == b.to_bits();
@@ -160,8 +173,8 @@ impl NativeHistogram {
         self.bounds.len() == other.bounds.len() && self.bounds.iter().zip(&*other.bounds).all(same)
     }
 
-    /// Errs where the parts do not fit each other. Whether `count` is the sum of all buckets is not looked at: it is not, where NaN was
-    /// observed.
+    /// Errs where the parts do not fit each other. Whether `count` is the sum of all buckets is not
+    /// looked at: it is not, where NaN was observed.
     pub fn validate(&self) -> Result<(), InvalidHistogram> {
         if !self.is_custom() {
             if !EXPONENTIAL_SCHEMAS.contains(&self.schema) {
@@ -177,8 +190,17 @@ impl NativeHistogram {
             return Err(InvalidHistogram::Custom(reason));
         }
         for (side, buckets) in [("negative", &self.negative), ("positive", &self.positive)] {
-            if let Some((number, count)) = buckets.counts().iter().enumerate().find(|(_, count)| **count < 0.0) {
-                return Err(InvalidHistogram::NegativeCount { side, number: number + 1, count: *count });
+            if let Some((number, count)) = buckets
+                .counts()
+                .iter()
+                .enumerate()
+                .find(|(_, count)| **count < 0.0)
+            {
+                return Err(InvalidHistogram::NegativeCount {
+                    side,
+                    number: number + 1,
+                    count: *count,
+                });
             }
         }
         Ok(())
@@ -187,20 +209,36 @@ impl NativeHistogram {
     fn custom_mistake(&self) -> Option<String> {
         let descending = self.bounds.windows(2).find(|pair| pair[0] >= pair[1]);
         let first = self.positive.spans().first().map_or(0, |span| span.offset);
-        let needed = self.positive.iter().last().map_or(0, |(index, _)| i64::from(index) + 1);
+        let needed = self
+            .positive
+            .iter()
+            .last()
+            .map_or(0, |(index, _)| i64::from(index) + 1);
         if self.bounds.iter().any(|bound| bound.is_nan()) {
             Some("histogram custom bounds must not be NaN".into())
         } else if let Some([previous, current]) = descending {
             let reason = "histogram custom bounds must be in strictly increasing order";
-            Some(format!("previous bound is {previous:.6} and current is {current:.6}: {reason}"))
+            Some(format!(
+                "previous bound is {previous:.6} and current is {current:.6}: {reason}"
+            ))
         } else if self.bounds.last() == Some(&f64::INFINITY) {
             Some("last +Inf bound must not be explicitly defined: histogram custom bounds must be finite".into())
         } else if first < 0 {
-            Some(InvalidHistogram::NegativeOffset { number: 1, offset: first }.to_string())
+            Some(
+                InvalidHistogram::NegativeOffset {
+                    number: 1,
+                    offset: first,
+                }
+                .to_string(),
+            )
         } else if needed > self.bounds.len() as i64 + 1 {
             let known = self.bounds.len();
-            let insufficient = format!("only {known} custom bounds defined which is insufficient to cover total span length of {needed}");
-            Some(format!("{insufficient}: histogram custom bounds are too few"))
+            let insufficient = format!(
+                "only {known} custom bounds defined which is insufficient to cover total span length of {needed}"
+            );
+            Some(format!(
+                "{insufficient}: histogram custom bounds are too few"
+            ))
         } else if self.zero_count != 0.0 {
             Some("must have zero count of 0".into())
         } else if self.zero_threshold != 0.0 {
@@ -226,9 +264,21 @@ impl NativeHistogram {
             let lower = bounds::bound(index.wrapping_sub(1), self.schema, &self.bounds);
             let upper = bounds::bound(index, self.schema, &self.bounds);
             if self.is_custom() {
-                Bucket { lower, upper, lower_inclusive: index == 0, upper_inclusive: true, count }
+                Bucket {
+                    lower,
+                    upper,
+                    lower_inclusive: index == 0,
+                    upper_inclusive: true,
+                    count,
+                }
             } else {
-                Bucket { lower, upper, lower_inclusive: lower < 0.0, upper_inclusive: upper > 0.0, count }
+                Bucket {
+                    lower,
+                    upper,
+                    lower_inclusive: lower < 0.0,
+                    upper_inclusive: upper > 0.0,
+                    count,
+                }
             }
         })
     }
@@ -238,17 +288,30 @@ impl NativeHistogram {
         self.negative.iter().map(|(index, count)| {
             let lower = -bounds::bound(index, self.schema, &[]);
             let upper = -bounds::bound(index.wrapping_sub(1), self.schema, &[]);
-            Bucket { lower, upper, lower_inclusive: lower < 0.0, upper_inclusive: upper > 0.0, count }
+            Bucket {
+                lower,
+                upper,
+                lower_inclusive: lower < 0.0,
+                upper_inclusive: upper > 0.0,
+                count,
+            }
         })
     }
 
     /// The zero bucket.
     pub(super) fn zero_bucket(&self) -> Bucket {
         let (lower, upper) = (-self.zero_threshold, self.zero_threshold);
-        Bucket { lower, upper, lower_inclusive: true, upper_inclusive: true, count: self.zero_count }
+        Bucket {
+            lower,
+            upper,
+            lower_inclusive: true,
+            upper_inclusive: true,
+            count: self.zero_count,
+        }
     }
 
-    /// All buckets, ascending, the zero bucket only if it is populated; what reaches into the zero bucket begins or ends at its bound.
+    /// All buckets, ascending, the zero bucket only if it is populated; what reaches into the zero
+    /// bucket begins or ends at its bound.
     pub fn buckets(&self) -> Vec<Bucket> {
         let mut all: Vec<Bucket> = self.negative_buckets().collect();
         all.reverse();

@@ -1,4 +1,5 @@
-//! `dingtalk_configs`: a custom robot of a DingTalk group (SEMANTICS 218-221). <https://open.dingtalk.com/document/robots/custom-robot-access>.
+//! `dingtalk_configs`: a custom robot of a DingTalk group (SEMANTICS 218-221).
+//! <https://open.dingtalk.com/document/robots/custom-robot-access>.
 
 use std::time::Duration;
 
@@ -24,7 +25,12 @@ use crate::notify::robot::{Bucket, Codes, Mention, Mentions, address, with_words
 use crate::notify::{Digest, Notifier, NotifierKind};
 
 /// The kind's row in the table of notifiers.
-pub const KIND: NotifierKind = NotifierKind { key: "dingtalk_configs", name: "dingtalk", send_resolved: true, build };
+pub const KIND: NotifierKind = NotifierKind {
+    key: "dingtalk_configs",
+    name: "dingtalk",
+    send_resolved: true,
+    build,
+};
 
 /// Largest body, in bytes.
 const MAX_BODY: usize = 20_000;
@@ -53,7 +59,11 @@ struct DingTalk {
 
 fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
     Box::new(DingTalk {
-        url: address(section, "access_token", "https://oapi.dingtalk.com/robot/send"),
+        url: address(
+            section,
+            "access_token",
+            "https://oapi.dingtalk.com/robot/send",
+        ),
         secret: section.secret("secret").filter(|s| !s.is_empty()),
         keyword: section.or("keyword", String::new()),
         title: Field::read(section, "title"),
@@ -66,16 +76,28 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
 }
 
 impl Notifier for DingTalk {
-    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+    fn notify<'a>(
+        &'a self,
+        notification: &'a Notification,
+    ) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
-            let mut url = self.url.clone().ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
+            let mut url = self
+                .url
+                .clone()
+                .ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
             self.bucket.take(Instant::now())?;
             if let Some(secret) = &self.secret {
                 let now = Timestamp::now().0;
-                url.query_pairs_mut().append_pair("timestamp", &now.to_string()).append_pair("sign", &sign(secret, now));
+                url.query_pairs_mut()
+                    .append_pair("timestamp", &now.to_string())
+                    .append_pair("sign", &sign(secret, now));
             }
             let body = within(MAX_BODY, |limit| self.payload(notification, limit));
-            CODES.check(self.endpoint.send(Request::post_json(url, &body, self.endpoint.timeout())).await?)
+            CODES.check(
+                self.endpoint
+                    .send(Request::post_json(url, &body, self.endpoint.timeout()))
+                    .await?,
+            )
         })
     }
 
@@ -97,15 +119,44 @@ impl DingTalk {
         let mut rendering = Rendering::new(n, &self.style);
         let title = rendering.needed(self.title.as_ref(), || subject(n, self.style.language));
         let title = cut_chars(&title, MAX_TITLE);
-        let text =
-            rendering.needed(self.text.as_ref(), || format!("### {}\n\n{}", (ROBOT.escape)(&title), body(n, &self.style, &ROBOT, limit)));
+        let text = rendering.needed(self.text.as_ref(), || {
+            format!(
+                "### {}\n\n{}",
+                (ROBOT.escape)(&title),
+                body(n, &self.style, &ROBOT, limit)
+            )
+        });
         let mut text = rendering.with_notes(text, limit);
         let own = n.digest == 0 && rendering.notes().is_empty();
         // The title is shown beside the text, not checked for the keyword for certain.
-        text = with_words(text, "", &self.keyword, own, [self.title.as_ref(), self.text.as_ref()]);
+        text = with_words(
+            text,
+            "",
+            &self.keyword,
+            own,
+            [self.title.as_ref(), self.text.as_ref()],
+        );
         let mentions = self.mentions.of(n);
-        let mobiles: Vec<&String> = mentions.iter().filter_map(|m| if let Mention::Mobile(m) = m { Some(m) } else { None }).collect();
-        let ids: Vec<&String> = mentions.iter().filter_map(|m| if let Mention::Id(m) = m { Some(m) } else { None }).collect();
+        let mobiles: Vec<&String> = mentions
+            .iter()
+            .filter_map(|m| {
+                if let Mention::Mobile(m) = m {
+                    Some(m)
+                } else {
+                    None
+                }
+            })
+            .collect();
+        let ids: Vec<&String> = mentions
+            .iter()
+            .filter_map(|m| {
+                if let Mention::Id(m) = m {
+                    Some(m)
+                } else {
+                    None
+                }
+            })
+            .collect();
         // A mention works only where the text names it, too.
         for name in mobiles.iter().chain(&ids) {
             text.push_str(&format!(" @{name}"));
@@ -120,7 +171,8 @@ impl DingTalk {
 
 /// base64(HMAC-SHA256(secret, `timestamp\nsecret`)), SEMANTICS 219; the query encodes it.
 fn sign(secret: &Secret, timestamp_ms: i64) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes keys of any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes())
+        .expect("HMAC takes keys of any length");
     mac.update(format!("{timestamp_ms}\n{}", secret.expose()).as_bytes());
     STANDARD.encode(mac.finalize().into_bytes())
 }
@@ -132,6 +184,9 @@ mod tests {
     /// SEMANTICS 219.
     #[test]
     fn the_signature_is_dingtalks() {
-        assert_eq!(sign(&Secret::new("SECdemo"), 1_700_000_000_000), "lOvVf9TQCVugV68mGbSZCg0gzOl1SVjxWi1MyVZCUuA=");
+        assert_eq!(
+            sign(&Secret::new("SECdemo"), 1_700_000_000_000),
+            "lOvVf9TQCVugV68mGbSZCg0gzOl1SVjxWi1MyVZCUuA="
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! `discord_configs`: a channel's webhook (SEMANTICS 186). <https://discord.com/developers/docs/resources/webhook#execute-webhook>.
-//! Nobody is pinged by what an alert's text happens to say.
+//! `discord_configs`: a channel's webhook (SEMANTICS 186).
+//! <https://discord.com/developers/docs/resources/webhook#execute-webhook>. Nobody is pinged by
+//! what an alert's text happens to say.
 
 use std::time::Duration;
 
@@ -20,9 +21,15 @@ use crate::notify::robot::Bucket;
 use crate::notify::{Digest, Notifier, NotifierKind};
 
 /// The kind's row in the table of notifiers.
-pub const KIND: NotifierKind = NotifierKind { key: "discord_configs", name: "discord", send_resolved: true, build };
+pub const KIND: NotifierKind = NotifierKind {
+    key: "discord_configs",
+    name: "discord",
+    send_resolved: true,
+    build,
+};
 
-/// Longest title, description and content, in characters; the bytes of the built-in text stay below.
+/// Longest title, description and content, in characters; the bytes of the built-in text stay
+/// below.
 const MAX_TITLE: usize = 256;
 const MAX_DESCRIPTION: usize = 4096;
 const MAX_CONTENT: usize = 2000;
@@ -45,7 +52,11 @@ struct Discord {
 fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
     let url = secret_url(section, "webhook_url", None);
     if section.node("webhook_url").is_none() && section.node("webhook_url_file").is_none() {
-        section.error("", "has neither webhook_url nor webhook_url_file", "add webhook_url: https://discord.com/api/webhooks/…");
+        section.error(
+            "",
+            "has neither webhook_url nor webhook_url_file",
+            "add webhook_url: https://discord.com/api/webhooks/…",
+        );
     }
     Box::new(Discord {
         url,
@@ -61,11 +72,18 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
 }
 
 impl Notifier for Discord {
-    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+    fn notify<'a>(
+        &'a self,
+        notification: &'a Notification,
+    ) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
             self.bucket.take(Instant::now())?;
-            let url = self.url.clone().ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
-            let request = Request::post_json(url, &self.payload(notification), self.endpoint.timeout());
+            let url = self
+                .url
+                .clone()
+                .ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
+            let request =
+                Request::post_json(url, &self.payload(notification), self.endpoint.timeout());
             self.endpoint.send(request).await?.accepted().map(drop)
         })
     }
@@ -90,7 +108,11 @@ fn mentions(written: &str) -> Value {
         for prefix in prefixes {
             for piece in written.split(prefix).skip(1) {
                 let id = piece.split('>').next().unwrap_or_default();
-                if !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()) && piece.contains('>') && !out.iter().any(|known| known == id) {
+                if !id.is_empty()
+                    && id.bytes().all(|b| b.is_ascii_digit())
+                    && piece.contains('>')
+                    && !out.iter().any(|known| known == id)
+                {
                     out.push(id.to_owned());
                 }
             }
@@ -108,19 +130,32 @@ fn mentions(written: &str) -> Value {
 }
 
 impl Discord {
-    /// Discord allows `@here` and `@everyone` only together: where the configuration writes the one, an alert's text must not call the other.
+    /// Discord allows `@here` and `@everyone` only together: where the configuration writes the
+    /// one, an alert's text must not call the other.
     fn without_foreign_mention(&self, content: String) -> String {
-        let is_written = self.content.as_ref().is_some_and(|field| field.literals().iter().any(|text| text.contains("@everyone")));
-        if is_written { content } else { content.replace("@everyone", "@\u{200b}everyone") }
+        let is_written = self.content.as_ref().is_some_and(|field| {
+            field
+                .literals()
+                .iter()
+                .any(|text| text.contains("@everyone"))
+        });
+        if is_written {
+            content
+        } else {
+            content.replace("@everyone", "@\u{200b}everyone")
+        }
     }
 
     fn payload(&self, n: &Notification) -> Value {
         let mut rendering = Rendering::new(n, &self.style);
         let title = rendering.text(self.title.as_ref(), || subject(n, self.style.language));
-        let content = self.without_foreign_mention(rendering.text(self.content.as_ref(), String::new));
+        let content =
+            self.without_foreign_mention(rendering.text(self.content.as_ref(), String::new));
         let built_in = || body(n, &self.style, &MARKDOWN, MAX_DESCRIPTION);
         // An embed that says nothing is refused.
-        let message = if title.trim().is_empty() || self.message.as_ref().is_some_and(|field| !field.is_empty()) {
+        let message = if title.trim().is_empty()
+            || self.message.as_ref().is_some_and(|field| !field.is_empty())
+        {
             rendering.needed(self.message.as_ref(), built_in)
         } else {
             rendering.text(self.message.as_ref(), built_in)
@@ -135,7 +170,10 @@ impl Discord {
             }],
             "allowed_mentions": self.content.as_ref().map_or_else(|| json!({"parse": []}), |field| mentions(&field.literals().join(" "))),
         });
-        for (name, field) in [("username", &self.username), ("avatar_url", &self.avatar_url)] {
+        for (name, field) in [
+            ("username", &self.username),
+            ("avatar_url", &self.avatar_url),
+        ] {
             if let Some(text) = rendering.optional(field.as_ref()) {
                 out[name] = text.into();
             }

@@ -1,4 +1,5 @@
-//! `feishu_configs`: a custom bot of a Feishu or Lark group (SEMANTICS 224-226). <https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot>.
+//! `feishu_configs`: a custom bot of a Feishu or Lark group (SEMANTICS 224-226).
+//! <https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot>.
 
 use std::time::Duration;
 
@@ -24,7 +25,12 @@ use crate::notify::robot::{Bucket, Codes, Mention, Mentions, with_words, within}
 use crate::notify::{Digest, Notifier, NotifierKind};
 
 /// The kind's row in the table of notifiers.
-pub const KIND: NotifierKind = NotifierKind { key: "feishu_configs", name: "feishu", send_resolved: true, build };
+pub const KIND: NotifierKind = NotifierKind {
+    key: "feishu_configs",
+    name: "feishu",
+    send_resolved: true,
+    build,
+};
 
 /// Largest body, in bytes.
 const MAX_BODY: usize = 20_000;
@@ -33,7 +39,12 @@ const PACE: Duration = Duration::from_millis(220);
 /// Longest title, in characters: it is what the phone shows first.
 const MAX_TITLE: usize = 256;
 
-const CODES: Codes = Codes { keys: &["code", "StatusCode"], rate_limited: (&[11_232], 60), auth: &[19_021, 19_022, 19_001], busy: &[] };
+const CODES: Codes = Codes {
+    keys: &["code", "StatusCode"],
+    rate_limited: (&[11_232], 60),
+    auth: &[19_021, 19_022, 19_001],
+    busy: &[],
+};
 
 struct Feishu {
     url: Option<Url>,
@@ -52,7 +63,11 @@ struct Feishu {
 fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
     let url = secret_url(section, "url", None);
     if section.node("url").is_none() && section.node("url_file").is_none() {
-        section.error("", "has neither url nor url_file", "add url: https://open.feishu.cn/open-apis/bot/v2/hook/…");
+        section.error(
+            "",
+            "has neither url nor url_file",
+            "add url: https://open.feishu.cn/open-apis/bot/v2/hook/…",
+        );
     }
     Box::new(Feishu {
         url,
@@ -69,9 +84,15 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
 }
 
 impl Notifier for Feishu {
-    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+    fn notify<'a>(
+        &'a self,
+        notification: &'a Notification,
+    ) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
-            let url = self.url.clone().ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
+            let url = self
+                .url
+                .clone()
+                .ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
             self.bucket.take(Instant::now())?;
             let mut next = self.next.lock().await;
             tokio::time::sleep_until(*next).await;
@@ -79,7 +100,11 @@ impl Notifier for Feishu {
             drop(next);
             let now = Timestamp::now().0.div_euclid(1000);
             let body = within(MAX_BODY, |limit| self.payload(notification, limit, now));
-            CODES.check(self.endpoint.send(Request::post_json(url, &body, self.endpoint.timeout())).await?)
+            CODES.check(
+                self.endpoint
+                    .send(Request::post_json(url, &body, self.endpoint.timeout()))
+                    .await?,
+            )
         })
     }
 
@@ -104,7 +129,13 @@ impl Feishu {
         let text = rendering.needed(self.text.as_ref(), || body(n, &self.style, &ROBOT, limit));
         let mut text = rendering.with_notes(text, limit);
         let own = n.digest == 0 && rendering.notes().is_empty();
-        text = with_words(text, &title, &self.keyword, own, [self.title.as_ref(), self.text.as_ref()]);
+        text = with_words(
+            text,
+            &title,
+            &self.keyword,
+            own,
+            [self.title.as_ref(), self.text.as_ref()],
+        );
         for mention in self.mentions.of(n) {
             match mention {
                 Mention::All => text.push_str("\n<at id=all></at>"),
@@ -113,7 +144,11 @@ impl Feishu {
                 Mention::Mobile(number) => text.push_str(&format!("\n@{number}")),
             }
         }
-        let colour = if n.status == AlertStatus::Firing { "red" } else { "green" };
+        let colour = if n.status == AlertStatus::Firing {
+            "red"
+        } else {
+            "green"
+        };
         let mut out = json!({
             "msg_type": "interactive",
             "card": {
@@ -130,10 +165,12 @@ impl Feishu {
     }
 }
 
-/// base64(HMAC-SHA256(`timestamp\nsecret`, nothing)), SEMANTICS 225: key and message are not DingTalk's.
+/// base64(HMAC-SHA256(`timestamp\nsecret`, nothing)), SEMANTICS 225: key and message are not
+/// DingTalk's.
 fn sign(secret: &Secret, timestamp_seconds: i64) -> String {
     let key = format!("{timestamp_seconds}\n{}", secret.expose());
-    let mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes keys of any length");
+    let mac =
+        Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes keys of any length");
     STANDARD.encode(mac.finalize().into_bytes())
 }
 
@@ -144,6 +181,9 @@ mod tests {
     /// SEMANTICS 225.
     #[test]
     fn the_signature_is_feishus() {
-        assert_eq!(sign(&Secret::new("demo"), 1_700_000_000), "8oT2n3SMKFfEnDoiwer8BUM/SjKLwe9SqoEIHlhDTKo=");
+        assert_eq!(
+            sign(&Secret::new("demo"), 1_700_000_000),
+            "8oT2n3SMKFfEnDoiwer8BUM/SjKLwe9SqoEIHlhDTKo="
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! One file or folder for each kind of receiver. Each exports a `KIND`, which [`super::NOTIFIERS`] lists: how its keys are read, and one
-//! attempt to deliver. Copy the nearest one to add a kind.
+//! One file or folder for each kind of receiver. Each exports a `KIND`, which [`super::NOTIFIERS`]
+//! lists: how its keys are read, and one attempt to deliver. Copy the nearest one to add a kind.
 
 pub(super) mod command;
 pub(super) mod dingtalk;

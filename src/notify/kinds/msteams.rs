@@ -1,5 +1,6 @@
-//! `msteams_configs`: a connector of Microsoft Teams, which takes a MessageCard (SEMANTICS 186); new installations use `msteamsv2_configs`.
-//! A connector answers 200 and says in the body that Teams refused: only `1` is success.
+//! `msteams_configs`: a connector of Microsoft Teams, which takes a MessageCard (SEMANTICS 186);
+//! new installations use `msteamsv2_configs`. A connector answers 200 and says in the body that
+//! Teams refused: only `1` is success.
 
 use std::time::Duration;
 
@@ -19,7 +20,12 @@ use crate::notify::robot::within;
 use crate::notify::{Digest, Notifier, NotifierKind};
 
 /// The kind's row in the table of notifiers.
-pub const KIND: NotifierKind = NotifierKind { key: "msteams_configs", name: "msteams", send_resolved: true, build };
+pub const KIND: NotifierKind = NotifierKind {
+    key: "msteams_configs",
+    name: "msteams",
+    send_resolved: true,
+    build,
+};
 
 /// Largest body, in bytes (28 KB).
 pub(in crate::notify) const MAX_BODY: usize = 28 << 10;
@@ -50,22 +56,42 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
 pub(in crate::notify) fn webhook_url(section: &Section<'_>) -> Option<Url> {
     let url = secret_url(section, "webhook_url", None);
     if section.node("webhook_url").is_none() && section.node("webhook_url_file").is_none() {
-        section.error("", "has neither webhook_url nor webhook_url_file", "add webhook_url: the URL that Teams shows");
+        section.error(
+            "",
+            "has neither webhook_url nor webhook_url_file",
+            "add webhook_url: the URL that Teams shows",
+        );
     }
     url
 }
 
 impl Notifier for Teams {
-    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+    fn notify<'a>(
+        &'a self,
+        notification: &'a Notification,
+    ) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
-            let url = self.url.clone().ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
+            let url = self
+                .url
+                .clone()
+                .ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
             let body = within(MAX_BODY, |limit| self.payload(notification, limit));
-            let answer = self.endpoint.send(Request::post_json(url, &body, self.endpoint.timeout())).await?.accepted()?;
+            let answer = self
+                .endpoint
+                .send(Request::post_json(url, &body, self.endpoint.timeout()))
+                .await?
+                .accepted()?;
             let text = answer.text()?;
             match text.trim() {
                 "1" | "" => Ok(()),
-                text if text.contains("429") => Err(NotifyError::retryable(Reason::RateLimited, "Teams takes no more messages for now")),
-                _ => Err(NotifyError::permanent(Reason::Rejected, "the connector took the message, Teams refused it")),
+                text if text.contains("429") => Err(NotifyError::retryable(
+                    Reason::RateLimited,
+                    "Teams takes no more messages for now",
+                )),
+                _ => Err(NotifyError::permanent(
+                    Reason::Rejected,
+                    "the connector took the message, Teams refused it",
+                )),
             }
         })
     }

@@ -1,4 +1,5 @@
-//! `msteamsv2_configs`: a workflow of Microsoft Teams, which takes an Adaptive Card 1.2 (SEMANTICS 186). <https://adaptivecards.io/explorer/>.
+//! `msteamsv2_configs`: a workflow of Microsoft Teams, which takes an Adaptive Card 1.2
+//! (SEMANTICS 186). <https://adaptivecards.io/explorer/>.
 
 use std::time::Duration;
 
@@ -19,7 +20,12 @@ use crate::notify::robot::within;
 use crate::notify::{Digest, Notifier, NotifierKind};
 
 /// The kind's row in the table of notifiers.
-pub const KIND: NotifierKind = NotifierKind { key: "msteamsv2_configs", name: "msteamsv2", send_resolved: true, build };
+pub const KIND: NotifierKind = NotifierKind {
+    key: "msteamsv2_configs",
+    name: "msteamsv2",
+    send_resolved: true,
+    build,
+};
 
 struct Teams {
     url: Option<Url>,
@@ -40,11 +46,21 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
 }
 
 impl Notifier for Teams {
-    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+    fn notify<'a>(
+        &'a self,
+        notification: &'a Notification,
+    ) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
-            let url = self.url.clone().ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
+            let url = self
+                .url
+                .clone()
+                .ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
             let body = within(MAX_BODY, |limit| self.payload(notification, limit));
-            self.endpoint.send(Request::post_json(url, &body, self.endpoint.timeout())).await?.accepted().map(drop)
+            self.endpoint
+                .send(Request::post_json(url, &body, self.endpoint.timeout()))
+                .await?
+                .accepted()
+                .map(drop)
         })
     }
 
@@ -64,7 +80,11 @@ impl Teams {
         let title = cut_chars(&title, MAX_TITLE);
         let text = rendering.needed(self.text.as_ref(), || body(n, &self.style, &ROBOT, limit));
         let text = rendering.with_notes(text, limit);
-        let colour = if n.status == AlertStatus::Firing { "Attention" } else { "Good" };
+        let colour = if n.status == AlertStatus::Firing {
+            "Attention"
+        } else {
+            "Good"
+        };
         json!({
             "type": "message",
             "attachments": [{

@@ -1,4 +1,5 @@
-//! `pagerduty_configs`: the Events API v2 (`routing_key`), or v1 (`service_key`) (SEMANTICS 182). One incident for each group.
+//! `pagerduty_configs`: the Events API v2 (`routing_key`), or v1 (`service_key`) (SEMANTICS 182).
+//! One incident for each group.
 //! <https://developer.pagerduty.com/docs/events-api-v2/trigger-events/>.
 
 use std::time::Duration;
@@ -19,7 +20,12 @@ use crate::notify::notification::{AlertStatus, Notification};
 use crate::notify::{Notifier, NotifierKind};
 
 /// The kind's row in the table of notifiers.
-pub const KIND: NotifierKind = NotifierKind { key: "pagerduty_configs", name: "pagerduty", send_resolved: true, build };
+pub const KIND: NotifierKind = NotifierKind {
+    key: "pagerduty_configs",
+    name: "pagerduty",
+    send_resolved: true,
+    build,
+};
 
 /// Longest summary, in characters.
 const MAX_SUMMARY: usize = 1024;
@@ -59,7 +65,11 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         (_, Some(key)) => Key::V1(key),
         (Some(key), None) => Key::V2(key),
         (None, None) => {
-            section.error("", "has neither routing_key nor service_key", "add routing_key: …");
+            section.error(
+                "",
+                "has neither routing_key nor service_key",
+                "add routing_key: …",
+            );
             Key::V2(Secret::default())
         }
     };
@@ -69,7 +79,9 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         Key::V2(_) => "https://events.pagerduty.com/v2/enqueue",
     };
     let read = |section: &Section<'_>, keys: &[&'static str]| -> Vec<(&'static str, Field)> {
-        keys.iter().filter_map(|key| Some((*key, Field::read(section, key)?))).collect()
+        keys.iter()
+            .filter_map(|key| Some((*key, Field::read(section, key)?)))
+            .collect()
     };
     let list = |key: &str, keys: &[&'static str]| {
         let one = |item: Section<'_>| {
@@ -77,10 +89,17 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
             item.finish();
             fields
         };
-        section.sections(key).into_iter().map(one).collect::<Vec<_>>()
+        section
+            .sections(key)
+            .into_iter()
+            .map(one)
+            .collect::<Vec<_>>()
     };
     Box::new(PagerDuty {
-        url: section.get::<Url>("url").or(inherited).or_else(|| Url::parse(default).ok()),
+        url: section
+            .get::<Url>("url")
+            .or(inherited)
+            .or_else(|| Url::parse(default).ok()),
         key,
         description: Field::customised(section, "description", "pagerduty.default.description"),
         client: Field::customised(section, "client", "pagerduty.default.client"),
@@ -97,19 +116,33 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
 }
 
 impl Notifier for PagerDuty {
-    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+    fn notify<'a>(
+        &'a self,
+        notification: &'a Notification,
+    ) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
-            let url = self.url.clone().ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
+            let url = self
+                .url
+                .clone()
+                .ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
             let body = match &self.key {
                 Key::V1(key) => self.v1(notification, key),
                 Key::V2(key) => self.v2(notification, key),
             };
-            let outcome = self.endpoint.send(Request::post_json(url, &body, self.endpoint.timeout())).await?.accepted();
+            let outcome = self
+                .endpoint
+                .send(Request::post_json(url, &body, self.endpoint.timeout()))
+                .await?
+                .accepted();
             match (&self.key, outcome) {
                 (_, Ok(_)) => Ok(()),
                 // Version 1 says "slow down" with 403 (SEMANTICS 172).
                 (Key::V1(_), Err(error)) if error.message.starts_with("answered 403") => {
-                    Err(NotifyError { reason: Reason::RateLimited, retryable: true, ..error })
+                    Err(NotifyError {
+                        reason: Reason::RateLimited,
+                        retryable: true,
+                        ..error
+                    })
                 }
                 (_, Err(error)) => Err(error),
             }
@@ -124,13 +157,27 @@ impl Notifier for PagerDuty {
 impl PagerDuty {
     fn v2(&self, n: &Notification, key: &Secret) -> Value {
         let mut rendering = Rendering::new(n, &self.style);
-        let summary = rendering.needed(self.description.as_ref(), || subject(n, self.style.language));
+        let summary = rendering.needed(self.description.as_ref(), || {
+            subject(n, self.style.language)
+        });
         let mut payload = Map::new();
-        payload.insert("summary".into(), cut_chars(&summary, MAX_SUMMARY).into_owned().into());
+        payload.insert(
+            "summary".into(),
+            cut_chars(&summary, MAX_SUMMARY).into_owned().into(),
+        );
         // PagerDuty knows four severities; an alert's own is used where it is one of them.
-        payload.insert("source".into(), rendering.needed(self.source.as_ref(), || "nightbell".to_owned()).into());
+        payload.insert(
+            "source".into(),
+            rendering
+                .needed(self.source.as_ref(), || "nightbell".to_owned())
+                .into(),
+        );
         let own = rendering.text(self.severity.as_ref(), || severity(n).to_owned());
-        let own = if SEVERITIES.contains(&own.as_str()) { own } else { rendering.unknown("severity", &own, "error") };
+        let own = if SEVERITIES.contains(&own.as_str()) {
+            own
+        } else {
+            rendering.unknown("severity", &own, "error")
+        };
         payload.insert("severity".into(), own.into());
         for (name, field) in &self.others {
             if let Some(text) = rendering.optional(Some(field)) {
@@ -141,19 +188,46 @@ impl PagerDuty {
         let mut out = Map::new();
         out.insert("routing_key".into(), key.expose().into());
         out.insert("dedup_key".into(), n.group_key_hash().into());
-        out.insert("event_action".into(), if n.status == AlertStatus::Firing { "trigger" } else { "resolve" }.into());
+        out.insert(
+            "event_action".into(),
+            if n.status == AlertStatus::Firing {
+                "trigger"
+            } else {
+                "resolve"
+            }
+            .into(),
+        );
         out.insert("payload".into(), Value::Object(payload));
-        out.insert("client".into(), rendering.text(self.client.as_ref(), || "nightbell".to_owned()).into());
-        out.insert("client_url".into(), rendering.text(self.client_url.as_ref(), || link(n)).into());
+        out.insert(
+            "client".into(),
+            rendering
+                .text(self.client.as_ref(), || "nightbell".to_owned())
+                .into(),
+        );
+        out.insert(
+            "client_url".into(),
+            rendering.text(self.client_url.as_ref(), || link(n)).into(),
+        );
         for (name, list) in [("images", &self.images), ("links", &self.links)] {
             if !list.is_empty() {
                 let one = |fields: &Vec<(&'static str, Field)>| -> Map<String, Value> {
-                    fields.iter().map(|(name, field)| ((*name).to_owned(), rendering.text(Some(field), String::new).into())).collect()
+                    fields
+                        .iter()
+                        .map(|(name, field)| {
+                            (
+                                (*name).to_owned(),
+                                rendering.text(Some(field), String::new).into(),
+                            )
+                        })
+                        .collect()
                 };
                 // Without an address there is nothing to show.
                 let address = if name == "images" { "src" } else { "href" };
-                let shown =
-                    list.iter().map(one).filter(|one| one.get(address).and_then(Value::as_str).is_some_and(|to| !to.trim().is_empty()));
+                let shown = list.iter().map(one).filter(|one| {
+                    one.get(address)
+                        .and_then(Value::as_str)
+                        .is_some_and(|to| !to.trim().is_empty())
+                });
                 let shown: Vec<Value> = shown.map(Value::Object).collect();
                 if !shown.is_empty() {
                     out.insert(name.into(), shown.into());
@@ -162,7 +236,10 @@ impl PagerDuty {
         }
         let mut out = Value::Object(out);
         if out.to_string().len() > MAX_EVENT {
-            let note = format!("{} alerts: the details are larger than PagerDuty takes and were left out", n.alerts.len());
+            let note = format!(
+                "{} alerts: the details are larger than PagerDuty takes and were left out",
+                n.alerts.len()
+            );
             out["payload"]["custom_details"] = json!({ "error": note });
         }
         out
@@ -170,7 +247,9 @@ impl PagerDuty {
 
     fn v1(&self, n: &Notification, key: &Secret) -> Value {
         let mut rendering = Rendering::new(n, &self.style);
-        let description = rendering.needed(self.description.as_ref(), || subject(n, self.style.language));
+        let description = rendering.needed(self.description.as_ref(), || {
+            subject(n, self.style.language)
+        });
         json!({
             "service_key": key.expose(),
             "incident_key": n.group_key_hash(),
@@ -182,19 +261,30 @@ impl PagerDuty {
         })
     }
 
-    /// Alertmanager's default details and the built-in text, or the configured ones over the former, and what failed.
+    /// Alertmanager's default details and the built-in text, or the configured ones over the
+    /// former, and what failed.
     fn details(&self, n: &Notification, rendering: &mut Rendering<'_>) -> Value {
-        let of = |status| n.alerts.iter().filter(|a| a.status == status).map(webhook::alert).collect::<Vec<_>>();
+        let of = |status| {
+            n.alerts
+                .iter()
+                .filter(|a| a.status == status)
+                .map(webhook::alert)
+                .collect::<Vec<_>>()
+        };
         let mut out = json!({
             "firing": of(AlertStatus::Firing),
             "resolved": of(AlertStatus::Resolved),
             "num_firing": n.count(AlertStatus::Firing),
             "num_resolved": n.count(AlertStatus::Resolved),
         });
-        if let (Some(Value::Object(own)), Some(all)) = (self.details.as_ref().map(|d| d.render(rendering)), out.as_object_mut()) {
+        if let (Some(Value::Object(own)), Some(all)) = (
+            self.details.as_ref().map(|d| d.render(rendering)),
+            out.as_object_mut(),
+        ) {
             all.extend(own);
         }
-        // What the on-call person reads on a phone. Over its limit an event loses all details, so this part is bounded.
+        // What the on-call person reads on a phone. Over its limit an event loses all details, so
+        // this part is bounded.
         if self.details.is_none() {
             out["message"] = body(n, &self.style, &PLAIN, MAX_TEXT).into();
         }
@@ -205,8 +295,16 @@ impl PagerDuty {
     }
 }
 
-/// The severity all firing alerts share, if PagerDuty knows it; else `error`, as Alertmanager has it.
+/// The severity all firing alerts share, if PagerDuty knows it; else `error`, as Alertmanager has
+/// it.
 fn severity(n: &Notification) -> &'static str {
-    let shared = n.common_labels.iter().find(|(name, _)| name == "severity").map_or("", |(_, value)| value);
-    SEVERITIES.into_iter().find(|k| *k == shared).unwrap_or("error")
+    let shared = n
+        .common_labels
+        .iter()
+        .find(|(name, _)| name == "severity")
+        .map_or("", |(_, value)| value);
+    SEVERITIES
+        .into_iter()
+        .find(|k| *k == shared)
+        .unwrap_or("error")
 }

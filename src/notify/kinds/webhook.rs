@@ -1,6 +1,7 @@
 //! `webhook_configs`: Alertmanager's JSON, version 4 (SEMANTICS 179), to any HTTP server.
 //!
-//! Each request carries `X-Nightbell-Delivery`, the same for every attempt at one delivery, so that a receiver can drop repeats.
+//! Each request carries `X-Nightbell-Delivery`, the same for every attempt at one delivery, so that
+//! a receiver can drop repeats.
 
 use std::time::Duration;
 
@@ -19,7 +20,12 @@ use crate::notify::notification::{AlertStatus, Notification, NotifiedAlert};
 use crate::notify::{Digest, Notifier, NotifierKind};
 
 /// The kind's row in the table of notifiers.
-pub const KIND: NotifierKind = NotifierKind { key: "webhook_configs", name: "webhook", send_resolved: true, build };
+pub const KIND: NotifierKind = NotifierKind {
+    key: "webhook_configs",
+    name: "webhook",
+    send_resolved: true,
+    build,
+};
 
 /// Names one delivery across its attempts.
 const DELIVERY: HeaderName = HeaderName::from_static("x-nightbell-delivery");
@@ -37,15 +43,21 @@ struct Webhook {
 fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
     let url = section.secret("url").unwrap_or_default();
     // A file that cannot be read was notified of already.
-    if url.expose().trim().is_empty() && section.node("url_file").is_none_or(|node| node.is_null()) {
+    if url.expose().trim().is_empty() && section.node("url_file").is_none_or(|node| node.is_null())
+    {
         section.error("", "has neither url nor url_file", "add url: https://…");
     }
     let written = url.expose().trim();
     let mut advice = None;
     if !written.is_empty() && !written.contains("{{") {
         let parsed = crate::notify::endpoint::parse_url(section, "url", url.clone());
-        let host = parsed.as_ref().and_then(|url| url.host_str()).unwrap_or_default();
-        let own = crate::notify::endpoint::OF_ITS_OWN.iter().find(|(service, _)| host == *service);
+        let host = parsed
+            .as_ref()
+            .and_then(|url| url.host_str())
+            .unwrap_or_default();
+        let own = crate::notify::endpoint::OF_ITS_OWN
+            .iter()
+            .find(|(service, _)| host == *service);
         advice = own.filter(|_| section.node("payload").is_none()).map(|(service, key)| {
             let (file, line) = (section.file(), section.position("url").line);
             format!("{file}:{line}: webhook_configs: {service} refuses Alertmanager's JSON; use {key}")
@@ -62,11 +74,17 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
 }
 
 impl Notifier for Webhook {
-    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+    fn notify<'a>(
+        &'a self,
+        notification: &'a Notification,
+    ) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
             let kept = notification.first_alerts(self.max_alerts);
             let address = Rendering::new(&kept, &self.style).address(&self.url)?;
-            let url = address.trim().parse().map_err(|_| NotifyError::permanent(Reason::Template, "url is not a URL"))?;
+            let url = address
+                .trim()
+                .parse()
+                .map_err(|_| NotifyError::permanent(Reason::Template, "url is not a URL"))?;
             let body = self.body(&kept);
             let mut request = Request::post_json(url, &body, self.endpoint.timeout());
             if let Ok(id) = HeaderValue::from_str(&kept.delivery_id) {
@@ -90,9 +108,12 @@ impl Notifier for Webhook {
 }
 
 impl Webhook {
-    /// The configured body, or Alertmanager's; where a template fails, Alertmanager's with what failed in `templateErrors`.
+    /// The configured body, or Alertmanager's; where a template fails, Alertmanager's with what
+    /// failed in `templateErrors`.
     fn body(&self, n: &Notification) -> Value {
-        let Some(own) = &self.payload else { return payload(n) };
+        let Some(own) = &self.payload else {
+            return payload(n);
+        };
         let mut rendering = Rendering::new(n, &self.style);
         let body = own.render(&mut rendering);
         if rendering.notes().is_empty() {
@@ -144,13 +165,25 @@ pub(in crate::notify) fn alert(alert: &NotifiedAlert) -> Value {
 }
 
 pub(in crate::notify) fn pairs(pairs: &[(String, String)]) -> Value {
-    Value::Object(pairs.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect::<Map<_, _>>())
+    Value::Object(
+        pairs
+            .iter()
+            .map(|(name, value)| (name.clone(), Value::String(value.clone())))
+            .collect::<Map<_, _>>(),
+    )
 }
 
 /// RFC 3339 as Go prints it: no zeros at the end of the fraction.
 fn go_time(ms: i64) -> String {
     let text = Timestamp(ms).rfc3339();
-    let trimmed = text.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.');
+    let trimmed = text
+        .trim_end_matches('Z')
+        .trim_end_matches('0')
+        .trim_end_matches('.');
     // Without a fraction, the zeros of the seconds belong to the time.
-    if ms % 1000 == 0 { text.replace(".000Z", "Z") } else { format!("{trimmed}Z") }
+    if ms % 1000 == 0 {
+        text.replace(".000Z", "Z")
+    } else {
+        format!("{trimmed}Z")
+    }
 }

@@ -1,7 +1,9 @@
-//! `wecom_configs`: a group robot of WeCom, 企业微信 (SEMANTICS 222-223). <https://developer.work.weixin.qq.com/document/path/91770>.
+//! `wecom_configs`: a group robot of WeCom, 企业微信 (SEMANTICS 222-223).
+//! <https://developer.work.weixin.qq.com/document/path/91770>.
 //!
-//! A message is Markdown; where people are called by mobile number, or all are, it is text, because only text can do that. A picture follows
-//! as a message of its own (`picture: false` does without), while the robot's limit leaves room for texts.
+//! A message is Markdown; where people are called by mobile number, or all are, it is text, because
+//! only text can do that. A picture follows as a message of its own (`picture: false` does
+//! without), while the robot's limit leaves room for texts.
 
 use std::time::Duration;
 
@@ -27,7 +29,12 @@ use crate::notify::robot::{Bucket, Codes, Mention, Mentions, address};
 use crate::notify::{Digest, Notifier, NotifierKind};
 
 /// The kind's row in the table of notifiers.
-pub const KIND: NotifierKind = NotifierKind { key: "wecom_configs", name: "wecom", send_resolved: true, build };
+pub const KIND: NotifierKind = NotifierKind {
+    key: "wecom_configs",
+    name: "wecom",
+    send_resolved: true,
+    build,
+};
 
 /// Largest content of a text message, in bytes.
 const MAX_TEXT: usize = 2048;
@@ -37,7 +44,12 @@ const MAX_MARKDOWN: usize = 4096;
 /// Messages a minute that pictures leave to texts.
 const FOR_TEXTS: usize = 10;
 
-const CODES: Codes = Codes { keys: &["errcode"], rate_limited: (&[45_009, 45_033], 60), auth: &[93_000], busy: &[-1] };
+const CODES: Codes = Codes {
+    keys: &["errcode"],
+    rate_limited: (&[45_009, 45_033], 60),
+    auth: &[93_000],
+    busy: &[-1],
+};
 
 struct WeCom {
     url: Option<Url>,
@@ -51,7 +63,11 @@ struct WeCom {
 
 fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
     Box::new(WeCom {
-        url: address(section, "key", "https://qyapi.weixin.qq.com/cgi-bin/webhook/send"),
+        url: address(
+            section,
+            "key",
+            "https://qyapi.weixin.qq.com/cgi-bin/webhook/send",
+        ),
         text: Field::read(section, "text"),
         mentions: Mentions::read(section),
         picture: picture::wanted(section),
@@ -62,14 +78,27 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
 }
 
 impl Notifier for WeCom {
-    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+    fn notify<'a>(
+        &'a self,
+        notification: &'a Notification,
+    ) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
-            let url = self.url.clone().ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
+            let url = self
+                .url
+                .clone()
+                .ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
             let started = Instant::now();
             self.bucket.take(started)?;
-            let request = Request::post_json(url.clone(), &self.payload(notification), self.endpoint.timeout());
+            let request = Request::post_json(
+                url.clone(),
+                &self.payload(notification),
+                self.endpoint.timeout(),
+            );
             CODES.check(self.endpoint.send(request).await?)?;
-            if let Some(png) = Some(notification).filter(|_| self.picture).and_then(|n| picture::of(n, &self.style)) {
+            if let Some(png) = Some(notification)
+                .filter(|_| self.picture)
+                .and_then(|n| picture::of(n, &self.style))
+            {
                 drop(picture::send(notification, started, self.send_picture(url, &png)).await);
             }
             Ok(())
@@ -77,7 +106,14 @@ impl Notifier for WeCom {
     }
 
     fn digest(&self) -> Digest {
-        Digest::Names(if self.mentions.are_any() { MAX_TEXT } else { MAX_MARKDOWN } / 8 * 6)
+        Digest::Names(
+            if self.mentions.are_any() {
+                MAX_TEXT
+            } else {
+                MAX_MARKDOWN
+            } / 8
+                * 6,
+        )
     }
 
     fn ready(&self) -> usize {
@@ -98,19 +134,43 @@ impl WeCom {
         }
         let md5 = hex(&Md5::digest(png));
         let body = json!({"msgtype": "image", "image": {"base64": BASE64_STANDARD.encode(png), "md5": md5}});
-        CODES.check(self.endpoint.send(Request::post_json(url, &body, self.endpoint.timeout())).await?)
+        CODES.check(
+            self.endpoint
+                .send(Request::post_json(url, &body, self.endpoint.timeout()))
+                .await?,
+        )
     }
 
     fn payload(&self, n: &Notification) -> Value {
         let mentions = self.mentions.of(n);
         let as_text = mentions.iter().any(|m| !matches!(m, Mention::Id(_)));
-        let (limit, markup) = if as_text { (MAX_TEXT, &PLAIN) } else { (MAX_MARKDOWN, &ROBOT) };
-        let colour = if n.status == AlertStatus::Firing { "warning" } else { "info" };
+        let (limit, markup) = if as_text {
+            (MAX_TEXT, &PLAIN)
+        } else {
+            (MAX_MARKDOWN, &ROBOT)
+        };
+        let colour = if n.status == AlertStatus::Firing {
+            "warning"
+        } else {
+            "info"
+        };
         let title = subject(n, self.style.language);
         let title = cut_bytes(&title, limit / 8, self.style.language);
-        let title = if as_text { title.into_owned() } else { format!("### <font color=\"{colour}\">{}</font>", (ROBOT.escape)(&title)) };
+        let title = if as_text {
+            title.into_owned()
+        } else {
+            format!(
+                "### <font color=\"{colour}\">{}</font>",
+                (ROBOT.escape)(&title)
+            )
+        };
         let mut rendering = Rendering::new(n, &self.style);
-        let text = rendering.needed(self.text.as_ref(), || format!("{title}\n{}", body(n, &self.style, markup, limit - title.len() - 1)));
+        let text = rendering.needed(self.text.as_ref(), || {
+            format!(
+                "{title}\n{}",
+                body(n, &self.style, markup, limit - title.len() - 1)
+            )
+        });
         let text = rendering.with_notes(text, limit);
         if as_text {
             let ids: Vec<&str> = mentions
@@ -121,12 +181,37 @@ impl WeCom {
                     Mention::Mobile(_) => None,
                 })
                 .collect();
-            let mobiles: Vec<&String> = mentions.iter().filter_map(|m| if let Mention::Mobile(m) = m { Some(m) } else { None }).collect();
+            let mobiles: Vec<&String> = mentions
+                .iter()
+                .filter_map(|m| {
+                    if let Mention::Mobile(m) = m {
+                        Some(m)
+                    } else {
+                        None
+                    }
+                })
+                .collect();
             let content = cut_bytes(&text, limit, self.style.language);
             return json!({"msgtype": "text", "text": {"content": content, "mentioned_list": ids, "mentioned_mobile_list": mobiles}});
         }
-        let calls: String = mentions.iter().filter_map(|m| if let Mention::Id(id) = m { Some(format!("<@{id}>")) } else { None }).collect();
-        let content = format!("{}{calls}", cut_bytes(&text, limit.saturating_sub(calls.len()), self.style.language));
+        let calls: String = mentions
+            .iter()
+            .filter_map(|m| {
+                if let Mention::Id(id) = m {
+                    Some(format!("<@{id}>"))
+                } else {
+                    None
+                }
+            })
+            .collect();
+        let content = format!(
+            "{}{calls}",
+            cut_bytes(
+                &text,
+                limit.saturating_sub(calls.len()),
+                self.style.language
+            )
+        );
         json!({"msgtype": "markdown", "markdown": {"content": content}})
     }
 }

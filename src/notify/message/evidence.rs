@@ -14,7 +14,10 @@ use super::{Style, elapsed, format_value, gravest_first};
 /// What the value was compared with: `> 90`.
 pub(super) fn threshold(alert: &NotifiedAlert) -> Option<String> {
     alert.evidence.iter().find_map(|clue| match clue {
-        Clue::Threshold { operator, value: Some(value) } => Some(format!("{operator} {}", format_value(*value))),
+        Clue::Threshold {
+            operator,
+            value: Some(value),
+        } => Some(format!("{operator} {}", format_value(*value))),
         _ => None,
     })
 }
@@ -37,7 +40,12 @@ pub(crate) fn pictures(n: &Notification, style: &Style) -> Vec<(String, Vec<u8>)
     let found = gravest_first(n)
         .into_iter()
         .filter(|alert| alert.status == AlertStatus::Firing)
-        .filter_map(|alert| Some((cid(alert), drawn(alert, n.at_ms, style.utc_offset(n.at_ms))?)));
+        .filter_map(|alert| {
+            Some((
+                cid(alert),
+                drawn(alert, n.at_ms, style.utc_offset(n.at_ms))?,
+            ))
+        });
     found.take(MAX_PICTURES).collect()
 }
 
@@ -53,12 +61,18 @@ pub fn picture(alert: &NotifiedAlert, now_ms: i64) -> Option<Vec<u8>> {
 
 /// A fault in drawing costs the picture and nothing else.
 fn drawn(alert: &NotifiedAlert, now_ms: i64, utc_offset: i32) -> Option<Vec<u8>> {
-    std::panic::catch_unwind(|| draw(alert, now_ms, utc_offset)).ok().flatten()
+    std::panic::catch_unwind(|| draw(alert, now_ms, utc_offset))
+        .ok()
+        .flatten()
 }
 
 fn draw(alert: &NotifiedAlert, now_ms: i64, utc_offset: i32) -> Option<Vec<u8>> {
     let (from, step, values) = alert.evidence.iter().find_map(|clue| match clue {
-        Clue::Series { from_ms, step_ms, values } => Some((*from_ms, *step_ms, values)),
+        Clue::Series {
+            from_ms,
+            step_ms,
+            values,
+        } => Some((*from_ms, *step_ms, values)),
         _ => None,
     })?;
     let threshold = alert.evidence.iter().find_map(|clue| match clue {
@@ -66,16 +80,33 @@ fn draw(alert: &NotifiedAlert, now_ms: i64, utc_offset: i32) -> Option<Vec<u8>> 
         _ => None,
     });
     let at = |index: usize| Timestamp(from + i64::try_from(index).unwrap_or(0) * step);
-    let points: Vec<(Timestamp, f64)> = values.iter().enumerate().filter_map(|(index, value)| Some((at(index), (*value)?))).collect();
+    let points: Vec<(Timestamp, f64)> = values
+        .iter()
+        .enumerate()
+        .filter_map(|(index, value)| Some((at(index), (*value)?)))
+        .collect();
     let known_to = at(values.len().saturating_sub(1));
     // A message that comes later shows that it still fires, up to twice the time.
     let to = known_to.max(Timestamp(now_ms.min(known_to.0 + (known_to.0 - from))));
     // Where only the end of the time is known, the picture begins there.
     let first = points.first().map_or(from, |(at, _)| at.0 - step);
-    let from = if first - from > (to.0 - from) / 4 { first } else { from };
+    let from = if first - from > (to.0 - from) / 4 {
+        first
+    } else {
+        from
+    };
     let gap = Duration::from_millis(u64::try_from(step.saturating_mul(2)).unwrap_or(0));
     let firing = [(Timestamp(alert.starts_at_ms), to)];
-    Some(png(&Plot { title: "", from: Timestamp(from), to, points: &points, gap, utc_offset, threshold, firing: &firing }))
+    Some(png(&Plot {
+        title: "",
+        from: Timestamp(from),
+        to,
+        points: &points,
+        gap,
+        utc_offset,
+        threshold,
+        firing: &firing,
+    }))
 }
 
 /// The link to an alert's picture.
@@ -87,14 +118,22 @@ pub(super) fn picture_url(alert: &NotifiedAlert) -> &str {
     url.unwrap_or_default()
 }
 
-/// The facts. Of a resolved alert only how often it came, what was done and whether it flapped: the rest spoke of the trouble.
+/// The facts. Of a resolved alert only how often it came, what was done and whether it flapped: the
+/// rest spoke of the trouble.
 pub(super) fn facts(alert: &NotifiedAlert, style: &Style) -> Vec<(&'static str, String)> {
     let words = style.words();
-    let separator = if style.language == Language::Zh { "；" } else { "; " };
+    let separator = if style.language == Language::Zh {
+        "；"
+    } else {
+        "; "
+    };
     let mut facts = Vec::new();
     if alert.status == AlertStatus::Firing {
         let part = |clue: &Clue| match clue {
-            Clue::Part { expression, value: Some(value) } => Some(format!("{expression} = {}", in_bytes(expression, *value))),
+            Clue::Part {
+                expression,
+                value: Some(value),
+            } => Some(format!("{expression} = {}", in_bytes(expression, *value))),
             _ => None,
         };
         let parts: Vec<String> = alert.evidence.iter().filter_map(part).collect();
@@ -104,30 +143,84 @@ pub(super) fn facts(alert: &NotifiedAlert, style: &Style) -> Vec<(&'static str, 
     }
     for clue in &alert.evidence {
         match clue {
-            Clue::Flapping { firings, since_ms, until_ms, fires, values } => {
+            Clue::Flapping {
+                firings,
+                since_ms,
+                until_ms,
+                fires,
+                values,
+            } => {
                 let values: Vec<String> = values.iter().map(|value| format_value(*value)).collect();
                 let (since, until) = (style.time(*since_ms), until_ms.map(|ms| style.time(ms)));
-                facts.push((words.flapping, style.language.flapping(*firings, (&since, until), *fires, &values)));
+                facts.push((
+                    words.flapping,
+                    style
+                        .language
+                        .flapping(*firings, (&since, until), *fires, &values),
+                ));
             }
-            Clue::Seen { count, last_ms } => facts.push((words.seen, style.language.seen(*count, last_ms.map(|ms| style.time(ms))))),
-            Clue::Action { target, at_ms, outcome, detail, output, helped } => {
-                let done = Done { outcome: *outcome, detail, output, helped: *helped };
-                facts.push((words.recovery, format!("{target} ({}): {}", style.time(*at_ms), style.language.done(&done))));
+            Clue::Seen { count, last_ms } => facts.push((
+                words.seen,
+                style
+                    .language
+                    .seen(*count, last_ms.map(|ms| style.time(ms))),
+            )),
+            Clue::Action {
+                target,
+                at_ms,
+                outcome,
+                detail,
+                output,
+                helped,
+            } => {
+                let done = Done {
+                    outcome: *outcome,
+                    detail,
+                    output,
+                    helped: *helped,
+                };
+                facts.push((
+                    words.recovery,
+                    format!(
+                        "{target} ({}): {}",
+                        style.time(*at_ms),
+                        style.language.done(&done)
+                    ),
+                ));
             }
             _ if alert.status == AlertStatus::Resolved => {}
-            Clue::Before { value: Some(value), at_ms } => {
-                facts.push((words.before, format!("{} ({})", format_value(*value), style.time(*at_ms))))
-            }
+            Clue::Before {
+                value: Some(value),
+                at_ms,
+            } => facts.push((
+                words.before,
+                format!("{} ({})", format_value(*value), style.time(*at_ms)),
+            )),
             Clue::SampleAge { seconds } => {
                 let age = elapsed(0, (seconds * 1000.0) as i64);
-                facts.push((words.newest_sample, style.language.old(&style.language.duration(age))));
+                facts.push((
+                    words.newest_sample,
+                    style.language.old(&style.language.duration(age)),
+                ));
             }
-            Clue::Lines { lines } => facts.extend(lines.iter().map(|line| (words.log, cut_chars(line, MAX_LINE).into_owned()))),
+            Clue::Lines { lines } => facts.extend(
+                lines
+                    .iter()
+                    .map(|line| (words.log, cut_chars(line, MAX_LINE).into_owned())),
+            ),
             Clue::Top { of, items } => {
-                let word = if *of == Top::Statements { words.top_statements } else { words.top_processes };
+                let word = if *of == Top::Statements {
+                    words.top_statements
+                } else {
+                    words.top_processes
+                };
                 // What would be shown as 0 uses nothing to speak of.
-                let shown = items.iter().filter(|(_, amount)| *of != Top::Statements || *amount >= 5e-5);
-                let items: Vec<String> = shown.map(|(name, amount)| format!("{name} {}", amount_of(*of, *amount))).collect();
+                let shown = items
+                    .iter()
+                    .filter(|(_, amount)| *of != Top::Statements || *amount >= 5e-5);
+                let items: Vec<String> = shown
+                    .map(|(name, amount)| format!("{name} {}", amount_of(*of, *amount)))
+                    .collect();
                 facts.push((word, items.join(separator)));
             }
             _ => {}
@@ -136,12 +229,23 @@ pub(super) fn facts(alert: &NotifiedAlert, style: &Style) -> Vec<(&'static str, 
     facts
 }
 
-/// A value as it is, and in a larger unit where the expression is a metric of bytes: `23220215808 (21.63 GiB)`.
+/// A value as it is, and in a larger unit where the expression is a metric of bytes:
+/// `23220215808 (21.63 GiB)`.
 fn in_bytes(expression: &str, value: f64) -> String {
     let name = &expression[..expression.find(['{', '[', ' ']).unwrap_or(expression.len())];
-    let units = [(f64::from(1 << 30), "GiB"), (f64::from(1 << 20), "MiB"), (1024.0, "KiB")];
-    match units.into_iter().find(|(size, _)| name.ends_with("_bytes") && !expression.contains(' ') && value.abs() >= *size) {
-        Some((size, unit)) => format!("{} ({} {unit})", format_value(value), format_value(value / size)),
+    let units = [
+        (f64::from(1 << 30), "GiB"),
+        (f64::from(1 << 20), "MiB"),
+        (1024.0, "KiB"),
+    ];
+    match units.into_iter().find(|(size, _)| {
+        name.ends_with("_bytes") && !expression.contains(' ') && value.abs() >= *size
+    }) {
+        Some((size, unit)) => format!(
+            "{} ({} {unit})",
+            format_value(value),
+            format_value(value / size)
+        ),
         None => format_value(value),
     }
 }

@@ -1,4 +1,5 @@
-//! The HTML part of a mail: small, styles inline, no background, so that it reads in a light and in a dark mail program.
+//! The HTML part of a mail: small, styles inline, no background, so that it reads in a light and in
+//! a dark mail program.
 
 use crate::notify::notification::{AlertStatus, Notification, NotifiedAlert};
 
@@ -8,9 +9,16 @@ use super::names::names;
 use super::shorten::{fit, fit_named};
 use super::{Entry, Gravity, Style, entry, gravest_first, headcount, link};
 
-/// The document; `notes` stand at its end. At most `limit` bytes, which keeps it below the size at which mail programs clip.
-/// `pictures`: content ids of the pictures that the mail carries.
-pub(crate) fn html(n: &Notification, style: &Style, title: &str, notes: &[String], pictures: &[&str], limit: usize) -> String {
+/// The document; `notes` stand at its end. At most `limit` bytes, which keeps it below the size at
+/// which mail programs clip. `pictures`: content ids of the pictures that the mail carries.
+pub(crate) fn html(
+    n: &Notification,
+    style: &Style,
+    title: &str,
+    notes: &[String],
+    pictures: &[&str],
+    limit: usize,
+) -> String {
     let words = style.words();
     let head = format!(
         "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
@@ -22,10 +30,17 @@ pub(crate) fn html(n: &Notification, style: &Style, title: &str, notes: &[String
     );
     let shown = |alert: &NotifiedAlert| pictures.iter().copied().find(|id| *id == cid(alert));
     let alerts = gravest_first(n);
-    let entries: Vec<String> = alerts.iter().map(|alert| one(&entry(alert, style, n.at_ms, limit), shown(alert), style)).collect();
+    let entries: Vec<String> = alerts
+        .iter()
+        .map(|alert| one(&entry(alert, style, n.at_ms, limit), shown(alert), style))
+        .collect();
     let mut tail = String::new();
     if !n.external_url.is_empty() {
-        tail.push_str(&format!("<p><a href=\"{}\">{}</a></p>\n", escape(&link(n)), words.all_alerts));
+        tail.push_str(&format!(
+            "<p><a href=\"{}\">{}</a></p>\n",
+            escape(&link(n)),
+            words.all_alerts
+        ));
     }
     for note in notes {
         tail.push_str(&format!("<p style=\"opacity:.7\">{}</p>\n", escape(note)));
@@ -40,7 +55,8 @@ pub(crate) fn html(n: &Notification, style: &Style, title: &str, notes: &[String
             names(alerts[from..].iter().copied(), words, escape, "<br>\n")
         ),
     };
-    fit_named(&head, &entries, &tail, limit, named).unwrap_or_else(|| fit(&head, &entries, &tail, limit, style.language))
+    fit_named(&head, &entries, &tail, limit, named)
+        .unwrap_or_else(|| fit(&head, &entries, &tail, limit, style.language))
 }
 
 fn one(entry: &Entry<'_>, picture: Option<&str>, style: &Style) -> String {
@@ -58,7 +74,10 @@ fn one(entry: &Entry<'_>, picture: Option<&str>, style: &Style) -> String {
         escape(&entry.headline)
     );
     if !entry.text.is_empty() {
-        out.push_str(&format!("<p style=\"margin:4px 0;white-space:pre-line\">{}</p>\n", escape(&entry.text)));
+        out.push_str(&format!(
+            "<p style=\"margin:4px 0;white-space:pre-line\">{}</p>\n",
+            escape(&entry.text)
+        ));
     }
     out.push_str("<table style=\"border-collapse:collapse\">\n");
     for (word, text) in &entry.facts {
@@ -77,10 +96,12 @@ fn one(entry: &Entry<'_>, picture: Option<&str>, style: &Style) -> String {
     let links: Vec<String> = entry
         .links
         .iter()
-        .map(|(word, url)| match url.starts_with("http://") || url.starts_with("https://") {
-            true => format!("<a href=\"{}\">{word}</a>", escape(url)),
-            false => format!("{word}{}{}", words.colon, escape(url)),
-        })
+        .map(
+            |(word, url)| match url.starts_with("http://") || url.starts_with("https://") {
+                true => format!("<a href=\"{}\">{word}</a>", escape(url)),
+                false => format!("{word}{}{}", words.colon, escape(url)),
+            },
+        )
         .collect();
     if !links.is_empty() {
         out.push_str(&format!("<div>{}</div>\n", links.join(" · ")));
@@ -90,5 +111,7 @@ fn one(entry: &Entry<'_>, picture: Option<&str>, style: &Style) -> String {
 }
 
 pub(super) fn escape(text: &str) -> String {
-    escape_angles(text).replace('"', "&quot;").replace('\'', "&#39;")
+    escape_angles(text)
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
 }

@@ -152,13 +152,19 @@ impl Language {
         if self == Language::En {
             return text;
         }
-        text.replace('d', "天").replace('h', "小时").replace('m', "分").replace('s', "秒")
+        text.replace('d', "天")
+            .replace('h', "小时")
+            .replace('m', "分")
+            .replace('s', "秒")
     }
 
     /// What stands where `count` alerts were left out.
     pub(super) fn more_alerts(self, count: usize) -> String {
         match self {
-            Language::En => format!("… and {count} more alert{}", if count == 1 { "" } else { "s" }),
+            Language::En => format!(
+                "… and {count} more alert{}",
+                if count == 1 { "" } else { "s" }
+            ),
             Language::Zh => format!("……另有 {count} 条告警"),
         }
     }
@@ -184,7 +190,10 @@ impl Language {
         let last = last.filter(|_| count > 0);
         match (self, last) {
             (Language::En, None) => "never in 30 days".to_owned(),
-            (Language::En, Some(last)) => format!("{count} time{} in 30 days, last at {last}", if count == 1 { "" } else { "s" }),
+            (Language::En, Some(last)) => format!(
+                "{count} time{} in 30 days, last at {last}",
+                if count == 1 { "" } else { "s" }
+            ),
             (Language::Zh, None) => "30 天内首次".to_owned(),
             (Language::Zh, Some(last)) => format!("30 天内 {count} 次，最近一次 {last}"),
         }
@@ -192,8 +201,16 @@ impl Language {
 
     /// What came of a recovery action: `failed, exit status 3; the alert fires on; output: …`.
     pub(super) fn done(self, done: &Done<'_>) -> String {
-        let (comma, separator, output) = if self == Language::En { (", ", "; ", "output: ") } else { ("，", "；", "输出：") };
-        let said = if self == Language::En { done.outcome.english() } else { done.outcome.chinese() };
+        let (comma, separator, output) = if self == Language::En {
+            (", ", "; ", "output: ")
+        } else {
+            ("，", "；", "输出：")
+        };
+        let said = if self == Language::En {
+            done.outcome.english()
+        } else {
+            done.outcome.chinese()
+        };
         let judged = match (self, done.helped) {
             (_, None) => "",
             (Language::En, Some(true)) => "the alert was over afterwards",
@@ -201,29 +218,62 @@ impl Language {
             (Language::Zh, Some(true)) => "之后告警已恢复",
             (Language::Zh, Some(false)) => "未见效，告警仍在触发",
         };
-        let detail = if done.detail.is_empty() { String::new() } else { format!("{comma}{}", done.detail) };
-        let judged = if judged.is_empty() { String::new() } else { format!("{separator}{judged}") };
-        let printed = if done.output.is_empty() { String::new() } else { format!("{separator}{output}{}", done.output) };
+        let detail = if done.detail.is_empty() {
+            String::new()
+        } else {
+            format!("{comma}{}", done.detail)
+        };
+        let judged = if judged.is_empty() {
+            String::new()
+        } else {
+            format!("{separator}{judged}")
+        };
+        let printed = if done.output.is_empty() {
+            String::new()
+        } else {
+            format!("{separator}{output}{}", done.output)
+        };
         format!("{said}{detail}{judged}{printed}")
     }
 
-    /// How often an alert that flaps fired, since when, until when if it has settled, whether it fires now, and its last values.
-    pub(super) fn flapping(self, firings: usize, (since, until): (&str, Option<String>), fires: bool, values: &[String]) -> String {
+    /// How often an alert that flaps fired, since when, until when if it has settled, whether it
+    /// fires now, and its last values.
+    pub(super) fn flapping(
+        self,
+        firings: usize,
+        (since, until): (&str, Option<String>),
+        fires: bool,
+        values: &[String],
+    ) -> String {
         match self {
             Language::En => {
                 let state = match &until {
                     Some(until) => format!(" until {until}, stable since"),
-                    None => format!(", {} now; no further message until it is stable", if fires { "firing" } else { "quiet" }),
+                    None => format!(
+                        ", {} now; no further message until it is stable",
+                        if fires { "firing" } else { "quiet" }
+                    ),
                 };
-                let values = if values.is_empty() { String::new() } else { format!("; last values {}", values.join(", ")) };
+                let values = if values.is_empty() {
+                    String::new()
+                } else {
+                    format!("; last values {}", values.join(", "))
+                };
                 format!("fired {firings} times since {since}{state}{values}")
             }
             Language::Zh => {
                 let state = match &until {
                     Some(until) => format!("，至 {until}，此后稳定"),
-                    None => format!("，目前{}；稳定之前不再通知", if fires { "触发中" } else { "已恢复" }),
+                    None => format!(
+                        "，目前{}；稳定之前不再通知",
+                        if fires { "触发中" } else { "已恢复" }
+                    ),
                 };
-                let values = if values.is_empty() { String::new() } else { format!("；最近的值 {}", values.join("、")) };
+                let values = if values.is_empty() {
+                    String::new()
+                } else {
+                    format!("；最近的值 {}", values.join("、"))
+                };
                 format!("自 {since} 起触发 {firings} 次{state}{values}")
             }
         }
@@ -232,7 +282,9 @@ impl Language {
     /// Why the next contact is notified.
     pub(super) fn unanswered(self, receiver: &str, since: &str) -> String {
         match self {
-            Language::En => format!("{receiver} was notified at {since}, and nobody has acknowledged it"),
+            Language::En => {
+                format!("{receiver} was notified at {since}, and nobody has acknowledged it")
+            }
             Language::Zh => format!("已于 {since} 通知 {receiver}，至今无人确认"),
         }
     }
@@ -256,7 +308,9 @@ impl Language {
     /// Why the built-in text stands where a template was configured.
     pub(crate) fn template_failed(self, key: &str, error: &str) -> String {
         match self {
-            Language::En => format!("(The template of {key:?} failed, so this is the built-in text: {error})"),
+            Language::En => {
+                format!("(The template of {key:?} failed, so this is the built-in text: {error})")
+            }
             Language::Zh => format!("（{key:?} 的模板出错，以上为内置文本：{error}）"),
         }
     }
@@ -266,11 +320,26 @@ impl Words {
     /// `2 firing, 1 resolved, 3 not shown`.
     pub(super) fn count(&self, firing: usize, resolved: usize, left_out: usize) -> String {
         let parts: [(usize, [&str; 2]); 3] = match self.language {
-            Language::En => [(firing, ["", " firing"]), (resolved, ["", " resolved"]), (left_out, ["", " not shown"])],
-            Language::Zh => [(firing, ["", " 条告警中"]), (resolved, ["", " 条已恢复"]), (left_out, ["", " 条未显示"])],
+            Language::En => [
+                (firing, ["", " firing"]),
+                (resolved, ["", " resolved"]),
+                (left_out, ["", " not shown"]),
+            ],
+            Language::Zh => [
+                (firing, ["", " 条告警中"]),
+                (resolved, ["", " 条已恢复"]),
+                (left_out, ["", " 条未显示"]),
+            ],
         };
-        let separator = if self.language == Language::Zh { "，" } else { ", " };
-        let said = parts.iter().filter(|(count, _)| *count > 0).map(|(count, [before, after])| format!("{before}{count}{after}"));
+        let separator = if self.language == Language::Zh {
+            "，"
+        } else {
+            ", "
+        };
+        let said = parts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, [before, after])| format!("{before}{count}{after}"));
         said.collect::<Vec<_>>().join(separator)
     }
 }

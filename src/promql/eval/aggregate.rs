@@ -14,7 +14,10 @@ use crate::promql::syntax::ast::{Aggregate, AggregateOp, Span};
 use crate::promql::value::{EvalError, Severity};
 
 /// The value of an aggregation.
-pub(in crate::promql) fn eval(evaluator: &Evaluator<'_>, aggregate: &Aggregate) -> Result<Frame, EvalError> {
+pub(in crate::promql) fn eval(
+    evaluator: &Evaluator<'_>,
+    aggregate: &Aggregate,
+) -> Result<Frame, EvalError> {
     if aggregate.op == AggregateOp::CountValues {
         return count_values(evaluator, aggregate);
     }
@@ -34,7 +37,13 @@ pub(in crate::promql) fn eval(evaluator: &Evaluator<'_>, aggregate: &Aggregate) 
         AggregateOp::Sum | AggregateOp::Avg if native => {
             return aggregate_native::combine(evaluator, aggregate, &grouping(aggregate), &input);
         }
-        AggregateOp::Min | AggregateOp::Max | AggregateOp::Stddev | AggregateOp::Stdvar | AggregateOp::Quantile if native => {
+        AggregateOp::Min
+        | AggregateOp::Max
+        | AggregateOp::Stddev
+        | AggregateOp::Stdvar
+        | AggregateOp::Quantile
+            if native =>
+        {
             aggregate_native::ignore(evaluator, aggregate, &mut input);
         }
         _ => {}
@@ -52,7 +61,13 @@ pub(in crate::promql) fn eval(evaluator: &Evaluator<'_>, aggregate: &Aggregate) 
         }
         AggregateOp::LimitRatio => limit_ratio(evaluator, aggregate, input, &params),
         AggregateOp::Quantile => {
-            let warn = |q: f64| evaluator.query.annotate(Severity::Warning, invalid_quantile(q), param_span(aggregate));
+            let warn = |q: f64| {
+                evaluator.query.annotate(
+                    Severity::Warning,
+                    invalid_quantile(q),
+                    param_span(aggregate),
+                )
+            };
             if params.iter().any(|q| q.is_nan()) {
                 warn(f64::NAN);
             }
@@ -70,24 +85,71 @@ pub(in crate::promql) fn eval(evaluator: &Evaluator<'_>, aggregate: &Aggregate) 
 
 /// The labels that stay in the result.
 fn grouping(aggregate: &Aggregate) -> Grouping {
-    Grouping { without: aggregate.without, labels: aggregate.grouping.clone() }
+    Grouping {
+        without: aggregate.without,
+        labels: aggregate.grouping.clone(),
+    }
 }
 
 /// Steps that are gathered at once where a value depends on all of its group together.
 const BLOCK: usize = 16;
 
 /// Aggregations that make one value of each group.
-fn fold(evaluator: &Evaluator<'_>, aggregate: &Aggregate, input: &Frame, params: &[f64]) -> Result<Frame, EvalError> {
+fn fold(
+    evaluator: &Evaluator<'_>,
+    aggregate: &Aggregate,
+    input: &Frame,
+    params: &[f64],
+) -> Result<Frame, EvalError> {
     // Values are added in the order of the rows: it is part of the answer.
     match aggregate.op {
         // The sum starts at the first value, not at zero: -0 alone stays -0.
-        AggregateOp::Sum => accumulated(evaluator, aggregate, input, Sum::starting, |sum, v| sum.add(v), Sum::total),
-        AggregateOp::Avg => accumulated(evaluator, aggregate, input, Mean::starting, |mean, v| mean.add(v), Mean::value),
-        AggregateOp::Count => accumulated(evaluator, aggregate, input, |_| 1.0, |count, _| *count += 1.0, |count| count),
-        AggregateOp::Group => accumulated(evaluator, aggregate, input, |_| (), |(), _| (), |()| 1.0),
-        AggregateOp::Min => accumulated(evaluator, aggregate, input, |v| v, |a, b| *a = if *a > b || a.is_nan() { b } else { *a }, |v| v),
-        AggregateOp::Max => accumulated(evaluator, aggregate, input, |v| v, |a, b| *a = if *a < b || a.is_nan() { b } else { *a }, |v| v),
-        op => gathered(evaluator, aggregate, input, |step, values| value(op, values, params.get(step).copied().unwrap_or(f64::NAN))),
+        AggregateOp::Sum => accumulated(
+            evaluator,
+            aggregate,
+            input,
+            Sum::starting,
+            |sum, v| sum.add(v),
+            Sum::total,
+        ),
+        AggregateOp::Avg => accumulated(
+            evaluator,
+            aggregate,
+            input,
+            Mean::starting,
+            |mean, v| mean.add(v),
+            Mean::value,
+        ),
+        AggregateOp::Count => accumulated(
+            evaluator,
+            aggregate,
+            input,
+            |_| 1.0,
+            |count, _| *count += 1.0,
+            |count| count,
+        ),
+        AggregateOp::Group => {
+            accumulated(evaluator, aggregate, input, |_| (), |(), _| (), |()| 1.0)
+        }
+        AggregateOp::Min => accumulated(
+            evaluator,
+            aggregate,
+            input,
+            |v| v,
+            |a, b| *a = if *a > b || a.is_nan() { b } else { *a },
+            |v| v,
+        ),
+        AggregateOp::Max => accumulated(
+            evaluator,
+            aggregate,
+            input,
+            |v| v,
+            |a, b| *a = if *a < b || a.is_nan() { b } else { *a },
+            |v| v,
+        ),
+        op => gathered(evaluator, aggregate, input, |step, values| {
+            value(op, values, params.get(step).copied().unwrap_or(f64::NAN))
+        }),
     }
 }
 
@@ -102,7 +164,10 @@ fn accumulated<S: Copy>(
 ) -> Result<Frame, EvalError> {
     let groups = input.rows.groups(&grouping(aggregate));
     let mut out = Frame::absent(evaluator.query, input.steps, groups.labels.clone())?;
-    evaluator.query.memory.take(input.steps.saturating_mul(size_of::<Option<S>>()))?;
+    evaluator
+        .query
+        .memory
+        .take(input.steps.saturating_mul(size_of::<Option<S>>()))?;
     let mut states: Vec<Option<S>> = Vec::new();
     for group in 0..groups.labels.len() {
         evaluator.query.check()?;
@@ -141,13 +206,19 @@ fn gathered(
             let end = input.steps.min(start + BLOCK);
             columns.iter_mut().for_each(Vec::clear);
             for row in groups.rows(group) {
-                for (column, value) in columns.iter_mut().zip(&input.row(*row as usize)[start..end]) {
+                for (column, value) in columns
+                    .iter_mut()
+                    .zip(&input.row(*row as usize)[start..end])
+                {
                     if !is_absent(*value) {
                         column.push(*value);
                     }
                 }
             }
-            for ((step, target), values) in (start..end).zip(&mut out.row_mut(group)[start..end]).zip(&mut columns) {
+            for ((step, target), values) in (start..end)
+                .zip(&mut out.row_mut(group)[start..end])
+                .zip(&mut columns)
+            {
                 if !values.is_empty() {
                     *target = compute(step, values);
                 }
@@ -183,13 +254,21 @@ fn variance(values: &[f64]) -> f64 {
 
 /// Where the parameter stands, without parentheses around it.
 fn param_span(aggregate: &Aggregate) -> Span {
-    let Some(param) = &aggregate.param else { return aggregate.span };
+    let Some(param) = &aggregate.param else {
+        return aggregate.span;
+    };
     param.annotated_span(true)
 }
 
 /// The greatest parameter; NaN if one is.
 fn greatest(params: &[f64]) -> f64 {
-    params.iter().copied().fold(f64::NEG_INFINITY, |a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) })
+    params.iter().copied().fold(f64::NEG_INFINITY, |a, b| {
+        if a.is_nan() || b.is_nan() {
+            f64::NAN
+        } else {
+            a.max(b)
+        }
+    })
 }
 
 /// The least parameter; NaN if one is.
@@ -202,14 +281,22 @@ fn check_counts(input: &Frame, params: &[f64]) -> Result<(), EvalError> {
     for (step, k) in params.iter().enumerate() {
         // Also NaN: it is no whole number either.
         if !(*k >= i64::MIN as f64 && *k < i64::MAX as f64) && input.any_at(step) {
-            return Err(EvalError::new(format!("Scalar value {} overflows int64", format_float_g(*k))));
+            return Err(EvalError::new(format!(
+                "Scalar value {} overflows int64",
+                format_float_g(*k)
+            )));
         }
     }
     Ok(())
 }
 
 /// `topk`, `bottomk`, `limitk`: some of the series, as they are.
-fn select(evaluator: &Evaluator<'_>, aggregate: &Aggregate, input: Frame, params: &[f64]) -> Result<Frame, EvalError> {
+fn select(
+    evaluator: &Evaluator<'_>,
+    aggregate: &Aggregate,
+    input: Frame,
+    params: &[f64],
+) -> Result<Frame, EvalError> {
     let steps = input.steps;
     let mut kept = Frame::absent(evaluator.query, steps, input.rows.clone())?;
     let mut order = Vec::new();
@@ -228,7 +315,11 @@ fn select(evaluator: &Evaluator<'_>, aggregate: &Aggregate, input: Frame, params
             let end = params.len().min(start + BLOCK);
             columns.iter_mut().for_each(Vec::clear);
             for row in groups.rows(group).iter().map(|row| *row as usize) {
-                for (column, value) in columns.iter_mut().zip(&input.row(row)[start..end]).filter(|(_, value)| !is_absent(**value)) {
+                for (column, value) in columns
+                    .iter_mut()
+                    .zip(&input.row(row)[start..end])
+                    .filter(|(_, value)| !is_absent(**value))
+                {
                     column.push((row, *value));
                 }
             }
@@ -259,9 +350,17 @@ fn select(evaluator: &Evaluator<'_>, aggregate: &Aggregate, input: Frame, params
     }
     // The order of an instant query is that of the values, group by group.
     if steps == 1 && evaluator.query.outer.count == 1 {
-        let rows = order.iter().map(|(row, _)| kept.rows[*row].clone()).collect();
+        let rows = order
+            .iter()
+            .map(|(row, _)| kept.rows[*row].clone())
+            .collect();
         let values = order.iter().map(|(_, value)| *value).collect();
-        return Ok(Frame { steps, rows, values, histograms: input.histograms });
+        return Ok(Frame {
+            steps,
+            rows,
+            values,
+            histograms: input.histograms,
+        });
     }
     kept.histograms = input.histograms;
     kept.compact();
@@ -269,13 +368,23 @@ fn select(evaluator: &Evaluator<'_>, aggregate: &Aggregate, input: Frame, params
 }
 
 /// A share of the series, chosen by a hash of their labels: `r` and `-(1-r)` are complementary.
-fn limit_ratio(evaluator: &Evaluator<'_>, aggregate: &Aggregate, mut input: Frame, params: &[f64]) -> Result<Frame, EvalError> {
+fn limit_ratio(
+    evaluator: &Evaluator<'_>,
+    aggregate: &Aggregate,
+    mut input: Frame,
+    params: &[f64],
+) -> Result<Frame, EvalError> {
     if params.iter().all(|r| *r == 0.0) {
         return Ok(Frame::new(input.steps));
     }
     let warn = |ratio: f64, cap: f64| {
-        let text = format!("PromQL warning: ratio value should be between -1 and 1, got {}, capping to {cap}", format_float_g(ratio));
-        evaluator.query.annotate(Severity::Warning, text, param_span(aggregate));
+        let text = format!(
+            "PromQL warning: ratio value should be between -1 and 1, got {}, capping to {cap}",
+            format_float_g(ratio)
+        );
+        evaluator
+            .query
+            .annotate(Severity::Warning, text, param_span(aggregate));
     };
     if greatest(params) > 1.0 {
         warn(greatest(params), 1.0);
@@ -290,7 +399,11 @@ fn limit_ratio(evaluator: &Evaluator<'_>, aggregate: &Aggregate, mut input: Fram
         let share = sampling_hash(&input.rows[row]) as f64 / u64::MAX as f64;
         for (value, ratio) in input.row_mut(row).iter_mut().zip(params) {
             let ratio = ratio.clamp(-1.0, 1.0);
-            let keep = if ratio >= 0.0 { share < ratio } else { share >= 1.0 + ratio };
+            let keep = if ratio >= 0.0 {
+                share < ratio
+            } else {
+                share >= 1.0 + ratio
+            };
             if !keep {
                 *value = absent();
             }
@@ -300,13 +413,19 @@ fn limit_ratio(evaluator: &Evaluator<'_>, aggregate: &Aggregate, mut input: Fram
     Ok(input)
 }
 
-/// Prometheus's hash of a label set, so that the same series are chosen: XXH64 over each name and value with its length before it.
+/// Prometheus's hash of a label set, so that the same series are chosen: XXH64 over each name and
+/// value with its length before it.
 fn sampling_hash(labels: &Labels) -> u64 {
     let mut bytes = Vec::new();
     for text in labels.iter().flat_map(|(name, value)| [name, value]) {
         match u8::try_from(text.len()) {
             Ok(length) if length < u8::MAX => bytes.push(length),
-            _ => bytes.extend([u8::MAX, text.len() as u8, (text.len() >> 8) as u8, (text.len() >> 16) as u8]),
+            _ => bytes.extend([
+                u8::MAX,
+                text.len() as u8,
+                (text.len() >> 8) as u8,
+                (text.len() >> 16) as u8,
+            ]),
         }
         bytes.extend_from_slice(text.as_bytes());
     }
@@ -315,7 +434,9 @@ fn sampling_hash(labels: &Labels) -> u64 {
 
 /// Counts equal values; the value becomes a label.
 fn count_values(evaluator: &Evaluator<'_>, aggregate: &Aggregate) -> Result<Frame, EvalError> {
-    let Some(param) = &aggregate.param else { return Err(EvalError::new("count_values needs a label name")) };
+    let Some(param) = &aggregate.param else {
+        return Err(EvalError::new("count_values needs a label name"));
+    };
     let label = evaluator.string(param)?;
     if label.is_empty() {
         return Err(EvalError::new("invalid label name \"\""));
@@ -329,8 +450,16 @@ fn count_values(evaluator: &Evaluator<'_>, aggregate: &Aggregate) -> Result<Fram
     let mut index: HashMap<Labels, usize, ahash::RandomState> = HashMap::default();
     for (row, labels) in input.rows.iter().enumerate() {
         evaluator.query.check()?;
-        for (step, value) in input.row(row).iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
-            let text = input.histograms.get(*value).map_or_else(|| plain(*value), |histogram| histogram.to_string());
+        for (step, value) in input
+            .row(row)
+            .iter()
+            .enumerate()
+            .filter(|(_, v)| !is_absent(**v))
+        {
+            let text = input
+                .histograms
+                .get(*value)
+                .map_or_else(|| plain(*value), |histogram| histogram.to_string());
             let labels = by.of(&labels.with(&label, &text));
             let target = match index.get(&labels) {
                 Some(known) => *known,
@@ -352,5 +481,9 @@ fn count_values(evaluator: &Evaluator<'_>, aggregate: &Aggregate) -> Result<Fram
 
 /// The shortest decimal digits, never an exponent.
 fn plain(value: f64) -> String {
-    if value.is_finite() { format!("{value}") } else { format_float(value) }
+    if value.is_finite() {
+        format!("{value}")
+    } else {
+        format_float(value)
+    }
 }

@@ -1,4 +1,5 @@
-//! Sums and means of groups with native histograms in them, and the annotations of aggregations that leave histograms out.
+//! Sums and means of groups with native histograms in them, and the annotations of aggregations
+//! that leave histograms out.
 
 use super::evaluator::Evaluator;
 use super::frame::{Frame, is_absent};
@@ -76,7 +77,11 @@ pub(in crate::promql) fn combine(
                     out.values[cell] = out.histograms.add(histogram);
                 }
                 None => {
-                    let total = if aggregate.op == AggregateOp::Sum { state.sum.map(Sum::total) } else { state.mean.map(Mean::value) };
+                    let total = if aggregate.op == AggregateOp::Sum {
+                        state.sum.map(Sum::total)
+                    } else {
+                        state.mean.map(Mean::value)
+                    };
                     out.values[cell] = total.unwrap_or(out.values[cell]);
                 }
             }
@@ -103,7 +108,11 @@ impl State {
 }
 
 /// Leaves the histograms out of what is aggregated, and says so.
-pub(in crate::promql) fn ignore(evaluator: &Evaluator<'_>, aggregate: &Aggregate, input: &mut Frame) {
+pub(in crate::promql) fn ignore(
+    evaluator: &Evaluator<'_>,
+    aggregate: &Aggregate,
+    input: &mut Frame,
+) {
     if !input.drop_histograms() {
         return;
     }
@@ -111,6 +120,13 @@ pub(in crate::promql) fn ignore(evaluator: &Evaluator<'_>, aggregate: &Aggregate
         AggregateOp::Topk | AggregateOp::Bottomk => aggregate.span,
         _ => aggregate.expr.span(),
     };
-    evaluator.query.annotate(Severity::Info, format!("PromQL info: ignored histogram in {} aggregation", aggregate.op), span);
+    evaluator.query.annotate(
+        Severity::Info,
+        format!(
+            "PromQL info: ignored histogram in {} aggregation",
+            aggregate.op
+        ),
+        span,
+    );
     input.compact();
 }

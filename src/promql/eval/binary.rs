@@ -16,7 +16,10 @@ use crate::promql::value::{EvalError, Severity};
 type Map<K, V> = HashMap<K, V, ahash::RandomState>;
 
 /// The value of a binary expression.
-pub(in crate::promql) fn eval(evaluator: &Evaluator<'_>, binary: &Binary) -> Result<Node, EvalError> {
+pub(in crate::promql) fn eval(
+    evaluator: &Evaluator<'_>,
+    binary: &Binary,
+) -> Result<Node, EvalError> {
     let lhs = evaluator.eval(&binary.lhs)?;
     let rhs = evaluator.eval(&binary.rhs)?;
     match (lhs, rhs) {
@@ -26,18 +29,32 @@ pub(in crate::promql) fn eval(evaluator: &Evaluator<'_>, binary: &Binary) -> Res
             }
             Ok(Node::Scalar(a))
         }
-        (Node::Vector(v), Node::Scalar(s)) => with_scalar(evaluator, binary, v, &s, false).map(Node::Vector),
-        (Node::Scalar(s), Node::Vector(v)) => with_scalar(evaluator, binary, v, &s, true).map(Node::Vector),
+        (Node::Vector(v), Node::Scalar(s)) => {
+            with_scalar(evaluator, binary, v, &s, false).map(Node::Vector)
+        }
+        (Node::Scalar(s), Node::Vector(v)) => {
+            with_scalar(evaluator, binary, v, &s, true).map(Node::Vector)
+        }
         (Node::Vector(a), Node::Vector(b)) => {
-            let default = Matching { cardinality: Cardinality::OneToOne, on: false, labels: Vec::new(), include: Vec::new() };
+            let default = Matching {
+                cardinality: Cardinality::OneToOne,
+                on: false,
+                labels: Vec::new(),
+                include: Vec::new(),
+            };
             let matching = binary.matching.as_ref().unwrap_or(&default);
             let frame = match binary.op {
-                BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => set_operation(evaluator, binary.op, matching, a, b)?,
+                BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => {
+                    set_operation(evaluator, binary.op, matching, a, b)?
+                }
                 _ => matched(evaluator, binary, matching, &a, &b)?,
             };
             frame.merged().map(Node::Vector)
         }
-        _ => Err(EvalError::new(format!("operator {} does not take strings", binary.op))),
+        _ => Err(EvalError::new(format!(
+            "operator {} does not take strings",
+            binary.op
+        ))),
     }
 }
 
@@ -74,7 +91,8 @@ pub(in crate::promql) fn computed(op: BinaryOp, a: f64, b: f64) -> f64 {
     }
 }
 
-/// The operation where native histograms may stand, and what was wrong with the last sample of each step that has no result.
+/// The operation where native histograms may stand, and what was wrong with the last sample of each
+/// step that has no result.
 struct Mixed<'a> {
     binary: &'a Binary,
     wrong: Vec<Option<(usize, Mismatch)>>,
@@ -82,11 +100,22 @@ struct Mixed<'a> {
 
 impl<'a> Mixed<'a> {
     fn new(binary: &'a Binary, steps: usize) -> Self {
-        Mixed { binary, wrong: vec![None; steps] }
+        Mixed {
+            binary,
+            wrong: vec![None; steps],
+        }
     }
 
-    /// The value of `a op b`, and whether a comparison keeps it; `row` is the sample's position among those of its step.
-    fn value(&mut self, row: usize, step: usize, a: Operand<'_>, b: Operand<'_>, out: &mut Histograms) -> Option<(f64, bool)> {
+    /// The value of `a op b`, and whether a comparison keeps it; `row` is the sample's position
+    /// among those of its step.
+    fn value(
+        &mut self,
+        row: usize,
+        step: usize,
+        a: Operand<'_>,
+        b: Operand<'_>,
+        out: &mut Histograms,
+    ) -> Option<(f64, bool)> {
         let outcome = operate(self.binary.op, a, b).inspect_err(|mismatch| {
             if self.wrong[step].is_none_or(|(last, _)| last <= row) {
                 self.wrong[step] = Some((row, *mismatch));
@@ -95,10 +124,14 @@ impl<'a> Mixed<'a> {
         Some(match (outcome.ok()?, a) {
             (Outcome::Float(value), _) => (value, true),
             (Outcome::Histogram(histogram), _) => (out.add(histogram), true),
-            (Outcome::Truth(truth), _) if self.binary.return_bool => (f64::from(u8::from(truth)), true),
+            (Outcome::Truth(truth), _) if self.binary.return_bool => {
+                (f64::from(u8::from(truth)), true)
+            }
             (Outcome::Truth(truth), Operand::Float(value)) => (value, truth),
             (Outcome::Truth(false), Operand::Histogram(_)) => return None,
-            (Outcome::Truth(true), Operand::Histogram(histogram)) => (out.add(Arc::clone(histogram)), true),
+            (Outcome::Truth(true), Operand::Histogram(histogram)) => {
+                (out.add(Arc::clone(histogram)), true)
+            }
         })
     }
 
@@ -107,12 +140,17 @@ impl<'a> Mixed<'a> {
         for (_, mismatch) in self.wrong.into_iter().flatten() {
             let (severity, text) = match mismatch {
                 Mismatch::Types(a, b) => {
-                    let text = format!("PromQL info: incompatible sample types encountered for binary operator \"{op}\": {a} {op} {b}");
+                    let text = format!(
+                        "PromQL info: incompatible sample types encountered for binary operator \"{op}\": {a} {op} {b}"
+                    );
                     (Severity::Info, text)
                 }
-                Mismatch::Layout => {
-                    (Severity::Warning, format!("PromQL warning: incompatible bucket layout encountered for binary operator {op}"))
-                }
+                Mismatch::Layout => (
+                    Severity::Warning,
+                    format!(
+                        "PromQL warning: incompatible bucket layout encountered for binary operator {op}"
+                    ),
+                ),
             };
             evaluator.query.annotate(severity, text, span);
         }
@@ -120,24 +158,42 @@ impl<'a> Mixed<'a> {
 }
 
 fn operand(histograms: &Histograms, value: f64) -> Operand<'_> {
-    histograms.get(value).map_or(Operand::Float(value), Operand::Histogram)
+    histograms
+        .get(value)
+        .map_or(Operand::Float(value), Operand::Histogram)
 }
 
 /// [`with_scalar`] for a vector with native histograms.
-fn mixed_with_scalar(evaluator: &Evaluator<'_>, binary: &Binary, vector: &mut Frame, scalar: &[f64], swapped: bool) {
+fn mixed_with_scalar(
+    evaluator: &Evaluator<'_>,
+    binary: &Binary,
+    vector: &mut Frame,
+    scalar: &[f64],
+    swapped: bool,
+) {
     let mut mixed = Mixed::new(binary, vector.steps);
     let before = std::mem::take(&mut vector.histograms);
     let (mut after, steps) = (Histograms::default(), vector.steps);
     for row in 0..vector.rows.len() {
-        for (step, (value, s)) in vector.values[row * steps..][..steps].iter_mut().zip(scalar).enumerate() {
+        for (step, (value, s)) in vector.values[row * steps..][..steps]
+            .iter_mut()
+            .zip(scalar)
+            .enumerate()
+        {
             if is_absent(*value) {
                 continue;
             }
             let (a, b) = (operand(&before, *value), Operand::Float(*s));
-            let result = if swapped { mixed.value(row, step, b, a, &mut after) } else { mixed.value(row, step, a, b, &mut after) };
+            let result = if swapped {
+                mixed.value(row, step, b, a, &mut after)
+            } else {
+                mixed.value(row, step, a, b, &mut after)
+            };
             *value = match result {
                 // A comparison shows what was in the vector, on whichever side it stood.
-                Some((_, true)) if swapped && binary.op.is_comparison() && !binary.return_bool => *value,
+                Some((_, true)) if swapped && binary.op.is_comparison() && !binary.return_bool => {
+                    *value
+                }
                 Some((result, true)) => result,
                 _ => absent(),
             };
@@ -147,14 +203,23 @@ fn mixed_with_scalar(evaluator: &Evaluator<'_>, binary: &Binary, vector: &mut Fr
     mixed.annotate(evaluator);
 }
 
-fn with_scalar(evaluator: &Evaluator<'_>, binary: &Binary, mut vector: Frame, scalar: &[f64], swapped: bool) -> Result<Frame, EvalError> {
+fn with_scalar(
+    evaluator: &Evaluator<'_>,
+    binary: &Binary,
+    mut vector: Frame,
+    scalar: &[f64],
+    swapped: bool,
+) -> Result<Frame, EvalError> {
     let steps = vector.steps;
     if !vector.histograms.is_empty() {
         mixed_with_scalar(evaluator, binary, &mut vector, scalar, swapped);
         return named(binary, vector);
     }
     for row in 0..vector.rows.len() {
-        for (value, s) in vector.values[row * steps..(row + 1) * steps].iter_mut().zip(scalar) {
+        for (value, s) in vector.values[row * steps..(row + 1) * steps]
+            .iter_mut()
+            .zip(scalar)
+        {
             if is_absent(*value) {
                 continue;
             }
@@ -181,7 +246,11 @@ fn named(binary: &Binary, mut vector: Frame) -> Result<Frame, EvalError> {
 /// The labels on which two series meet.
 fn key(labels: &Labels, matching: &Matching) -> Labels {
     let listed = |name: &str| matching.labels.iter().any(|l| l == name);
-    if matching.on { labels.filtered(listed) } else { labels.filtered(|name| name != METRIC_NAME && !listed(name)) }
+    if matching.on {
+        labels.filtered(listed)
+    } else {
+        labels.filtered(|name| name != METRIC_NAME && !listed(name))
+    }
 }
 
 /// The match group of every series of both sides.
@@ -198,8 +267,15 @@ impl Sides {
             let next = keys.len();
             *keys.entry(key(labels, matching)).or_insert(next)
         };
-        let (left, right) = (left.iter().map(&mut group_of).collect(), right.iter().map(&mut group_of).collect());
-        Sides { left, right, count: keys.len() }
+        let (left, right) = (
+            left.iter().map(&mut group_of).collect(),
+            right.iter().map(&mut group_of).collect(),
+        );
+        Sides {
+            left,
+            right,
+            count: keys.len(),
+        }
     }
 }
 
@@ -211,11 +287,20 @@ fn set_operation(
     mut right: Frame,
 ) -> Result<Frame, EvalError> {
     let steps = left.steps;
-    let sides = left.rows.with(&right.rows, &format!("{matching:?}"), || Sides::new(matching, &left.rows, &right.rows));
+    let sides = left.rows.with(&right.rows, &format!("{matching:?}"), || {
+        Sides::new(matching, &left.rows, &right.rows)
+    });
     // For each group and step, whether the deciding side has a value.
-    evaluator.query.memory.take(sides.count.saturating_mul(steps))?;
+    evaluator
+        .query
+        .memory
+        .take(sides.count.saturating_mul(steps))?;
     let mut present = vec![false; sides.count * steps];
-    let (deciding, groups) = if op == BinaryOp::Or { (&left, &sides.left) } else { (&right, &sides.right) };
+    let (deciding, groups) = if op == BinaryOp::Or {
+        (&left, &sides.left)
+    } else {
+        (&right, &sides.right)
+    };
     for (row, group) in groups.iter().enumerate() {
         for (step, value) in deciding.row(row).iter().enumerate() {
             present[group * steps + step] |= !is_absent(*value);
@@ -234,8 +319,16 @@ fn set_operation(
     }
     if op == BinaryOp::Or {
         // The values of the one are copied to those of the other.
-        evaluator.query.hold_cells(left.rows.len() + right.rows.len(), steps)?;
-        let all = left.rows.with(&right.rows, "all", || left.rows.iter().chain(right.rows.iter()).cloned().collect::<LabelSets>());
+        evaluator
+            .query
+            .hold_cells(left.rows.len() + right.rows.len(), steps)?;
+        let all = left.rows.with(&right.rows, "all", || {
+            left.rows
+                .iter()
+                .chain(right.rows.iter())
+                .cloned()
+                .collect::<LabelSets>()
+        });
         left.append(right, LabelSets::clone(&all));
     }
     Ok(left)
@@ -256,9 +349,22 @@ struct Pairs {
 }
 
 impl Pairs {
-    fn new(binary: &Binary, matching: &Matching, groups: Vec<Group>, many: &Frame, one: &Frame) -> Self {
-        let pairs = groups.iter().flat_map(|group| group.many.iter().flat_map(|many| group.one.iter().map(move |one| (*many, *one))));
-        let results = pairs.map(|(m, o)| result_labels(binary, matching, &many.rows[m], &one.rows[o])).collect();
+    fn new(
+        binary: &Binary,
+        matching: &Matching,
+        groups: Vec<Group>,
+        many: &Frame,
+        one: &Frame,
+    ) -> Self {
+        let pairs = groups.iter().flat_map(|group| {
+            group
+                .many
+                .iter()
+                .flat_map(|many| group.one.iter().map(move |one| (*many, *one)))
+        });
+        let results = pairs
+            .map(|(m, o)| result_labels(binary, matching, &many.rows[m], &one.rows[o]))
+            .collect();
         Pairs { groups, results }
     }
 }
@@ -269,7 +375,10 @@ fn groups(matching: &Matching, many: &Frame, one: &Frame) -> Vec<Group> {
     let mut position = |labels: &Labels, groups: &mut Vec<Group>| {
         let key = key(labels, matching);
         *index.entry(key).or_insert_with_key(|key| {
-            groups.push(Group { key: key.clone(), ..Group::default() });
+            groups.push(Group {
+                key: key.clone(),
+                ..Group::default()
+            });
             groups.len() - 1
         })
     };
@@ -285,34 +394,61 @@ fn groups(matching: &Matching, many: &Frame, one: &Frame) -> Vec<Group> {
 }
 
 /// Arithmetic and comparison of two vectors.
-fn matched(evaluator: &Evaluator<'_>, binary: &Binary, matching: &Matching, left: &Frame, right: &Frame) -> Result<Frame, EvalError> {
+fn matched(
+    evaluator: &Evaluator<'_>,
+    binary: &Binary,
+    matching: &Matching,
+    left: &Frame,
+    right: &Frame,
+) -> Result<Frame, EvalError> {
     let swapped = matching.cardinality == Cardinality::OneToMany;
-    let (many, one) = if swapped { (right, left) } else { (left, right) };
+    let (many, one) = if swapped {
+        (right, left)
+    } else {
+        (left, right)
+    };
     let steps = left.steps;
-    let key = format!("{matching:?}{}", !binary.op.is_comparison() || binary.return_bool);
+    let key = format!(
+        "{matching:?}{}",
+        !binary.op.is_comparison() || binary.return_bool
+    );
     let pairs = match many.rows.known_with::<Pairs>(&one.rows, &key) {
         Some(known) => known,
         None => {
             let found = groups(matching, many, one);
             // Where both sides of a group have several series, each pair has a name.
-            let pairs = found.iter().map(|group| group.many.len().saturating_mul(group.one.len())).fold(0, usize::saturating_add);
-            evaluator.query.memory.keep(pairs.saturating_mul(LABELS + 2 * size_of::<Labels>())).map_err(|error| {
-                let everywhere = vec![true; steps];
-                let duplicate =
-                    found.iter().filter_map(|group| first_duplicate(group, one, &everywhere)).min_by_key(|d| (d.step, d.second));
-                duplicate.map_or(error, |duplicate| duplicate.error(one, swapped))
-            })?;
-            many.rows.with(&one.rows, &key, || Pairs::new(binary, matching, found, many, one))
+            let pairs = found
+                .iter()
+                .map(|group| group.many.len().saturating_mul(group.one.len()))
+                .fold(0, usize::saturating_add);
+            evaluator
+                .query
+                .memory
+                .keep(pairs.saturating_mul(LABELS + 2 * size_of::<Labels>()))
+                .map_err(|error| {
+                    let everywhere = vec![true; steps];
+                    let duplicate = found
+                        .iter()
+                        .filter_map(|group| first_duplicate(group, one, &everywhere))
+                        .min_by_key(|d| (d.step, d.second));
+                    duplicate.map_or(error, |duplicate| duplicate.error(one, swapped))
+                })?;
+            many.rows.with(&one.rows, &key, || {
+                Pairs::new(binary, matching, found, many, one)
+            })
         }
     };
     let groups = &pairs.groups;
     // A vector that is empty at a step ends the operation there before anything is checked.
     let crowded = groups.iter().any(|g| g.one.len() > 1 || g.many.len() > 1);
     let both: Vec<bool> = match crowded {
-        true => (0..steps).map(|step| left.any_at(step) && right.any_at(step)).collect(),
+        true => (0..steps)
+            .map(|step| left.any_at(step) && right.any_at(step))
+            .collect(),
         false => vec![true; steps],
     };
-    let mut mixed = (!many.histograms.is_empty() || !one.histograms.is_empty()).then(|| Mixed::new(binary, steps));
+    let mut mixed = (!many.histograms.is_empty() || !one.histograms.is_empty())
+        .then(|| Mixed::new(binary, steps));
     let mut out = Growing::new(pairs.results.clone(), steps);
     let mut pair = 0;
     let operate_floats = |m: f64, o: f64| -> (f64, bool) {
@@ -324,12 +460,26 @@ fn matched(evaluator: &Evaluator<'_>, binary: &Binary, matching: &Matching, left
         }
     };
     // Prometheus goes from step to step: the first one with a mistake decides which is reported.
-    let duplicates = groups.iter().filter_map(|group| first_duplicate(group, one, &both)).min_by_key(|d| (d.step, d.second));
+    let duplicates = groups
+        .iter()
+        .filter_map(|group| first_duplicate(group, one, &both))
+        .min_by_key(|d| (d.step, d.second));
     let mut repeated: Option<usize> = None;
     for group in groups {
-        let mut taken = vec![false; if crowded && matching.cardinality == Cardinality::OneToOne { steps } else { 0 }];
+        let mut taken = vec![
+            false;
+            if crowded && matching.cardinality == Cardinality::OneToOne {
+                steps
+            } else {
+                0
+            }
+        ];
         let mut labels_taken: Vec<HashSet<Labels, ahash::RandomState>> = Vec::new();
-        let entries = group.many.len().saturating_mul(2 * size_of::<Labels>() + 1).saturating_add(size_of::<HashSet<Labels>>());
+        let entries = group
+            .many
+            .len()
+            .saturating_mul(2 * size_of::<Labels>() + 1)
+            .saturating_add(size_of::<HashSet<Labels>>());
         let seen_bytes = entries.saturating_mul(steps);
         if group.many.len() > 1 && matching.cardinality != Cardinality::OneToOne {
             evaluator.query.memory.take(seen_bytes)?;
@@ -350,12 +500,15 @@ fn matched(evaluator: &Evaluator<'_>, binary: &Binary, matching: &Matching, left
                     let result = match &mut mixed {
                         None => Some(operate_floats(m, o)),
                         Some(mixed) => {
-                            let (m, o) = (operand(&many.histograms, m), operand(&one.histograms, o));
+                            let (m, o) =
+                                (operand(&many.histograms, m), operand(&one.histograms, o));
                             let (a, b) = if swapped { (o, m) } else { (m, o) };
                             mixed.value(many_row, step, a, b, histograms)
                         }
                     };
-                    let Some((value, true)) = result else { continue };
+                    let Some((value, true)) = result else {
+                        continue;
+                    };
                     let again = match (taken.get_mut(step), labels_taken.get_mut(step)) {
                         (Some(taken), _) => std::mem::replace(taken, true),
                         (None, Some(seen)) => !seen.insert(labels.clone()),
@@ -381,7 +534,9 @@ fn matched(evaluator: &Evaluator<'_>, binary: &Binary, matching: &Matching, left
         mixed.annotate(evaluator);
     }
     match (duplicates, repeated) {
-        (Some(found), repeated) if repeated.is_none_or(|step| found.step <= step) => Err(found.error(one, swapped)),
+        (Some(found), repeated) if repeated.is_none_or(|step| found.step <= step) => {
+            Err(found.error(one, swapped))
+        }
         (_, Some(_)) => Err(many_matches(matching)),
         _ => Ok(out.finish()),
     }
@@ -389,7 +544,9 @@ fn matched(evaluator: &Evaluator<'_>, binary: &Binary, matching: &Matching, left
 
 fn many_matches(matching: &Matching) -> EvalError {
     EvalError::new(match matching.cardinality {
-        Cardinality::OneToOne => "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
+        Cardinality::OneToOne => {
+            "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
+        }
         _ => "multiple matches for labels: grouping labels must ensure unique matches",
     })
 }
@@ -408,8 +565,17 @@ fn first_duplicate<'a>(group: &'a Group, one: &Frame, both: &[bool]) -> Option<D
         return None;
     }
     (0..both.len()).filter(|step| both[*step]).find_map(|step| {
-        let mut here = group.one.iter().copied().filter(|row| !is_absent(one.at(*row, step)));
-        Some(Duplicate { step, key: &group.key, first: here.next()?, second: here.next()? })
+        let mut here = group
+            .one
+            .iter()
+            .copied()
+            .filter(|row| !is_absent(one.at(*row, step)));
+        Some(Duplicate {
+            step,
+            key: &group.key,
+            first: here.next()?,
+            second: here.next()?,
+        })
     })
 }
 

@@ -1,7 +1,8 @@
 //! The evaluator: tree to value, node by node over all steps.
 //!
-//! A node is computed for every step of a range query before the next node begins, and a selector or a function over a range runs
-//! through one series at a time; an instant query is the same with one step.
+//! A node is computed for every step of a range query before the next node begins, and a selector
+//! or a function over a range runs through one series at a time; an instant query is the same with
+//! one step.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -31,13 +32,18 @@ impl Steps {
     /// From `start` to `end`, both included where they fall on the grid.
     pub(in crate::promql) fn new(start: i64, end: i64, step: i64) -> Self {
         let step = step.max(1);
-        let count = if end < start { 0 } else { usize::try_from(end.saturating_sub(start) / step).unwrap_or(usize::MAX - 1) + 1 };
+        let count = if end < start {
+            0
+        } else {
+            usize::try_from(end.saturating_sub(start) / step).unwrap_or(usize::MAX - 1) + 1
+        };
         Steps { start, step, count }
     }
 
     /// The instant of step `index`.
     pub(in crate::promql) fn at(&self, index: usize) -> i64 {
-        self.start.saturating_add((index as i64).saturating_mul(self.step))
+        self.start
+            .saturating_add((index as i64).saturating_mul(self.step))
     }
 
     /// The last instant.
@@ -68,29 +74,53 @@ pub(in crate::promql) struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    pub(in crate::promql) fn new(engine: &'a Engine, store: &'a Store, outer: Steps, end: i64) -> Self {
+    pub(in crate::promql) fn new(
+        engine: &'a Engine,
+        store: &'a Store,
+        outer: Steps,
+        end: i64,
+    ) -> Self {
         let (zero, memory) = (|| Cell::new(0), Held::new(engine.memory.as_ref()));
-        Query { engine, store, outer, end, samples: zero(), read: zero(), held: zero(), memory, annotations: RefCell::new(Vec::new()) }
+        Query {
+            engine,
+            store,
+            outer,
+            end,
+            samples: zero(),
+            read: zero(),
+            held: zero(),
+            memory,
+            annotations: RefCell::new(Vec::new()),
+        }
     }
 
     /// Errs when the query was ended from outside.
     pub(in crate::promql) fn check(&self) -> Result<(), EvalError> {
-        self.engine.interrupt.as_ref().map_or(Ok(()), |flag| flag.check())
+        self.engine
+            .interrupt
+            .as_ref()
+            .map_or(Ok(()), |flag| flag.check())
     }
 
     /// Counts the values of so many series at so many steps, before they are made.
     pub(in crate::promql) fn hold_cells(&self, rows: usize, steps: usize) -> Result<(), EvalError> {
-        self.memory.take(rows.saturating_mul(steps).saturating_mul(size_of::<f64>()))
+        self.memory
+            .take(rows.saturating_mul(steps).saturating_mul(size_of::<f64>()))
     }
 
-    /// Counts samples that were loaded; errs over the limit, or when the query was ended from outside.
+    /// Counts samples that were loaded; errs over the limit, or when the query was ended from
+    /// outside.
     pub(in crate::promql) fn load(&self, samples: usize) -> Result<(), EvalError> {
         self.check()?;
         let total = self.samples.get().saturating_add(samples);
         self.samples.set(total);
         self.read.set(self.read.get().saturating_add(samples));
         self.held.set(self.held.get().max(total));
-        if total > self.engine.max_samples { Err(EvalError::TooManySamples) } else { Ok(()) }
+        if total > self.engine.max_samples {
+            Err(EvalError::TooManySamples)
+        } else {
+            Ok(())
+        }
     }
 
     /// Counts samples as no longer held.
@@ -101,9 +131,16 @@ impl<'a> Query<'a> {
     /// Remembers an annotation, once; the position is that of the last one with this text.
     pub(in crate::promql) fn annotate(&self, severity: Severity, message: String, span: Span) {
         let mut annotations = self.annotations.borrow_mut();
-        match annotations.iter_mut().find(|a| a.severity == severity && a.message == message) {
+        match annotations
+            .iter_mut()
+            .find(|a| a.severity == severity && a.message == message)
+        {
             Some(known) => known.span = span,
-            None => annotations.push(Annotation { severity, message, span }),
+            None => annotations.push(Annotation {
+                severity,
+                message,
+                span,
+            }),
         }
     }
 
@@ -141,22 +178,37 @@ impl<'a> Evaluator<'a> {
         let before = self.query.samples.get();
         let mark = self.query.memory.mark();
         self.query.check()?;
-        if !matches!(expr, Expr::VectorSelector(_) | Expr::Paren(_) | Expr::Unary(_)) {
+        if !matches!(
+            expr,
+            Expr::VectorSelector(_) | Expr::Paren(_) | Expr::Unary(_)
+        ) {
             // Whatever it is, it makes a value for each step at least.
             self.query.hold_cells(1, self.steps.count)?;
         }
         let node = deep(|| self.shared(expr))?;
         self.query.memory.settle(mark, node.bytes())?;
-        // The limit is on what is held at once: what the operands held is free again, the result stays.
-        let held = if let Node::Vector(frame) = &node { frame.rows.len().saturating_mul(self.steps.count) } else { 0 };
+        // The limit is on what is held at once: what the operands held is free again, the result
+        // stays.
+        let held = if let Node::Vector(frame) = &node {
+            frame.rows.len().saturating_mul(self.steps.count)
+        } else {
+            0
+        };
         self.query.samples.set(before.saturating_add(held));
         Ok(node)
     }
 
     /// The value, computed once for all expressions of an instant that share it.
     fn shared(&self, expr: &Expr) -> Result<Node, EvalError> {
-        let sharing = self.query.engine.sharing.as_ref().filter(|_| self.steps == self.query.outer && self.steps.count == 1);
-        let Some((sharing, id)) = sharing.and_then(|sharing| Some((sharing, sharing.node(expr.span(), self.steps.start)?))) else {
+        let sharing = self
+            .query
+            .engine
+            .sharing
+            .as_ref()
+            .filter(|_| self.steps == self.query.outer && self.steps.count == 1);
+        let Some((sharing, id)) = sharing
+            .and_then(|sharing| Some((sharing, sharing.node(expr.span(), self.steps.start)?)))
+        else {
             return self.node(expr);
         };
         if let Some(node) = sharing.take(id) {
@@ -175,15 +227,23 @@ impl<'a> Evaluator<'a> {
             Expr::Paren(paren) => self.eval(&paren.expr),
             Expr::Unary(unary) => {
                 let node = self.eval(&unary.expr)?;
-                if unary.op == UnaryOp::Plus { Ok(node) } else { negate(node) }
+                if unary.op == UnaryOp::Plus {
+                    Ok(node)
+                } else {
+                    negate(node)
+                }
             }
             Expr::Binary(b) => binary::eval(self, b),
             Expr::Aggregate(a) => match self.trimmed(expr) {
-                Some((inner, first)) => aggregate::eval(&inner, a)?.widened(self.query, first, self.steps.count).map(Node::Vector),
+                Some((inner, first)) => aggregate::eval(&inner, a)?
+                    .widened(self.query, first, self.steps.count)
+                    .map(Node::Vector),
                 None => aggregate::eval(self, a).map(Node::Vector),
             },
             Expr::Call(call) => functions::eval(self, call),
-            Expr::MatrixSelector(_) | Expr::Subquery(_) => Err(EvalError::new("a range vector stands where none is allowed")),
+            Expr::MatrixSelector(_) | Expr::Subquery(_) => Err(EvalError::new(
+                "a range vector stands where none is allowed",
+            )),
         }
     }
 
@@ -191,7 +251,9 @@ impl<'a> Evaluator<'a> {
     pub(in crate::promql) fn vector(&self, expr: &Expr) -> Result<Frame, EvalError> {
         match self.eval(expr)? {
             Node::Vector(frame) => Ok(frame),
-            other => Err(EvalError::new(format!("expected an instant vector, got {other:?}"))),
+            other => Err(EvalError::new(format!(
+                "expected an instant vector, got {other:?}"
+            ))),
         }
     }
 
@@ -211,12 +273,20 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// The inner steps of a subquery and its values there: multiples of the subquery's step, however the outer steps lie.
-    pub(in crate::promql) fn subquery(&self, subquery: &Subquery) -> Result<(Steps, Frame), EvalError> {
+    /// The inner steps of a subquery and its values there: multiples of the subquery's step,
+    /// however the outer steps lie.
+    pub(in crate::promql) fn subquery(
+        &self,
+        subquery: &Subquery,
+    ) -> Result<(Steps, Frame), EvalError> {
         let step = millis(subquery.step.unwrap_or(self.query.engine.default_step)).max(1);
         let pinned = self.query.pinned(subquery.at);
-        let first = pinned.unwrap_or(self.steps.start).saturating_sub(subquery.offset);
-        let last = pinned.unwrap_or(self.steps.last()).saturating_sub(subquery.offset);
+        let first = pinned
+            .unwrap_or(self.steps.start)
+            .saturating_sub(subquery.offset);
+        let last = pinned
+            .unwrap_or(self.steps.last())
+            .saturating_sub(subquery.offset);
         let open = first.saturating_sub(millis(subquery.range));
         let start = (open.div_euclid(step) + 1).saturating_mul(step);
         let steps = Steps::new(start, last, step);
@@ -226,14 +296,21 @@ impl<'a> Evaluator<'a> {
         if steps.count > self.query.engine.max_samples {
             return Err(EvalError::TooManySamples);
         }
-        let mut inner = Evaluator { query: self.query, steps };
+        let mut inner = Evaluator {
+            query: self.query,
+            steps,
+        };
         if let Some((trimmed, _)) = inner.trimmed(&subquery.expr) {
             inner = trimmed;
         }
         let steps = inner.steps;
         let frame = match inner.eval(&subquery.expr)? {
             Node::Vector(frame) => frame,
-            Node::Scalar(values) => Frame::floats(values.len(), vec![crate::model::Labels::empty()].into(), values),
+            Node::Scalar(values) => Frame::floats(
+                values.len(),
+                vec![crate::model::Labels::empty()].into(),
+                values,
+            ),
             Node::String(_) => return Err(EvalError::new("a subquery over a string")),
         };
         Ok((steps, frame))
@@ -248,9 +325,16 @@ fn negate(node: Node) -> Result<Node, EvalError> {
         }
         Node::Vector(mut frame) => {
             if frame.histograms.is_empty() {
-                frame.values.iter_mut().filter(|v| !is_absent(**v)).for_each(|v| *v = -*v);
+                frame
+                    .values
+                    .iter_mut()
+                    .filter(|v| !is_absent(**v))
+                    .for_each(|v| *v = -*v);
             } else {
-                let floats = frame.values.iter_mut().filter(|v| !is_absent(**v) && frame.histograms.get(**v).is_none());
+                let floats = frame
+                    .values
+                    .iter_mut()
+                    .filter(|v| !is_absent(**v) && frame.histograms.get(**v).is_none());
                 floats.for_each(|v| *v = -*v);
                 frame.map_histograms(|histogram| Arc::make_mut(histogram).multiply(-1.0));
             }

@@ -1,8 +1,10 @@
 //! Frames: the values of several series at every step of an evaluation, in one allocation.
 //!
-//! A frame of an instant query has one step. A series without a value at a step holds the stale marker there: a selector never returns
-//! it, and arithmetic makes a quiet NaN of it, so it can stand for "nothing" without a second array. A native histogram stands in a list
-//! beside the values; its value is a NaN that holds its position there, so that whatever moves values moves histograms.
+//! A frame of an instant query has one step. A series without a value at a step holds the stale
+//! marker there: a selector never returns it, and arithmetic makes a quiet NaN of it, so it can
+//! stand for "nothing" without a second array. A native histogram stands in a list beside the
+//! values; its value is a NaN that holds its position there, so that whatever moves values moves
+//! histograms.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,10 +27,12 @@ pub(in crate::promql) fn is_absent(value: f64) -> bool {
     is_stale(value)
 }
 
-/// The upper half of the values that stand for native histograms; the lower half is a position in the list.
+/// The upper half of the values that stand for native histograms; the lower half is a position in
+/// the list.
 const PLACE: u64 = 0x7ff4_4e48;
 
-/// The native histograms of a frame. A frame of floats has none, and no value of it is looked at twice.
+/// The native histograms of a frame. A frame of floats has none, and no value of it is looked at
+/// twice.
 #[derive(Clone, Debug, Default)]
 pub(in crate::promql) struct Histograms(Vec<Arc<NativeHistogram>>);
 
@@ -46,24 +50,38 @@ impl Histograms {
 
     /// Bytes that the list holds; those that it shares with others are not counted.
     pub(in crate::promql) fn bytes(&self) -> usize {
-        let own = self.0.iter().filter(|histogram| Arc::strong_count(histogram) == 1);
-        self.0.capacity() * size_of::<usize>() + own.map(|histogram| histogram_bytes(histogram)).sum::<usize>()
+        let own = self
+            .0
+            .iter()
+            .filter(|histogram| Arc::strong_count(histogram) == 1);
+        self.0.capacity() * size_of::<usize>()
+            + own
+                .map(|histogram| histogram_bytes(histogram))
+                .sum::<usize>()
     }
 
     /// The one that a value stands for.
     pub(in crate::promql) fn get(&self, value: f64) -> Option<&Arc<NativeHistogram>> {
         let bits = value.to_bits();
-        if self.0.is_empty() || bits >> 32 != PLACE { None } else { self.0.get(bits as u32 as usize) }
+        if self.0.is_empty() || bits >> 32 != PLACE {
+            None
+        } else {
+            self.0.get(bits as u32 as usize)
+        }
     }
 
-    /// Takes over those of another list, and lets the values that stand for them stand for them here.
+    /// Takes over those of another list, and lets the values that stand for them stand for them
+    /// here.
     fn absorb(&mut self, other: Histograms, values: &mut [f64]) {
         if self.is_empty() || other.is_empty() {
             self.0.extend(other.0);
             return;
         }
         let before = self.0.len() as u64;
-        values.iter_mut().filter(|value| other.get(**value).is_some()).for_each(|v| *v = f64::from_bits(v.to_bits() + before));
+        values
+            .iter_mut()
+            .filter(|value| other.get(**value).is_some())
+            .for_each(|v| *v = f64::from_bits(v.to_bits() + before));
         self.0.extend(other.0);
     }
 }
@@ -84,17 +102,35 @@ pub(in crate::promql) struct Frame {
 impl Frame {
     /// No series.
     pub(in crate::promql) fn new(steps: usize) -> Self {
-        Frame { steps, ..Frame::default() }
+        Frame {
+            steps,
+            ..Frame::default()
+        }
     }
 
     /// These series, without a value.
-    pub(in crate::promql) fn absent(query: &Query<'_>, steps: usize, rows: LabelSets) -> Result<Self, EvalError> {
+    pub(in crate::promql) fn absent(
+        query: &Query<'_>,
+        steps: usize,
+        rows: LabelSets,
+    ) -> Result<Self, EvalError> {
         query.hold_cells(rows.len(), steps)?;
-        Ok(Frame { steps, values: vec![absent(); rows.len() * steps], rows, histograms: Histograms::default() })
+        Ok(Frame {
+            steps,
+            values: vec![absent(); rows.len() * steps],
+            rows,
+            histograms: Histograms::default(),
+        })
     }
 
-    /// The same series at `steps` instants, of which the own ones begin at `first`; nothing has a value at the others.
-    pub(in crate::promql) fn widened(self, query: &Query<'_>, first: usize, steps: usize) -> Result<Self, EvalError> {
+    /// The same series at `steps` instants, of which the own ones begin at `first`; nothing has a
+    /// value at the others.
+    pub(in crate::promql) fn widened(
+        self,
+        query: &Query<'_>,
+        first: usize,
+        steps: usize,
+    ) -> Result<Self, EvalError> {
         let mut wide = Frame::absent(query, steps, self.rows.clone())?;
         for row in 0..self.rows.len() {
             wide.row_mut(row)[first..first + self.steps].copy_from_slice(self.row(row));
@@ -105,7 +141,12 @@ impl Frame {
 
     /// These series and their values, floats all of them.
     pub(in crate::promql) fn floats(steps: usize, rows: LabelSets, values: Vec<f64>) -> Self {
-        Frame { steps, rows, values, histograms: Histograms::default() }
+        Frame {
+            steps,
+            rows,
+            values,
+            histograms: Histograms::default(),
+        }
     }
 
     /// Adds a series with no value yet and returns its values.
@@ -141,7 +182,11 @@ impl Frame {
         let histograms = std::mem::take(&mut self.histograms);
         let mut any = false;
         if !histograms.is_empty() {
-            for value in self.values.iter_mut().filter(|value| histograms.get(**value).is_some()) {
+            for value in self
+                .values
+                .iter_mut()
+                .filter(|value| histograms.get(**value).is_some())
+            {
                 *value = absent();
                 any = true;
             }
@@ -151,7 +196,10 @@ impl Frame {
 
     /// Leaves out every sample that is a float.
     pub(in crate::promql) fn drop_floats(&mut self) {
-        self.values.iter_mut().filter(|value| self.histograms.get(**value).is_none()).for_each(|value| *value = absent());
+        self.values
+            .iter_mut()
+            .filter(|value| self.histograms.get(**value).is_none())
+            .for_each(|value| *value = absent());
     }
 
     /// The series of both, those of `other` last.
@@ -169,24 +217,36 @@ impl Frame {
     /// Drops series that have no value at any step.
     pub(in crate::promql) fn compact(&mut self) {
         let steps = self.steps.max(1);
-        let lives = |row: &u32| self.values[*row as usize * steps..][..steps].iter().any(|v| !is_absent(*v));
-        let rows = 0..if self.steps == 0 { 0 } else { self.rows.len() as u32 };
+        let lives = |row: &u32| {
+            self.values[*row as usize * steps..][..steps]
+                .iter()
+                .any(|v| !is_absent(*v))
+        };
+        let rows = 0..if self.steps == 0 {
+            0
+        } else {
+            self.rows.len() as u32
+        };
         if rows.clone().all(|row| lives(&row)) && rows.len() == self.rows.len() {
             return;
         }
         let kept: Vec<u32> = rows.filter(lives).collect();
         for (position, row) in kept.iter().enumerate() {
             let start = *row as usize * steps;
-            self.values.copy_within(start..start + steps, position * steps);
+            self.values
+                .copy_within(start..start + steps, position * steps);
         }
         self.values.truncate(kept.len() * steps);
         self.rows = self.rows.part(&kept);
     }
 
-    /// Makes one series of those with equal labels; errs where two of them have a value at one step.
+    /// Makes one series of those with equal labels; errs where two of them have a value at one
+    /// step.
     pub(in crate::promql) fn merged(mut self) -> Result<Self, EvalError> {
         self.compact();
-        let Some(owner) = self.owners() else { return Ok(self) };
+        let Some(owner) = self.owners() else {
+            return Ok(self);
+        };
         let steps = self.steps;
         let mut position = vec![0; self.rows.len()];
         let mut kept: Vec<u32> = Vec::new();
@@ -232,7 +292,13 @@ impl Frame {
             return None;
         }
         let mut seen: HashMap<&Labels, usize, ahash::RandomState> = HashMap::default();
-        Some(self.rows.iter().enumerate().map(|(row, labels)| *seen.entry(labels).or_insert(row)).collect())
+        Some(
+            self.rows
+                .iter()
+                .enumerate()
+                .map(|(row, labels)| *seen.entry(labels).or_insert(row))
+                .collect(),
+        )
     }
 }
 
@@ -249,11 +315,22 @@ impl Growing {
     /// No series of `all` yet.
     pub(in crate::promql) fn new(all: LabelSets, steps: usize) -> Self {
         let room = if steps == 1 { all.len() } else { 0 };
-        Growing { steps, all, rows: Vec::with_capacity(room), values: Vec::with_capacity(room), histograms: Histograms::default() }
+        Growing {
+            steps,
+            all,
+            rows: Vec::with_capacity(room),
+            values: Vec::with_capacity(room),
+            histograms: Histograms::default(),
+        }
     }
 
-    /// Adds the series in this row of the list, with no value yet, and returns its values and where histograms go.
-    pub(in crate::promql) fn push(&mut self, query: &Query<'_>, row: usize) -> Result<(&mut [f64], &mut Histograms), EvalError> {
+    /// Adds the series in this row of the list, with no value yet, and returns its values and where
+    /// histograms go.
+    pub(in crate::promql) fn push(
+        &mut self,
+        query: &Query<'_>,
+        row: usize,
+    ) -> Result<(&mut [f64], &mut Histograms), EvalError> {
         let start = self.values.len();
         if start + self.steps > self.values.capacity() {
             self.grow(query)?;
@@ -263,12 +340,16 @@ impl Growing {
         Ok((&mut self.values[start..], &mut self.histograms))
     }
 
-    /// Makes room for one more series at least, twice as many as there are at best, and for no more than there can be.
+    /// Makes room for one more series at least, twice as many as there are at best, and for no more
+    /// than there can be.
     #[cold]
     fn grow(&mut self, query: &Query<'_>) -> Result<(), EvalError> {
-        let rows = (2 * self.rows.len()).clamp(1, self.all.len().max(1)).max(self.rows.len() + 1);
+        let rows = (2 * self.rows.len())
+            .clamp(1, self.all.len().max(1))
+            .max(self.rows.len() + 1);
         query.hold_cells(rows - self.rows.len(), self.steps)?;
-        self.values.reserve_exact((rows - self.rows.len()) * self.steps);
+        self.values
+            .reserve_exact((rows - self.rows.len()) * self.steps);
         Ok(())
     }
 
@@ -280,7 +361,12 @@ impl Growing {
 
     /// The finished frame.
     pub(in crate::promql) fn finish(self) -> Frame {
-        Frame { steps: self.steps, rows: self.all.part(&self.rows), values: self.values, histograms: self.histograms }
+        Frame {
+            steps: self.steps,
+            rows: self.all.part(&self.rows),
+            values: self.values,
+            histograms: self.histograms,
+        }
     }
 }
 

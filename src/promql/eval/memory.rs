@@ -1,4 +1,5 @@
-//! What one query holds of the memory that queries share: counted before it is taken, given back as operands go.
+//! What one query holds of the memory that queries share: counted before it is taken, given back as
+//! operands go.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use super::frame::{Frame, Node};
 use crate::model::{Budget, Holder, NativeHistogram, Reservation};
 use crate::promql::value::EvalError;
 
-/// What a query may hold without asking, and the steps in which it asks for more, in bytes: most queries are small.
+/// What a query may hold without asking, and the steps in which it asks for more, in bytes: most
+/// queries are small.
 const GRAIN: usize = 64 << 10;
 
 /// Bytes that a sample of an answer takes beside its label set: a time and a value.
@@ -42,8 +44,17 @@ impl Held {
     pub(in crate::promql) fn new(memory: Option<&Memory>) -> Self {
         let reservation = memory.map(|memory| memory.budget.reserve(memory.holder));
         // Without a budget there is nothing to ask.
-        let asked = if reservation.is_some() { GRAIN } else { usize::MAX };
-        Held { used: Cell::new(0), kept: Cell::new(0), asked: Cell::new(asked), reservation: RefCell::new(reservation) }
+        let asked = if reservation.is_some() {
+            GRAIN
+        } else {
+            usize::MAX
+        };
+        Held {
+            used: Cell::new(0),
+            kept: Cell::new(0),
+            asked: Cell::new(asked),
+            reservation: RefCell::new(reservation),
+        }
     }
 
     /// Counts bytes that are about to be taken.

@@ -1,7 +1,8 @@
 //! From a tree to a value, node by node over all steps of a query.
 //!
-//! [`evaluator`] walks the tree and is where to start; [`selector`] reads samples, [`binary`] and [`aggregate`] combine them, [`frame`]
-//! holds the values of several series at all steps, [`memory`] counts what they take before they are made.
+//! [`evaluator`] walks the tree and is where to start; [`selector`] reads samples, [`binary`] and
+//! [`aggregate`] combine them, [`frame`] holds the values of several series at all steps,
+//! [`memory`] counts what they take before they are made.
 
 pub(super) mod aggregate;
 pub(super) mod aggregate_native;

@@ -40,7 +40,11 @@ pub(in crate::promql) enum Mismatch {
 }
 
 /// `a op b`.
-pub(in crate::promql) fn operate(op: BinaryOp, a: Operand<'_>, b: Operand<'_>) -> Result<Outcome, Mismatch> {
+pub(in crate::promql) fn operate(
+    op: BinaryOp,
+    a: Operand<'_>,
+    b: Operand<'_>,
+) -> Result<Outcome, Mismatch> {
     let changed = |histogram: &NativeHistogram, change: &dyn Fn(&mut NativeHistogram)| {
         let mut result = histogram.clone();
         change(&mut result);
@@ -48,18 +52,32 @@ pub(in crate::promql) fn operate(op: BinaryOp, a: Operand<'_>, b: Operand<'_>) -
     };
     match (a, b, op) {
         (Operand::Float(a), Operand::Float(b), op) => {
-            Ok(compared(op, a, b).map_or_else(|| Outcome::Float(computed(op, a, b)), Outcome::Truth))
+            Ok(compared(op, a, b)
+                .map_or_else(|| Outcome::Float(computed(op, a, b)), Outcome::Truth))
         }
         (Operand::Histogram(histogram), Operand::Float(factor), BinaryOp::Mul)
-        | (Operand::Float(factor), Operand::Histogram(histogram), BinaryOp::Mul) => changed(histogram, &|result| result.multiply(factor)),
-        (Operand::Histogram(histogram), Operand::Float(divisor), BinaryOp::Div) => changed(histogram, &|result| result.divide(divisor)),
+        | (Operand::Float(factor), Operand::Histogram(histogram), BinaryOp::Mul) => {
+            changed(histogram, &|result| result.multiply(factor))
+        }
+        (Operand::Histogram(histogram), Operand::Float(divisor), BinaryOp::Div) => {
+            changed(histogram, &|result| result.divide(divisor))
+        }
         (Operand::Histogram(a), Operand::Histogram(b), BinaryOp::Add | BinaryOp::Sub) => {
             let mut result = NativeHistogram::clone(a);
-            let met = if op == BinaryOp::Add { result.add(b) } else { result.subtract(b) };
-            met.map(|()| Outcome::Histogram(result.compacted())).map_err(|_| Mismatch::Layout)
+            let met = if op == BinaryOp::Add {
+                result.add(b)
+            } else {
+                result.subtract(b)
+            };
+            met.map(|()| Outcome::Histogram(result.compacted()))
+                .map_err(|_| Mismatch::Layout)
         }
-        (Operand::Histogram(a), Operand::Histogram(b), BinaryOp::Equal) => Ok(Outcome::Truth(a == b)),
-        (Operand::Histogram(a), Operand::Histogram(b), BinaryOp::NotEqual) => Ok(Outcome::Truth(a != b)),
+        (Operand::Histogram(a), Operand::Histogram(b), BinaryOp::Equal) => {
+            Ok(Outcome::Truth(a == b))
+        }
+        (Operand::Histogram(a), Operand::Histogram(b), BinaryOp::NotEqual) => {
+            Ok(Outcome::Truth(a != b))
+        }
         (a, b, _) => Err(Mismatch::Types(a.type_name(), b.type_name())),
     }
 }

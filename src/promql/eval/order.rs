@@ -1,6 +1,7 @@
-//! The order of what compares equal: Prometheus sorts and selects with Go's `sort.Sort` and `container/heap`, which are not stable, and which
-//! series of a tie `topk` keeps is part of its answer. These follow them step by step
-//! (<https://pkg.go.dev/sort>, <https://pkg.go.dev/container/heap>); nothing else in the crate needs them.
+//! The order of what compares equal: Prometheus sorts and selects with Go's `sort.Sort` and
+//! `container/heap`, which are not stable, and which series of a tie `topk` keeps is part of its
+//! answer. These follow them step by step (<https://pkg.go.dev/sort>,
+//! <https://pkg.go.dev/container/heap>); nothing else in the crate needs them.
 
 /// Pushes onto a binary heap whose root is the least.
 pub(in crate::promql) fn heap_push<T>(heap: &mut Vec<T>, item: T, less: &impl Fn(&T, &T) -> bool) {
@@ -39,13 +40,20 @@ fn sift_down<T>(heap: &mut [T], mut root: usize, below: &impl Fn(&T, &T) -> bool
     }
 }
 
-/// Sorts as `sort.Sort` does: pattern-defeating quicksort. `less` need not be consistent (NaN is not); the result is some permutation.
+/// Sorts as `sort.Sort` does: pattern-defeating quicksort. `less` need not be consistent (NaN is
+/// not); the result is some permutation.
 pub(in crate::promql) fn sort<T>(items: &mut [T], less: &impl Fn(&T, &T) -> bool) {
     let limit = usize::BITS - items.len().leading_zeros();
     quicksort(items, 0, items.len(), limit, less);
 }
 
-fn quicksort<T>(v: &mut [T], mut a: usize, mut b: usize, mut limit: u32, less: &impl Fn(&T, &T) -> bool) {
+fn quicksort<T>(
+    v: &mut [T],
+    mut a: usize,
+    mut b: usize,
+    mut limit: u32,
+    less: &impl Fn(&T, &T) -> bool,
+) {
     const INSERTION: usize = 12;
     let (mut balanced, mut partitioned) = (true, true);
     loop {
@@ -66,7 +74,11 @@ fn quicksort<T>(v: &mut [T], mut a: usize, mut b: usize, mut limit: u32, less: &
             pivot = (b - 1) - (pivot - a);
             hint = Hint::Increasing;
         }
-        if balanced && partitioned && hint == Hint::Increasing && partial_insertion_sort(v, a, b, less) {
+        if balanced
+            && partitioned
+            && hint == Hint::Increasing
+            && partial_insertion_sort(v, a, b, less)
+        {
             return;
         }
         if a > 0 && !less(&v[a - 1], &v[pivot]) {
@@ -167,7 +179,12 @@ fn choose_pivot<T>(v: &[T], a: usize, b: usize, less: &impl Fn(&T, &T) -> bool) 
     (j, hint)
 }
 
-fn partial_insertion_sort<T>(v: &mut [T], a: usize, b: usize, less: &impl Fn(&T, &T) -> bool) -> bool {
+fn partial_insertion_sort<T>(
+    v: &mut [T],
+    a: usize,
+    b: usize,
+    less: &impl Fn(&T, &T) -> bool,
+) -> bool {
     const MOST_STEPS: usize = 5;
     const SHORTEST: usize = 50;
     let mut i = a + 1;
@@ -201,7 +218,13 @@ fn partial_insertion_sort<T>(v: &mut [T], a: usize, b: usize, less: &impl Fn(&T,
 }
 
 /// Elements not greater than the pivot first; returns where the others begin.
-fn partition_equal<T>(v: &mut [T], a: usize, b: usize, pivot: usize, less: &impl Fn(&T, &T) -> bool) -> usize {
+fn partition_equal<T>(
+    v: &mut [T],
+    a: usize,
+    b: usize,
+    pivot: usize,
+    less: &impl Fn(&T, &T) -> bool,
+) -> usize {
     v.swap(a, pivot);
     let (mut i, mut j) = (a + 1, b - 1);
     loop {
@@ -220,8 +243,15 @@ fn partition_equal<T>(v: &mut [T], a: usize, b: usize, pivot: usize, less: &impl
     }
 }
 
-/// Smaller elements, the pivot, the others; returns where the pivot is, and whether nothing had to move.
-fn partition<T>(v: &mut [T], a: usize, b: usize, pivot: usize, less: &impl Fn(&T, &T) -> bool) -> (usize, bool) {
+/// Smaller elements, the pivot, the others; returns where the pivot is, and whether nothing had to
+/// move.
+fn partition<T>(
+    v: &mut [T],
+    a: usize,
+    b: usize,
+    pivot: usize,
+    less: &impl Fn(&T, &T) -> bool,
+) -> (usize, bool) {
     v.swap(a, pivot);
     let (mut i, mut j) = (a + 1, b - 1);
     let mut already = true;
@@ -251,7 +281,9 @@ mod tests {
     fn numbers(length: usize, kinds: u64, seed: u64) -> Vec<u64> {
         let mut state = seed;
         let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             state >> 33
         };
         (0..length).map(|_| next() % kinds).collect()
@@ -259,7 +291,15 @@ mod tests {
 
     #[test]
     fn what_can_be_sorted_is_sorted() {
-        for (length, kinds) in [(0, 1), (1, 1), (12, 5), (13, 3), (60, 1000), (500, 7), (3000, 100_000)] {
+        for (length, kinds) in [
+            (0, 1),
+            (1, 1),
+            (12, 5),
+            (13, 3),
+            (60, 1000),
+            (500, 7),
+            (3000, 100_000),
+        ] {
             let mut items = numbers(length, kinds, length as u64 + 1);
             let mut expected = items.clone();
             expected.sort_unstable();

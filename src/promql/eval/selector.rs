@@ -1,7 +1,7 @@
 //! Selectors: which sample of a series an instant sees, and which ones a range sees.
 //!
-//! An instant sees the newest sample in the left-open lookback window before it, unless that is a stale marker; a range sees all
-//! samples of its left-open window, stale markers left out.
+//! An instant sees the newest sample in the left-open lookback window before it, unless that is a
+//! stale marker; a range sees all samples of its left-open window, stale markers left out.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use crate::promql::syntax::ast::{Call, Expr, MatrixSelector, VectorSelector};
 use crate::promql::value::{EvalError, MatrixSeries};
 use crate::store::{TimedHistogram, Window};
 
-/// Steps of one series after which it is looked whether the query was ended: a window may hold millions of samples.
+/// Steps of one series after which it is looked whether the query was ended: a window may hold
+/// millions of samples.
 const LOOK: usize = 64;
 
 /// The samples of one series, floats and native histograms apart, no stale marker among them.
@@ -35,7 +36,8 @@ pub(in crate::promql) struct Range<'a> {
     pub(in crate::promql) times: &'a [i64],
     /// The floats; none where there are histograms alone.
     pub(in crate::promql) values: &'a [f64],
-    /// The native histograms, ascending in time. A function of floats is asked only where there is none, or where it ignores them.
+    /// The native histograms, ascending in time. A function of floats is asked only where there is
+    /// none, or where it ignores them.
     pub(in crate::promql) histograms: &'a [TimedHistogram],
     /// The window excludes this instant …
     pub(in crate::promql) start: i64,
@@ -74,8 +76,13 @@ impl<'a> Evaluator<'a> {
         self.select_with(selector, |_, value| value)
     }
 
-    /// The same, with `pick` choosing what to show of the milliseconds and the value of each sample.
-    pub(in crate::promql) fn select_with(&self, selector: &VectorSelector, pick: impl Fn(i64, f64) -> f64) -> Result<Frame, EvalError> {
+    /// The same, with `pick` choosing what to show of the milliseconds and the value of each
+    /// sample.
+    pub(in crate::promql) fn select_with(
+        &self,
+        selector: &VectorSelector,
+        pick: impl Fn(i64, f64) -> f64,
+    ) -> Result<Frame, EvalError> {
         self.select_between(selector, (i64::MIN, i64::MAX), pick)
     }
 
@@ -87,56 +94,80 @@ impl<'a> Evaluator<'a> {
         pick: impl Fn(i64, f64) -> f64,
     ) -> Result<Frame, EvalError> {
         let lookback = millis(self.query.engine.lookback);
-        let windows = Windows { pinned: self.query.pinned(selector.at), offset: selector.offset, length: lookback };
+        let windows = Windows {
+            pinned: self.query.pinned(selector.at),
+            offset: selector.offset,
+            length: lookback,
+        };
         let steps = self.steps;
         let (from, to) = windows.span(steps);
         let selection = self.query.selection(&selector.matchers, from, to);
         let mut frame = Growing::new(selection.labels.clone(), steps.count);
         let mut failure = None;
-        self.query.store.read(&selection, Timestamp(from), Timestamp(to), |row, window| {
-            let (row, histograms) = match frame.push(self.query, row) {
-                Ok(pushed) => pushed,
-                Err(error) => return continue_unless(Err(error), &mut failure),
-            };
-            let (mut next, mut found) = (0, 0);
-            for (index, instant) in steps.iter().enumerate() {
-                let (start, end) = windows.at(instant);
-                while window.times.get(next).is_some_and(|t| *t <= end.min(last)) {
-                    // A window of an instant query is short; one of a range query is walked once.
-                    next += 1;
+        self.query
+            .store
+            .read(&selection, Timestamp(from), Timestamp(to), |row, window| {
+                let (row, histograms) = match frame.push(self.query, row) {
+                    Ok(pushed) => pushed,
+                    Err(error) => return continue_unless(Err(error), &mut failure),
+                };
+                let (mut next, mut found) = (0, 0);
+                for (index, instant) in steps.iter().enumerate() {
+                    let (start, end) = windows.at(instant);
+                    while window.times.get(next).is_some_and(|t| *t <= end.min(last)) {
+                        // A window of an instant query is short; one of a range query is walked once.
+                        next += 1;
+                    }
+                    if next > 0
+                        && window.times[next - 1] > start
+                        && window.times[next - 1] >= first
+                        && !is_stale(window.values[next - 1])
+                    {
+                        row[index] = pick(window.times[next - 1], window.values[next - 1]);
+                        found += 1;
+                    }
                 }
-                if next > 0 && window.times[next - 1] > start && window.times[next - 1] >= first && !is_stale(window.values[next - 1]) {
-                    row[index] = pick(window.times[next - 1], window.values[next - 1]);
-                    found += 1;
+                if found > 0 && !window.histograms.is_empty() {
+                    self.position(row, window, windows, histograms);
                 }
-            }
-            if found > 0 && !window.histograms.is_empty() {
-                self.position(row, window, windows, histograms);
-            }
-            if found == 0 {
-                frame.pop();
-            }
-            continue_unless(self.query.load(found), &mut failure)
-        })?;
+                if found == 0 {
+                    frame.pop();
+                }
+                continue_unless(self.query.load(found), &mut failure)
+            })?;
         failure.map_or_else(|| Ok(frame.finish()), Err)
     }
 
-    /// Puts native histograms where their markers stand in a row of selected samples; the steps that see one sample share it.
-    fn position(&self, row: &mut [f64], window: Window<'_>, windows: Windows, histograms: &mut Histograms) {
+    /// Puts native histograms where their markers stand in a row of selected samples; the steps
+    /// that see one sample share it.
+    fn position(
+        &self,
+        row: &mut [f64],
+        window: Window<'_>,
+        windows: Windows,
+        histograms: &mut Histograms,
+    ) {
         let (mut newest, mut shared) = (None, absent());
-        for (value, instant) in row.iter_mut().zip(self.steps.iter()).filter(|(value, _)| is_histogram(**value)) {
+        for (value, instant) in row
+            .iter_mut()
+            .zip(self.steps.iter())
+            .filter(|(value, _)| is_histogram(**value))
+        {
             let end = windows.at(instant).1;
             let position = window.histograms.partition_point(|(time, _)| *time <= end);
             if newest != Some(position) {
                 newest = Some(position);
-                shared = position.checked_sub(1).map_or_else(absent, |position| histograms.add(Arc::clone(&window.histograms[position].1)));
+                shared = position.checked_sub(1).map_or_else(absent, |position| {
+                    histograms.add(Arc::clone(&window.histograms[position].1))
+                });
             }
             *value = shared;
         }
     }
 
-    /// Runs `compute` over every window of every series of a range expression, an argument of `call`; `native` says what becomes of windows
-    /// with native histograms. Series without a value at any step are left out.
+    /// Runs `compute` over every window of every series of a range expression, an argument of
+    /// `call`; `native` says what becomes of windows with native histograms. Series without a value
+    /// at any step are left out.
     pub(in crate::promql) fn over_ranges(
         &self,
         call: &Call,
@@ -147,7 +178,11 @@ impl<'a> Evaluator<'a> {
         let steps = self.steps;
         let mut frame = None;
         self.each_series(&call.args[argument], |all, series, samples, windows| {
-            let Samples { times, values, histograms } = samples;
+            let Samples {
+                times,
+                values,
+                histograms,
+            } = samples;
             let frame = frame.get_or_insert_with(|| Growing::new(all.clone(), steps.count));
             let (row, positions) = frame.push(self.query, series)?;
             let (mut low, mut high, mut first, mut last) = (0, 0, 0, 0);
@@ -173,17 +208,36 @@ impl<'a> Evaluator<'a> {
                     continue;
                 }
                 let histograms = &histograms[first..last];
-                let range = Range { times: &times[low..high], values: &values[low..high], histograms, start, end, at, step };
+                let range = Range {
+                    times: &times[low..high],
+                    values: &values[low..high],
+                    histograms,
+                    start,
+                    end,
+                    at,
+                    step,
+                };
                 let value = match native {
                     _ if histograms.is_empty() => compute(range)?,
                     Native::Ignored => {
                         if !range.values.is_empty() {
-                            Mixed { range, name: all[series].metric_name(), call, query: self.query }.annotate_ignored();
+                            Mixed {
+                                range,
+                                name: all[series].metric_name(),
+                                call,
+                                query: self.query,
+                            }
+                            .annotate_ignored();
                         }
                         compute(range)?
                     }
                     Native::Taken(take) => {
-                        let mixed = Mixed { range, name: all[series].metric_name(), call, query: self.query };
+                        let mixed = Mixed {
+                            range,
+                            name: all[series].metric_name(),
+                            call,
+                            query: self.query,
+                        };
                         match take(&mixed) {
                             Some(Point::Histogram(histogram)) => {
                                 self.query.memory.take(histogram_bytes(&histogram))?;
@@ -207,7 +261,8 @@ impl<'a> Evaluator<'a> {
         Ok(frame.map_or_else(|| Frame::new(steps.count), Growing::finish))
     }
 
-    /// Gives every series of a range expression, by its row in a list, with the samples of all its windows.
+    /// Gives every series of a range expression, by its row in a list, with the samples of all its
+    /// windows.
     fn each_series(
         &self,
         expr: &Expr,
@@ -216,7 +271,11 @@ impl<'a> Evaluator<'a> {
         match expr.without_parens() {
             Expr::MatrixSelector(matrix) => self.each_stored(matrix, visit),
             Expr::Subquery(subquery) => {
-                let windows = Windows { pinned: self.query.pinned(subquery.at), offset: subquery.offset, length: millis(subquery.range) };
+                let windows = Windows {
+                    pinned: self.query.pinned(subquery.at),
+                    offset: subquery.offset,
+                    length: millis(subquery.range),
+                };
                 let (inner, mut frame) = self.subquery(subquery)?;
                 self.query.memory.take(inner.count.saturating_mul(POINT))?;
                 let (mut times, mut values, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
@@ -230,7 +289,12 @@ impl<'a> Evaluator<'a> {
                     times.clear();
                     values.clear();
                     histograms.clear();
-                    for (step, value) in frame.row(row).iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
+                    for (step, value) in frame
+                        .row(row)
+                        .iter()
+                        .enumerate()
+                        .filter(|(_, v)| !is_absent(**v))
+                    {
                         if let Some(histogram) = frame.histograms.get(*value) {
                             histograms.push((inner.at(step), Arc::clone(histogram)));
                             continue;
@@ -238,7 +302,16 @@ impl<'a> Evaluator<'a> {
                         times.push(inner.at(step));
                         values.push(*value);
                     }
-                    visit(&frame.rows, row, Samples { times: &times, values: &values, histograms: &histograms }, windows)?;
+                    visit(
+                        &frame.rows,
+                        row,
+                        Samples {
+                            times: &times,
+                            values: &values,
+                            histograms: &histograms,
+                        },
+                        windows,
+                    )?;
                 }
                 Ok(())
             }
@@ -252,36 +325,57 @@ impl<'a> Evaluator<'a> {
         mut visit: impl FnMut(&LabelSets, usize, Samples<'_>, Windows) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
         let selector = &matrix.selector;
-        let windows = Windows { pinned: self.query.pinned(selector.at), offset: selector.offset, length: millis(matrix.range) };
+        let windows = Windows {
+            pinned: self.query.pinned(selector.at),
+            offset: selector.offset,
+            length: millis(matrix.range),
+        };
         let (from, to) = windows.span(self.steps);
         let (mut times, mut values) = (Vec::new(), Vec::new());
         let mut failure = None;
         let selection = self.query.selection(&selector.matchers, from, to);
-        self.query.store.read(&selection, Timestamp(from), Timestamp(to), |row, window| {
-            let mixed = !window.histograms.is_empty();
-            let apart = mixed || window.values.iter().any(|v| is_stale(*v));
-            if apart {
-                times.clear();
-                values.clear();
-                let floats = window.times.iter().zip(window.values).filter(|(_, v)| !is_stale(**v) && (!mixed || !is_histogram(**v)));
-                for (time, value) in floats {
-                    times.push(*time);
-                    values.push(*value);
+        self.query
+            .store
+            .read(&selection, Timestamp(from), Timestamp(to), |row, window| {
+                let mixed = !window.histograms.is_empty();
+                let apart = mixed || window.values.iter().any(|v| is_stale(*v));
+                if apart {
+                    times.clear();
+                    values.clear();
+                    let floats = window
+                        .times
+                        .iter()
+                        .zip(window.values)
+                        .filter(|(_, v)| !is_stale(**v) && (!mixed || !is_histogram(**v)));
+                    for (time, value) in floats {
+                        times.push(*time);
+                        values.push(*value);
+                    }
                 }
-            }
-            let (times, values) = if apart { (&times[..], &values[..]) } else { (window.times, window.values) };
-            let held = times.len() + window.histograms.len();
-            if held == 0 {
-                return ControlFlow::Continue(());
-            }
-            // One series is held at a time.
-            let samples = Samples { times, values, histograms: window.histograms };
-            let loaded = self.query.load(held).and_then(|()| self.query.memory.take(held.saturating_mul(POINT)));
-            let outcome = loaded.and_then(|()| visit(&selection.labels, row, samples, windows));
-            self.query.release(held);
-            self.query.memory.give(held.saturating_mul(POINT));
-            continue_unless(outcome, &mut failure)
-        })?;
+                let (times, values) = if apart {
+                    (&times[..], &values[..])
+                } else {
+                    (window.times, window.values)
+                };
+                let held = times.len() + window.histograms.len();
+                if held == 0 {
+                    return ControlFlow::Continue(());
+                }
+                // One series is held at a time.
+                let samples = Samples {
+                    times,
+                    values,
+                    histograms: window.histograms,
+                };
+                let loaded = self
+                    .query
+                    .load(held)
+                    .and_then(|()| self.query.memory.take(held.saturating_mul(POINT)));
+                let outcome = loaded.and_then(|()| visit(&selection.labels, row, samples, windows));
+                self.query.release(held);
+                self.query.memory.give(held.saturating_mul(POINT));
+                continue_unless(outcome, &mut failure)
+            })?;
         failure.map_or(Ok(()), Err)
     }
 
@@ -291,14 +385,29 @@ impl<'a> Evaluator<'a> {
         let at = self.steps.start;
         self.each_series(expr, |all, row, samples, windows| {
             let (start, end) = windows.at(at);
-            let inside = samples.times.iter().zip(samples.values).filter(|(t, _)| **t > start && **t <= end);
+            let inside = samples
+                .times
+                .iter()
+                .zip(samples.values)
+                .filter(|(t, _)| **t > start && **t <= end);
             let points: Vec<_> = inside.map(|(t, v)| (Timestamp(*t), *v)).collect();
-            let inside = samples.histograms.iter().filter(|(t, _)| *t > start && *t <= end);
-            let histograms: Vec<_> = inside.map(|(t, histogram)| (Timestamp(*t), Arc::clone(histogram))).collect();
+            let inside = samples
+                .histograms
+                .iter()
+                .filter(|(t, _)| *t > start && *t <= end);
+            let histograms: Vec<_> = inside
+                .map(|(t, histogram)| (Timestamp(*t), Arc::clone(histogram)))
+                .collect();
             self.query.load(points.len() + histograms.len())?;
-            self.query.memory.take((points.len() + histograms.len()) * POINT + LABELS)?;
+            self.query
+                .memory
+                .take((points.len() + histograms.len()) * POINT + LABELS)?;
             if !points.is_empty() || !histograms.is_empty() {
-                found.push(MatrixSeries { labels: all[row].clone(), points, histograms });
+                found.push(MatrixSeries {
+                    labels: all[row].clone(),
+                    points,
+                    histograms,
+                });
             }
             Ok(())
         })?;
@@ -308,12 +417,19 @@ impl<'a> Evaluator<'a> {
 
     /// One value at every step, for an expression that depends on nothing but the step.
     pub(in crate::promql) fn per_step(&self, value: impl Fn(i64) -> Option<f64>) -> Frame {
-        let values = self.steps.iter().map(|at| value(at).unwrap_or_else(absent)).collect();
+        let values = self
+            .steps
+            .iter()
+            .map(|at| value(at).unwrap_or_else(absent))
+            .collect();
         Frame::floats(self.steps.count, vec![Labels::empty()].into(), values)
     }
 }
 
-fn continue_unless(outcome: Result<(), EvalError>, failure: &mut Option<EvalError>) -> ControlFlow<()> {
+fn continue_unless(
+    outcome: Result<(), EvalError>,
+    failure: &mut Option<EvalError>,
+) -> ControlFlow<()> {
     match outcome {
         Ok(()) => ControlFlow::Continue(()),
         Err(error) => {

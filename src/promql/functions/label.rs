@@ -15,32 +15,64 @@ use crate::promql::value::EvalError;
 
 /// The functions of this family.
 pub(super) static FAMILY: &[Function] = &[
-    row("absent", &[Vector], Body::Special(absent), "1 when the vector is empty, with the labels that the selector fixes."),
-    row("info", &[Vector, Vector], Body::Special(info), "Adds the labels of matching info series.")
-        .variadic(Variadic::UpTo(1))
-        .experimental(),
-    row("label_join", &[Vector, Text, Text, Text], Body::Special(label_join), "Sets a label to the values of others, joined.")
-        .variadic(Variadic::Unlimited),
+    row(
+        "absent",
+        &[Vector],
+        Body::Special(absent),
+        "1 when the vector is empty, with the labels that the selector fixes.",
+    ),
+    row(
+        "info",
+        &[Vector, Vector],
+        Body::Special(info),
+        "Adds the labels of matching info series.",
+    )
+    .variadic(Variadic::UpTo(1))
+    .experimental(),
+    row(
+        "label_join",
+        &[Vector, Text, Text, Text],
+        Body::Special(label_join),
+        "Sets a label to the values of others, joined.",
+    )
+    .variadic(Variadic::Unlimited),
     row(
         "label_replace",
         &[Vector, Text, Text, Text, Text],
         Body::Special(label_replace),
         "Sets a label from a regular expression over another.",
     ),
-    row("scalar", &[Vector], Body::Special(scalar), "Value of the only sample, NaN if there is not exactly one.").scalar(),
-    row("vector", &[Scalar], Body::Special(vector), "One sample without labels."),
+    row(
+        "scalar",
+        &[Vector],
+        Body::Special(scalar),
+        "Value of the only sample, NaN if there is not exactly one.",
+    )
+    .scalar(),
+    row(
+        "vector",
+        &[Scalar],
+        Body::Special(vector),
+        "One sample without labels.",
+    ),
 ];
 
 fn vector(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     let values = evaluator.scalar(&call.args[0])?;
-    Ok(Node::Vector(Frame::floats(values.len(), vec![Labels::empty()].into(), values)))
+    Ok(Node::Vector(Frame::floats(
+        values.len(),
+        vec![Labels::empty()].into(),
+        values,
+    )))
 }
 
 fn scalar(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     let mut frame = evaluator.vector(&call.args[0])?;
     frame.drop_histograms();
     let only = |step: usize| {
-        let mut values = (0..frame.rows.len()).map(|row| frame.at(row, step)).filter(|v| !is_absent(*v));
+        let mut values = (0..frame.rows.len())
+            .map(|row| frame.at(row, step))
+            .filter(|v| !is_absent(*v));
         match (values.next(), values.next()) {
             (Some(value), None) => value,
             _ => f64::NAN,
@@ -85,7 +117,11 @@ pub(super) fn absent_labels(expr: &Expr) -> Labels {
 fn label_replace(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     let text = |index: usize| evaluator.string(&call.args[index]);
     let (target, replacement, source, pattern) = (text(1)?, text(2)?, text(3)?, text(4)?);
-    let regex = anchored(&pattern).map_err(|_| EvalError::new(format!("invalid regular expression in label_replace(): {pattern}")))?;
+    let regex = anchored(&pattern).map_err(|_| {
+        EvalError::new(format!(
+            "invalid regular expression in label_replace(): {pattern}"
+        ))
+    })?;
     check_label("destination", "label_replace", &target)?;
     let mut frame = evaluator.vector(&call.args[0])?;
     let mut expanded = String::new();
@@ -101,8 +137,14 @@ fn label_replace(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalErr
 }
 
 fn label_join(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
-    let (target, separator) = (evaluator.string(&call.args[1])?, evaluator.string(&call.args[2])?);
-    let sources = call.args[3..].iter().map(|arg| evaluator.string(arg)).collect::<Result<Vec<_>, _>>()?;
+    let (target, separator) = (
+        evaluator.string(&call.args[1])?,
+        evaluator.string(&call.args[2])?,
+    );
+    let sources = call.args[3..]
+        .iter()
+        .map(|arg| evaluator.string(arg))
+        .collect::<Result<Vec<_>, _>>()?;
     for source in &sources {
         check_label("source", "label_join", source)?;
     }
@@ -120,11 +162,20 @@ fn label_join(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError>
 /// Counts a label set with a value of so many bytes more, before it is made.
 fn made(evaluator: &Evaluator<'_>, labels: &Labels, length: usize) -> Result<(), EvalError> {
     evaluator.query.check()?;
-    evaluator.query.memory.keep(labels.heap_size() + length + LABELS)
+    evaluator
+        .query
+        .memory
+        .keep(labels.heap_size() + length + LABELS)
 }
 
 fn check_label(role: &str, function: &str, name: &str) -> Result<(), EvalError> {
-    if name.is_empty() { Err(EvalError::new(format!("invalid {role} label name in {function}(): {name}"))) } else { Ok(()) }
+    if name.is_empty() {
+        Err(EvalError::new(format!(
+            "invalid {role} label name in {function}(): {name}"
+        )))
+    } else {
+        Ok(())
+    }
 }
 
 /// Label by which info series are recognised, as in Prometheus where nothing else is configured.
@@ -133,15 +184,22 @@ const INFO_METRIC: &str = "target_info";
 /// Labels that identify the entity of an info series.
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
 
-/// Which samples of info series count: those of the time that the first selector of the expression looks at. As in Prometheus 3.5 this only
-/// narrows what each step sees.
+/// Which samples of info series count: those of the time that the first selector of the expression
+/// looks at. As in Prometheus 3.5 this only narrows what each step sees.
 fn info_span(evaluator: &Evaluator<'_>, expr: &Expr) -> (i64, i64) {
     let steps = evaluator.steps;
-    let (at, offset) = first_selector(expr).map_or((None, 0), |selector| (selector.at, selector.offset));
+    let (at, offset) =
+        first_selector(expr).map_or((None, 0), |selector| (selector.at, selector.offset));
     let pinned = evaluator.query.pinned(at);
-    let (start, end) = (pinned.unwrap_or(steps.start), pinned.unwrap_or(steps.last()));
+    let (start, end) = (
+        pinned.unwrap_or(steps.start),
+        pinned.unwrap_or(steps.last()),
+    );
     let lookback = i64::try_from(evaluator.query.engine.lookback.as_millis()).unwrap_or(i64::MAX);
-    let first = start.saturating_sub(lookback).saturating_add(1).saturating_sub(offset);
+    let first = start
+        .saturating_sub(lookback)
+        .saturating_add(1)
+        .saturating_sub(offset);
     (first, end.saturating_sub(offset))
 }
 
@@ -159,7 +217,11 @@ fn info(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
         Some(Expr::VectorSelector(selector)) => selector.matchers.as_slice(),
         _ => &[],
     };
-    let mut names: Vec<Matcher> = wanted.iter().filter(|m| m.name == METRIC_NAME).cloned().collect();
+    let mut names: Vec<Matcher> = wanted
+        .iter()
+        .filter(|m| m.name == METRIC_NAME)
+        .cloned()
+        .collect();
     if names.is_empty() {
         names.push(Matcher::equal(METRIC_NAME, INFO_METRIC));
     }
@@ -172,21 +234,41 @@ fn info(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
         may_match_all: true,
         span: call.span,
     };
-    // Of an info series only the time of its sample counts: among several of one metric the newest holds.
-    let info = evaluator.select_between(&selector, info_span(evaluator, &call.args[0]), |time, _| time as f64)?;
+    // Of an info series only the time of its sample counts: among several of one metric the newest
+    // holds.
+    let info =
+        evaluator.select_between(&selector, info_span(evaluator, &call.args[0]), |time, _| {
+            time as f64
+        })?;
     let entity = |labels: &Labels| labels.filtered(|n| IDENTIFYING.contains(&n));
-    let mut by_entity: HashMap<Labels, BTreeMap<&str, Vec<usize>>, ahash::RandomState> = HashMap::default();
+    let mut by_entity: HashMap<Labels, BTreeMap<&str, Vec<usize>>, ahash::RandomState> =
+        HashMap::default();
     for (row, labels) in info.rows.iter().enumerate() {
-        by_entity.entry(entity(labels)).or_default().entry(labels.metric_name()).or_default().push(row);
+        by_entity
+            .entry(entity(labels))
+            .or_default()
+            .entry(labels.metric_name())
+            .or_default()
+            .push(row);
     }
     let newest = |metric: &str, rows: &[usize], step: usize| -> Result<Option<usize>, EvalError> {
         let present = |row: &&usize| !is_absent(info.at(**row, step));
-        let Some(row) = rows.iter().filter(present).max_by(|a, b| info.at(**a, step).total_cmp(&info.at(**b, step))) else {
+        let Some(row) = rows
+            .iter()
+            .filter(present)
+            .max_by(|a, b| info.at(**a, step).total_cmp(&info.at(**b, step)))
+        else {
             return Ok(None);
         };
-        match rows.iter().filter(|other| info.at(**other, step).to_bits() == info.at(*row, step).to_bits()).count() {
+        match rows
+            .iter()
+            .filter(|other| info.at(**other, step).to_bits() == info.at(*row, step).to_bits())
+            .count()
+        {
             1 => Ok(Some(*row)),
-            _ => Err(EvalError::new(format!("found duplicate series for info metric {metric}"))),
+            _ => Err(EvalError::new(format!(
+                "found duplicate series for info metric {metric}"
+            ))),
         }
     };
     let required = data.iter().any(|m| !m.matches(""));
@@ -200,11 +282,18 @@ fn info(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
             continue;
         }
         let candidates = by_entity.get(&entity(labels));
-        for (step, value) in base.row(row).iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
+        for (step, value) in base
+            .row(row)
+            .iter()
+            .enumerate()
+            .filter(|(_, v)| !is_absent(**v))
+        {
             let mut builder = labels.to_builder();
             let mut added = false;
             for (metric, rows) in candidates.into_iter().flatten() {
-                let Some(found) = newest(metric, rows, step)? else { continue };
+                let Some(found) = newest(metric, rows, step)? else {
+                    continue;
+                };
                 for (n, v) in &info.rows[found] {
                     let asked = data.is_empty() || data.iter().any(|m| m.name == n);
                     // What the series says of itself stands.

@@ -1,4 +1,5 @@
-//! Windows with native histograms in them: what the functions over a range make of those, alone or among floats.
+//! Windows with native histograms in them: what the functions over a range make of those, alone or
+//! among floats.
 //!
 //! Texts are Prometheus's own.
 
@@ -50,7 +51,11 @@ impl Mixed<'_> {
     }
 
     fn annotate(&self, severity: Severity, text: &str) {
-        self.query.annotate(severity, format!("PromQL {text} {}", quote(self.name)), self.position());
+        self.query.annotate(
+            severity,
+            format!("PromQL {text} {}", quote(self.name)),
+            self.position(),
+        );
     }
 
     /// Histograms were left out.
@@ -61,38 +66,65 @@ impl Mixed<'_> {
 
     /// Floats and histograms do not go together.
     pub(super) fn warn_mixed(&self) {
-        self.annotate(Severity::Warning, "warning: encountered a mix of histograms and floats for metric name");
+        self.annotate(
+            Severity::Warning,
+            "warning: encountered a mix of histograms and floats for metric name",
+        );
     }
 
     /// A gauge where a counter is wanted.
     pub(super) fn warn_no_counter(&self) {
-        self.annotate(Severity::Warning, "warning: this native histogram metric is not a counter:");
+        self.annotate(
+            Severity::Warning,
+            "warning: this native histogram metric is not a counter:",
+        );
     }
 
     /// A counter where a gauge is wanted.
     pub(super) fn warn_no_gauge(&self) {
-        self.annotate(Severity::Warning, "warning: this native histogram metric is not a gauge:");
+        self.annotate(
+            Severity::Warning,
+            "warning: this native histogram metric is not a gauge:",
+        );
     }
 
     /// The histograms do not go together.
     pub(super) fn warn_incompatible(&self, reason: Incompatible) {
-        self.query.annotate(Severity::Warning, incompatible(reason, self.name), self.position());
+        self.query.annotate(
+            Severity::Warning,
+            incompatible(reason, self.name),
+            self.position(),
+        );
     }
 
     /// All samples, ascending in time.
     fn samples(&self) -> impl Iterator<Item = (i64, Either<'_>)> {
-        let mut floats = self.range.times.iter().copied().zip(self.range.values.iter().copied()).peekable();
+        let mut floats = self
+            .range
+            .times
+            .iter()
+            .copied()
+            .zip(self.range.values.iter().copied())
+            .peekable();
         let mut histograms = self.range.histograms.iter().peekable();
         std::iter::from_fn(move || match (floats.peek(), histograms.peek()) {
-            (Some((float, _)), Some((histogram, _))) if float >= histogram => next_histogram(&mut histograms),
-            (Some(_), _) => floats.next().map(|(time, value)| (time, Either::Float(value))),
+            (Some((float, _)), Some((histogram, _))) if float >= histogram => {
+                next_histogram(&mut histograms)
+            }
+            (Some(_), _) => floats
+                .next()
+                .map(|(time, value)| (time, Either::Float(value))),
             (None, _) => next_histogram(&mut histograms),
         })
     }
 }
 
-fn next_histogram<'a>(histograms: &mut impl Iterator<Item = &'a (i64, Arc<NativeHistogram>)>) -> Option<(i64, Either<'a>)> {
-    histograms.next().map(|(time, histogram)| (*time, Either::Histogram(histogram)))
+fn next_histogram<'a>(
+    histograms: &mut impl Iterator<Item = &'a (i64, Arc<NativeHistogram>)>,
+) -> Option<(i64, Either<'a>)> {
+    histograms
+        .next()
+        .map(|(time, histogram)| (*time, Either::Histogram(histogram)))
 }
 
 /// The warning for histograms that do not go together.
@@ -101,11 +133,16 @@ pub(in crate::promql) fn incompatible(reason: Incompatible, name: &str) -> Strin
         Incompatible::Schema => "a mix of histograms with exponential and custom buckets schemas",
         Incompatible::Bounds => "histograms with incompatible custom buckets",
     };
-    format!("PromQL warning: vector contains {what} for metric name {}", quote(name))
+    format!(
+        "PromQL warning: vector contains {what} for metric name {}",
+        quote(name)
+    )
 }
 
 pub(super) fn count(mixed: &Mixed<'_>) -> Option<Point> {
-    Some(Point::Float((mixed.range.values.len() + mixed.range.histograms.len()) as f64))
+    Some(Point::Float(
+        (mixed.range.values.len() + mixed.range.histograms.len()) as f64,
+    ))
 }
 
 pub(super) fn present(_: &Mixed<'_>) -> Option<Point> {
@@ -129,15 +166,24 @@ pub(super) fn last(mixed: &Mixed<'_>) -> Option<Point> {
 }
 
 pub(super) fn time_of_first(mixed: &Mixed<'_>) -> Option<Point> {
-    mixed.samples().next().map(|(time, _)| Point::Float(time as f64 / 1000.0))
+    mixed
+        .samples()
+        .next()
+        .map(|(time, _)| Point::Float(time as f64 / 1000.0))
 }
 
 pub(super) fn time_of_last(mixed: &Mixed<'_>) -> Option<Point> {
-    mixed.samples().last().map(|(time, _)| Point::Float(time as f64 / 1000.0))
+    mixed
+        .samples()
+        .last()
+        .map(|(time, _)| Point::Float(time as f64 / 1000.0))
 }
 
 /// What becomes of a window of histograms alone; one with floats too has a warning and no value.
-fn unmixed(mixed: &Mixed<'_>, combine: impl Fn(&mut NativeHistogram, f64, &NativeHistogram) -> Result<(), Incompatible>) -> Option<Point> {
+fn unmixed(
+    mixed: &Mixed<'_>,
+    combine: impl Fn(&mut NativeHistogram, f64, &NativeHistogram) -> Result<(), Incompatible>,
+) -> Option<Point> {
     if !mixed.range.values.is_empty() {
         mixed.warn_mixed();
         return None;
@@ -162,7 +208,11 @@ pub(super) fn average(mixed: &Mixed<'_>) -> Option<Point> {
 }
 
 /// Makes the mean of `count - 1` histograms that of `count`.
-pub(in crate::promql) fn add_to_mean(mean: &mut NativeHistogram, count: f64, histogram: &NativeHistogram) -> Result<(), Incompatible> {
+pub(in crate::promql) fn add_to_mean(
+    mean: &mut NativeHistogram,
+    count: f64,
+    histogram: &NativeHistogram,
+) -> Result<(), Incompatible> {
     let (mut change, mut before) = (histogram.clone(), mean.clone());
     change.divide(count);
     before.divide(count);
@@ -188,7 +238,10 @@ pub(super) fn resets(mixed: &Mixed<'_>) -> Option<Point> {
     count_pairs(mixed, reset)
 }
 
-fn count_pairs(mixed: &Mixed<'_>, counts: impl Fn(Either<'_>, Either<'_>) -> bool) -> Option<Point> {
+fn count_pairs(
+    mixed: &Mixed<'_>,
+    counts: impl Fn(Either<'_>, Either<'_>) -> bool,
+) -> Option<Point> {
     let mut samples = mixed.samples();
     let mut before = samples.next()?.1;
     let mut found = 0.0;

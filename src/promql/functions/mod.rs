@@ -1,7 +1,7 @@
 //! The function table: signature, description and body of every function of PromQL, by family.
 //!
-//! Signatures are those of Prometheus 3.5, with the few later ones that are stable there or about to be
-//! (<https://prometheus.io/docs/prometheus/latest/querying/functions/>).
+//! Signatures are those of Prometheus 3.5, with the few later ones that are stable there or about
+//! to be (<https://prometheus.io/docs/prometheus/latest/querying/functions/>).
 
 mod extrapolation;
 pub(super) mod go_math;
@@ -101,17 +101,41 @@ impl Function {
 }
 
 /// A stable function with fixed arguments that returns an instant vector.
-const fn row(name: &'static str, args: &'static [ValueType], body: Body, doc: &'static str) -> Function {
-    Function { name, args, variadic: Variadic::Fixed, returns: Vector, experimental: false, doc, body }
+const fn row(
+    name: &'static str,
+    args: &'static [ValueType],
+    body: Body,
+    doc: &'static str,
+) -> Function {
+    Function {
+        name,
+        args,
+        variadic: Variadic::Fixed,
+        returns: Vector,
+        experimental: false,
+        doc,
+        body,
+    }
 }
 
 /// All families.
-pub static FAMILIES: [&[Function]; 8] =
-    [histogram::FAMILY, label::FAMILY, math::FAMILY, native::FAMILY, over_time::FAMILY, rate::FAMILY, sort::FAMILY, time::FAMILY];
+pub static FAMILIES: [&[Function]; 8] = [
+    histogram::FAMILY,
+    label::FAMILY,
+    math::FAMILY,
+    native::FAMILY,
+    over_time::FAMILY,
+    rate::FAMILY,
+    sort::FAMILY,
+    time::FAMILY,
+];
 
 /// The function called `name`.
 pub fn find(name: &str) -> Option<&'static Function> {
-    FAMILIES.iter().flat_map(|family| family.iter()).find(|function| function.name == name)
+    FAMILIES
+        .iter()
+        .flat_map(|family| family.iter())
+        .find(|function| function.name == name)
 }
 
 /// What a function computes.
@@ -119,7 +143,8 @@ pub fn find(name: &str) -> Option<&'static Function> {
 enum Body {
     /// Each value by itself; the metric name goes.
     Map(fn(f64) -> f64),
-    /// The floats of one window, and what becomes of one with native histograms; the metric name goes.
+    /// The floats of one window, and what becomes of one with native histograms; the metric name
+    /// goes.
     Range(fn(Range<'_>) -> Option<f64>, Native),
     /// The same; the metric name stays.
     RangeNamed(fn(Range<'_>) -> Option<f64>, Native),
@@ -136,18 +161,27 @@ pub(super) fn eval(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalE
             drop_names(&mut frame);
             frame.distinct().map(Node::Vector)
         }
-        Body::RangeNamed(compute, native) => {
-            evaluator.over_ranges(call, 0, native, |range| Ok(compute(range)))?.distinct().map(Node::Vector)
-        }
+        Body::RangeNamed(compute, native) => evaluator
+            .over_ranges(call, 0, native, |range| Ok(compute(range)))?
+            .distinct()
+            .map(Node::Vector),
         Body::Special(body) => body(evaluator, call),
     }
 }
 
 /// Applies `map` to each value of the first argument.
-fn map_values(evaluator: &Evaluator<'_>, call: &Call, map: impl Fn(f64) -> f64) -> Result<Node, EvalError> {
+fn map_values(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    map: impl Fn(f64) -> f64,
+) -> Result<Node, EvalError> {
     let mut frame = evaluator.vector(&call.args[0])?;
     frame.drop_histograms();
-    frame.values.iter_mut().filter(|v| !is_absent(**v)).for_each(|v| *v = map(*v));
+    frame
+        .values
+        .iter_mut()
+        .filter(|v| !is_absent(**v))
+        .for_each(|v| *v = map(*v));
     drop_names(&mut frame);
     frame.merged().map(Node::Vector)
 }

@@ -1,7 +1,7 @@
 //! Quantiles and fractions of native histograms.
 //!
-//! Inside an exponential bucket observations are taken to be spread evenly over its logarithm; in the zero bucket, and between custom
-//! bounds, over the bucket itself.
+//! Inside an exponential bucket observations are taken to be spread evenly over its logarithm; in
+//! the zero bucket, and between custom bounds, over the bucket itself.
 
 use super::go_math::power::{exp2, log2};
 use crate::model::NativeHistogram;
@@ -22,8 +22,12 @@ impl Unnumbered {
     /// The annotation, without the metric name.
     pub(super) fn text(self) -> &'static str {
         match self {
-            Unnumbered::Result => "PromQL info: input to histogram_quantile has NaN observations, result is NaN for metric name",
-            Unnumbered::Skewed => "PromQL info: input to histogram_quantile has NaN observations, result is skewed higher for metric name",
+            Unnumbered::Result => {
+                "PromQL info: input to histogram_quantile has NaN observations, result is NaN for metric name"
+            }
+            Unnumbered::Skewed => {
+                "PromQL info: input to histogram_quantile has NaN observations, result is skewed higher for metric name"
+            }
             Unnumbered::Excluded => {
                 "PromQL info: input to histogram_fraction has NaN observations, which are excluded from all fractions for metric name"
             }
@@ -80,11 +84,23 @@ pub(super) fn quantile(q: f64, histogram: &NativeHistogram) -> (f64, Option<Unnu
     } else if bucket.lower < 0.0 && bucket.upper > 0.0 {
         one_sided(histogram, &mut bucket);
     }
-    count = if count > histogram.count { histogram.count } else { count };
+    count = if count > histogram.count {
+        histogram.count
+    } else {
+        count
+    };
     if count < rank {
-        return if unnumbered { (f64::NAN, Some(Unnumbered::Result)) } else { (bucket.upper, None) };
+        return if unnumbered {
+            (f64::NAN, Some(Unnumbered::Result))
+        } else {
+            (bucket.upper, None)
+        };
     }
-    rank = if ascending { rank - (count - bucket.count) } else { count - rank };
+    rank = if ascending {
+        rank - (count - bucket.count)
+    } else {
+        count - rank
+    };
     let mut annotation = None;
     if unnumbered {
         // Prometheus goes on to the last bucket here, and takes the quantile from that one.
@@ -103,11 +119,19 @@ fn inside(histogram: &NativeHistogram, bucket: Bucket, share: f64) -> f64 {
         return bucket.lower + (bucket.upper - bucket.lower) * share;
     }
     let (lower, upper) = (log2(bucket.lower.abs()), log2(bucket.upper.abs()));
-    if bucket.lower > 0.0 { exp2(lower + (upper - lower) * share) } else { -exp2(upper + (lower - upper) * (1.0 - share)) }
+    if bucket.lower > 0.0 {
+        exp2(lower + (upper - lower) * share)
+    } else {
+        -exp2(upper + (lower - upper) * (1.0 - share))
+    }
 }
 
 /// The share of observations between `lower` and `upper`, and what is to be said of it.
-pub(super) fn fraction(lower: f64, upper: f64, histogram: &NativeHistogram) -> (f64, Option<Unnumbered>) {
+pub(super) fn fraction(
+    lower: f64,
+    upper: f64,
+    histogram: &NativeHistogram,
+) -> (f64, Option<Unnumbered>) {
     if histogram.count == 0.0 || lower.is_nan() || upper.is_nan() {
         return (f64::NAN, None);
     }
@@ -144,8 +168,12 @@ pub(super) fn fraction(lower: f64, upper: f64, histogram: &NativeHistogram) -> (
         most = buckets.iter().map(|bucket| bucket.count).sum();
         annotation = (most < histogram.count).then_some(Unnumbered::Excluded);
     }
-    let capped = |found: Option<f64>| found.map_or(most, |rank| if rank > most { most } else { rank });
-    ((capped(above) - capped(below)) / histogram.count, annotation)
+    let capped =
+        |found: Option<f64>| found.map_or(most, |rank| if rank > most { most } else { rank });
+    (
+        (capped(above) - capped(below)) / histogram.count,
+        annotation,
+    )
 }
 
 /// How many of a bucket's observations are below a bound inside it.
@@ -153,7 +181,15 @@ fn share(bucket: Bucket, bound: f64, linear: bool) -> f64 {
     if linear {
         return bucket.count * (bound - bucket.lower) / (bucket.upper - bucket.lower);
     }
-    let (lower, upper, at) = (log2(bucket.lower.abs()), log2(bucket.upper.abs()), log2(bound.abs()));
-    let share = if bound > 0.0 { (at - lower) / (upper - lower) } else { 1.0 - (at - upper) / (lower - upper) };
+    let (lower, upper, at) = (
+        log2(bucket.lower.abs()),
+        log2(bucket.upper.abs()),
+        log2(bound.abs()),
+    );
+    let share = if bound > 0.0 {
+        (at - lower) / (upper - lower)
+    } else {
+        1.0 - (at - upper) / (lower - upper)
+    };
     bucket.count * share
 }

@@ -35,7 +35,13 @@ fn extrapolated(mixed: &Mixed<'_>, kind: Kind) -> Option<Point> {
         }
     };
     // Prometheus 3.5 stretches histograms to before they were empty; later ones do not.
-    result.multiply(stretch((range.start, range.end), (*first, *last), all.len(), None, kind));
+    result.multiply(stretch(
+        (range.start, range.end),
+        (*first, *last),
+        all.len(),
+        None,
+        kind,
+    ));
     Some(Point::Histogram(result.into()))
 }
 
@@ -54,7 +60,11 @@ fn difference(mixed: &Mixed<'_>, kind: Kind) -> Result<NativeHistogram, Incompat
     // What was counted before a reset right after it does not matter, nor do its bounds.
     let empty = (counter && all[1].1.is_reset_after(first)).then(|| {
         let next = &all[1].1;
-        NativeHistogram { schema: next.schema, bounds: next.bounds.clone(), ..NativeHistogram::default() }
+        NativeHistogram {
+            schema: next.schema,
+            bounds: next.bounds.clone(),
+            ..NativeHistogram::default()
+        }
     });
     let mut before: &NativeHistogram = empty.as_ref().unwrap_or(first);
     let mut schema = before.schema.min(last.schema);
@@ -96,20 +106,46 @@ fn instant(mixed: &Mixed<'_>, counter: bool) -> Option<Point> {
     let (floats, histograms) = (mixed.range.times, mixed.range.histograms);
     let mut newest: Vec<(i64, Option<f64>, Option<&NativeHistogram>)> = Vec::with_capacity(4);
     let last_two = floats.len().saturating_sub(2);
-    newest.extend(floats[last_two..].iter().zip(&mixed.range.values[last_two..]).map(|(time, value)| (*time, Some(*value), None)));
-    newest.extend(histograms[histograms.len().saturating_sub(2)..].iter().map(|(time, histogram)| (*time, None, Some(&**histogram))));
+    newest.extend(
+        floats[last_two..]
+            .iter()
+            .zip(&mixed.range.values[last_two..])
+            .map(|(time, value)| (*time, Some(*value), None)),
+    );
+    newest.extend(
+        histograms[histograms.len().saturating_sub(2)..]
+            .iter()
+            .map(|(time, histogram)| (*time, None, Some(&**histogram))),
+    );
     newest.sort_by_key(|(time, ..)| *time);
-    let [(from, before, before_histogram), (to, after, after_histogram)] = newest.get(newest.len().checked_sub(2)?..)? else { return None };
+    let [
+        (from, before, before_histogram),
+        (to, after, after_histogram),
+    ] = newest.get(newest.len().checked_sub(2)?..)?
+    else {
+        return None;
+    };
     let seconds = (to - from) as f64 / 1000.0;
     if let (Some(before), Some(after)) = (before, after) {
-        let growth = if counter && after < before { *after } else { after - before };
-        return Some(Point::Float(if counter { growth / seconds } else { growth }));
+        let growth = if counter && after < before {
+            *after
+        } else {
+            after - before
+        };
+        return Some(Point::Float(if counter {
+            growth / seconds
+        } else {
+            growth
+        }));
     }
     let (Some(before), Some(after)) = (before_histogram, after_histogram) else {
         mixed.warn_mixed();
         return None;
     };
-    let gauges = [before, after].iter().filter(|histogram| histogram.hint == ResetHint::Gauge).count();
+    let gauges = [before, after]
+        .iter()
+        .filter(|histogram| histogram.hint == ResetHint::Gauge)
+        .count();
     if counter && gauges > 0 {
         mixed.warn_no_counter();
     } else if !counter && gauges < 2 {

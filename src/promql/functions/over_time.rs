@@ -1,4 +1,5 @@
-//! Functions that aggregate the samples of one window, and the sums and quantiles that aggregations share.
+//! Functions that aggregate the samples of one window, and the sums and quantiles that aggregations
+//! share.
 
 use super::mixed::{self, Native};
 use super::{Body, Function, row};
@@ -12,25 +13,85 @@ use crate::promql::value::{EvalError, Severity};
 
 /// The functions of this family.
 pub(super) static FAMILY: &[Function] = &[
-    row("absent_over_time", &[Matrix], Body::Special(absent_over_time), "1 when the window has no sample at all."),
-    row("avg_over_time", &[Matrix], Body::Range(avg, Native::Taken(mixed::average)), "Mean of the samples of the window."),
-    row("count_over_time", &[Matrix], Body::Range(count, Native::Taken(mixed::count)), "Number of samples in the window."),
-    row("first_over_time", &[Matrix], Body::RangeNamed(first, Native::Taken(mixed::first)), "Oldest sample of the window."),
-    row("last_over_time", &[Matrix], Body::RangeNamed(last, Native::Taken(mixed::last)), "Newest sample of the window."),
-    row("mad_over_time", &[Matrix], Body::Range(mad, Native::Ignored), "Median absolute deviation of the samples of the window.")
-        .experimental(),
-    row("max_over_time", &[Matrix], Body::Range(max, Native::Ignored), "Greatest sample of the window."),
-    row("min_over_time", &[Matrix], Body::Range(min, Native::Ignored), "Least sample of the window."),
+    row(
+        "absent_over_time",
+        &[Matrix],
+        Body::Special(absent_over_time),
+        "1 when the window has no sample at all.",
+    ),
+    row(
+        "avg_over_time",
+        &[Matrix],
+        Body::Range(avg, Native::Taken(mixed::average)),
+        "Mean of the samples of the window.",
+    ),
+    row(
+        "count_over_time",
+        &[Matrix],
+        Body::Range(count, Native::Taken(mixed::count)),
+        "Number of samples in the window.",
+    ),
+    row(
+        "first_over_time",
+        &[Matrix],
+        Body::RangeNamed(first, Native::Taken(mixed::first)),
+        "Oldest sample of the window.",
+    ),
+    row(
+        "last_over_time",
+        &[Matrix],
+        Body::RangeNamed(last, Native::Taken(mixed::last)),
+        "Newest sample of the window.",
+    ),
+    row(
+        "mad_over_time",
+        &[Matrix],
+        Body::Range(mad, Native::Ignored),
+        "Median absolute deviation of the samples of the window.",
+    )
+    .experimental(),
+    row(
+        "max_over_time",
+        &[Matrix],
+        Body::Range(max, Native::Ignored),
+        "Greatest sample of the window.",
+    ),
+    row(
+        "min_over_time",
+        &[Matrix],
+        Body::Range(min, Native::Ignored),
+        "Least sample of the window.",
+    ),
     row(
         "present_over_time",
         &[Matrix],
         Body::Range(present, Native::Taken(mixed::present)),
         "1 for every series with a sample in the window.",
     ),
-    row("quantile_over_time", &[Scalar, Matrix], Body::Special(quantile_over_time), "Quantile of the samples of the window."),
-    row("stddev_over_time", &[Matrix], Body::Range(stddev, Native::Ignored), "Population standard deviation of the samples of the window."),
-    row("stdvar_over_time", &[Matrix], Body::Range(stdvar, Native::Ignored), "Population variance of the samples of the window."),
-    row("sum_over_time", &[Matrix], Body::Range(sum, Native::Taken(mixed::sum)), "Sum of the samples of the window."),
+    row(
+        "quantile_over_time",
+        &[Scalar, Matrix],
+        Body::Special(quantile_over_time),
+        "Quantile of the samples of the window.",
+    ),
+    row(
+        "stddev_over_time",
+        &[Matrix],
+        Body::Range(stddev, Native::Ignored),
+        "Population standard deviation of the samples of the window.",
+    ),
+    row(
+        "stdvar_over_time",
+        &[Matrix],
+        Body::Range(stdvar, Native::Ignored),
+        "Population variance of the samples of the window.",
+    ),
+    row(
+        "sum_over_time",
+        &[Matrix],
+        Body::Range(sum, Native::Taken(mixed::sum)),
+        "Sum of the samples of the window.",
+    ),
     row(
         "ts_of_first_over_time",
         &[Matrix],
@@ -52,8 +113,13 @@ pub(super) static FAMILY: &[Function] = &[
         "Unix seconds of the last greatest sample of the window.",
     )
     .experimental(),
-    row("ts_of_min_over_time", &[Matrix], Body::Range(ts_of_min, Native::Ignored), "Unix seconds of the last least sample of the window.")
-        .experimental(),
+    row(
+        "ts_of_min_over_time",
+        &[Matrix],
+        Body::Range(ts_of_min, Native::Ignored),
+        "Unix seconds of the last least sample of the window.",
+    )
+    .experimental(),
 ];
 
 /// A sum with Neumaier's compensation.
@@ -66,7 +132,10 @@ pub(in crate::promql) struct Sum {
 impl Sum {
     /// A sum of one value.
     pub(in crate::promql) fn starting(value: f64) -> Self {
-        Sum { sum: value, compensation: 0.0 }
+        Sum {
+            sum: value,
+            compensation: 0.0,
+        }
     }
 
     /// Adds a value.
@@ -88,7 +157,8 @@ impl Sum {
     }
 }
 
-/// A mean: a compensated sum divided at the end, an incremental mean from where the sum would overflow.
+/// A mean: a compensated sum divided at the end, an incremental mean from where the sum would
+/// overflow.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::promql) struct Mean {
     sum: Sum,
@@ -99,7 +169,11 @@ pub(in crate::promql) struct Mean {
 impl Mean {
     /// A mean of one value.
     pub(in crate::promql) fn starting(value: f64) -> Self {
-        Mean { sum: Sum::starting(value), count: 1.0, incremental: false }
+        Mean {
+            sum: Sum::starting(value),
+            count: 1.0,
+            incremental: false,
+        }
     }
 
     /// Adds a value.
@@ -117,13 +191,20 @@ impl Mean {
             self.sum.compensation /= self.count - 1.0;
         }
         let share = (self.count - 1.0) / self.count;
-        self.sum = Sum { sum: share * self.sum.sum, compensation: share * self.sum.compensation };
+        self.sum = Sum {
+            sum: share * self.sum.sum,
+            compensation: share * self.sum.compensation,
+        };
         self.sum.add(value / self.count);
     }
 
     /// The mean.
     pub(in crate::promql) fn value(self) -> f64 {
-        if self.incremental { self.sum.total() } else { self.sum.sum / self.count + self.sum.compensation / self.count }
+        if self.incremental {
+            self.sum.total()
+        } else {
+            self.sum.sum / self.count + self.sum.compensation / self.count
+        }
     }
 }
 
@@ -149,7 +230,10 @@ pub(in crate::promql) fn quantile(q: f64, values: &mut [f64]) -> f64 {
 /// The values at two neighbouring positions of the order, NaN first.
 fn ranked(values: &mut [f64], lower: usize, upper: usize) -> (f64, f64) {
     // Where an order is not total, ties are distinguished by where they stood: then all are sorted.
-    if values.iter().any(|v| v.is_nan() || (*v == 0.0 && v.is_sign_negative())) {
+    if values
+        .iter()
+        .any(|v| v.is_nan() || (*v == 0.0 && v.is_sign_negative()))
+    {
         values.sort_by(|a, b| match (a.is_nan(), b.is_nan()) {
             (false, false) => a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal),
             (a, b) => b.cmp(&a),
@@ -157,7 +241,11 @@ fn ranked(values: &mut [f64], lower: usize, upper: usize) -> (f64, f64) {
         return (values[lower], values[upper]);
     }
     let (_, low, above) = values.select_nth_unstable_by(lower, f64::total_cmp);
-    let next = if upper == lower { *low } else { above.iter().copied().fold(f64::INFINITY, f64::min) };
+    let next = if upper == lower {
+        *low
+    } else {
+        above.iter().copied().fold(f64::INFINITY, f64::min)
+    };
     (*low, next)
 }
 
@@ -174,7 +262,11 @@ fn count(range: Range<'_>) -> Option<f64> {
 fn sum(range: Range<'_>) -> Option<f64> {
     let mut sum = Sum::default();
     range.values.iter().for_each(|v| sum.add(*v));
-    Some(if sum.sum.is_infinite() { sum.sum } else { sum.total() })
+    Some(if sum.sum.is_infinite() {
+        sum.sum
+    } else {
+        sum.total()
+    })
 }
 
 fn first(range: Range<'_>) -> Option<f64> {
@@ -200,7 +292,8 @@ fn extreme(range: Range<'_>, better: impl Fn(f64, f64) -> bool) -> Option<(i64, 
     Some(best)
 }
 
-/// The extreme of many values at once, `pick` choosing of two; `None` where the order of the values counts: NaN, zeroes of both signs.
+/// The extreme of many values at once, `pick` choosing of two; `None` where the order of the values
+/// counts: NaN, zeroes of both signs.
 fn extreme_of_many(values: &[f64], pick: impl Fn(f64, f64) -> f64) -> Option<f64> {
     const LANES: usize = 8;
     if values.len() < LANES * 2 {
@@ -221,14 +314,20 @@ fn extreme_of_many(values: &[f64], pick: impl Fn(f64, f64) -> f64) -> Option<f64
 }
 
 fn max(range: Range<'_>) -> Option<f64> {
-    if let Some(greatest) = extreme_of_many(range.values, |new, best| if new > best { new } else { best }) {
+    if let Some(greatest) = extreme_of_many(
+        range.values,
+        |new, best| if new > best { new } else { best },
+    ) {
         return Some(greatest);
     }
     extreme(range, |new, best| new > best).map(|(_, value)| value)
 }
 
 fn min(range: Range<'_>) -> Option<f64> {
-    if let Some(least) = extreme_of_many(range.values, |new, best| if new < best { new } else { best }) {
+    if let Some(least) = extreme_of_many(
+        range.values,
+        |new, best| if new < best { new } else { best },
+    ) {
         return Some(least);
     }
     extreme(range, |new, best| new < best).map(|(_, value)| value)
@@ -285,7 +384,11 @@ fn quantile_over_time(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, Ev
         }
         let q = q[range.step];
         if !(0.0..=1.0).contains(&q) {
-            evaluator.query.annotate(Severity::Warning, invalid_quantile(q), call.annotated_span(0));
+            evaluator.query.annotate(
+                Severity::Warning,
+                invalid_quantile(q),
+                call.annotated_span(0),
+            );
         }
         values.clear();
         values.extend_from_slice(range.values);
@@ -297,7 +400,10 @@ fn quantile_over_time(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, Ev
 
 /// The warning for a quantile outside 0 to 1.
 pub(in crate::promql) fn invalid_quantile(q: f64) -> String {
-    format!("PromQL warning: quantile value should be between 0 and 1, got {}", format_float_g(q))
+    format!(
+        "PromQL warning: quantile value should be between 0 and 1, got {}",
+        format_float_g(q)
+    )
 }
 
 fn absent_over_time(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {

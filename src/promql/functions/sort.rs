@@ -10,14 +10,34 @@ use crate::promql::value::EvalError;
 
 /// The functions of this family.
 pub(super) static FAMILY: &[Function] = &[
-    row("sort", &[Vector], Body::Special(sort), "Sorted by value, ascending."),
-    row("sort_by_label", &[Vector, Text], Body::Special(sort_by_label), "Sorted by labels in natural order, ascending.")
-        .variadic(Variadic::Unlimited)
-        .experimental(),
-    row("sort_by_label_desc", &[Vector, Text], Body::Special(sort_by_label_desc), "Sorted by labels in natural order, descending.")
-        .variadic(Variadic::Unlimited)
-        .experimental(),
-    row("sort_desc", &[Vector], Body::Special(sort_desc), "Sorted by value, descending."),
+    row(
+        "sort",
+        &[Vector],
+        Body::Special(sort),
+        "Sorted by value, ascending.",
+    ),
+    row(
+        "sort_by_label",
+        &[Vector, Text],
+        Body::Special(sort_by_label),
+        "Sorted by labels in natural order, ascending.",
+    )
+    .variadic(Variadic::Unlimited)
+    .experimental(),
+    row(
+        "sort_by_label_desc",
+        &[Vector, Text],
+        Body::Special(sort_by_label_desc),
+        "Sorted by labels in natural order, descending.",
+    )
+    .variadic(Variadic::Unlimited)
+    .experimental(),
+    row(
+        "sort_desc",
+        &[Vector],
+        Body::Special(sort_desc),
+        "Sorted by value, descending.",
+    ),
 ];
 
 fn sort(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
@@ -29,13 +49,19 @@ fn sort_desc(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> 
 }
 
 /// Sorts by value, what is `worse` and NaN last; only an instant query shows an order.
-fn by_value(evaluator: &Evaluator<'_>, call: &Call, worse: impl Fn(f64, f64) -> bool) -> Result<Node, EvalError> {
+fn by_value(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    worse: impl Fn(f64, f64) -> bool,
+) -> Result<Node, EvalError> {
     let mut frame = evaluator.vector(&call.args[0])?;
     frame.drop_histograms();
     if frame.steps != 1 {
         return Ok(Node::Vector(frame));
     }
-    let mut order: Vec<usize> = (0..frame.rows.len()).filter(|row| !is_absent(frame.values[*row])).collect();
+    let mut order: Vec<usize> = (0..frame.rows.len())
+        .filter(|row| !is_absent(frame.values[*row]))
+        .collect();
     order::sort(&mut order, &|a, b| {
         let (a, b) = (frame.values[*a], frame.values[*b]);
         b.is_nan() || worse(b, a)
@@ -45,8 +71,15 @@ fn by_value(evaluator: &Evaluator<'_>, call: &Call, worse: impl Fn(f64, f64) -> 
 
 fn reordered(frame: Frame, order: &[usize]) -> Frame {
     let rows = order.iter().map(|row| frame.rows[*row].clone()).collect();
-    let values = order.iter().flat_map(|row| frame.row(*row).iter().copied()).collect();
-    Frame { rows, values, ..frame }
+    let values = order
+        .iter()
+        .flat_map(|row| frame.row(*row).iter().copied())
+        .collect();
+    Frame {
+        rows,
+        values,
+        ..frame
+    }
 }
 
 fn sort_by_label(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
@@ -58,7 +91,10 @@ fn sort_by_label_desc(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, Ev
 }
 
 fn by_labels(evaluator: &Evaluator<'_>, call: &Call, descending: bool) -> Result<Node, EvalError> {
-    let names = call.args[1..].iter().map(|arg| evaluator.string(arg)).collect::<Result<Vec<_>, _>>()?;
+    let names = call.args[1..]
+        .iter()
+        .map(|arg| evaluator.string(arg))
+        .collect::<Result<Vec<_>, _>>()?;
     let frame = evaluator.vector(&call.args[0])?;
     if frame.steps != 1 {
         return Ok(Node::Vector(frame));
@@ -66,7 +102,11 @@ fn by_labels(evaluator: &Evaluator<'_>, call: &Call, descending: bool) -> Result
     let mut order: Vec<usize> = (0..frame.rows.len()).collect();
     order::sort(&mut order, &|a, b| {
         let (a, b) = (&frame.rows[*a], &frame.rows[*b]);
-        match names.iter().map(|name| (a.value(name), b.value(name))).find(|(x, y)| x != y) {
+        match names
+            .iter()
+            .map(|name| (a.value(name), b.value(name)))
+            .find(|(x, y)| x != y)
+        {
             Some((x, y)) => natural(x, y) != descending,
             None if descending => a > b,
             None => a < b,
@@ -75,8 +115,9 @@ fn by_labels(evaluator: &Evaluator<'_>, call: &Call, descending: bool) -> Result
     Ok(Node::Vector(reordered(frame, &order)))
 }
 
-/// Whether `a` comes before the different `b` in natural order: runs of digits compare as numbers, everything else as text. No text comes
-/// before nothing, nor nothing before a text, as in the natsort of Prometheus.
+/// Whether `a` comes before the different `b` in natural order: runs of digits compare as numbers,
+/// everything else as text. No text comes before nothing, nor nothing before a text, as in the
+/// natsort of Prometheus.
 fn natural(a: &str, b: &str) -> bool {
     let (mut a, mut b) = (a, b);
     while !a.is_empty() && !b.is_empty() {
@@ -101,6 +142,8 @@ fn natural(a: &str, b: &str) -> bool {
 /// The leading run of digits, or of anything else.
 fn chunk(text: &str) -> (&str, &str) {
     let digit = text.starts_with(|c: char| c.is_ascii_digit());
-    let end = text.find(|c: char| c.is_ascii_digit() != digit).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| c.is_ascii_digit() != digit)
+        .unwrap_or(text.len());
     text.split_at(end)
 }

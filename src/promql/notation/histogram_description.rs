@@ -1,10 +1,13 @@
-//! The notation of a native histogram in test series: `{{schema:1 sum:10 count:4 offset:-1 buckets:[1 0 3]}}`
+//! The notation of a native histogram in test series:
+//! `{{schema:1 sum:10 count:4 offset:-1 buckets:[1 0 3]}}`
 //! (<https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/#series>).
 
 use std::collections::BTreeSet;
 
 use crate::model::NativeHistogram;
-use crate::model::native_histogram::{Buckets, CUSTOM_SCHEMA, EXPONENTIAL_SCHEMAS, ResetHint, Span as BucketSpan};
+use crate::model::native_histogram::{
+    Buckets, CUSTOM_SCHEMA, EXPONENTIAL_SCHEMAS, ResetHint, Span as BucketSpan,
+};
 use crate::model::text::quote;
 use crate::promql::syntax::ast::Span;
 use crate::promql::syntax::fault::Fault;
@@ -17,9 +20,16 @@ enum Written {
     Hint(ResetHint),
 }
 
-/// Reads the histogram that `text` holds from its byte `start` on, where `{{` stands; returns it and where it ends.
-pub(in crate::promql) fn parse_histogram(text: &str, start: usize) -> Result<(NativeHistogram, usize), Fault> {
-    let mut scanner = Scanner { text, pos: start + 2 };
+/// Reads the histogram that `text` holds from its byte `start` on, where `{{` stands; returns it
+/// and where it ends.
+pub(in crate::promql) fn parse_histogram(
+    text: &str,
+    start: usize,
+) -> Result<(NativeHistogram, usize), Fault> {
+    let mut scanner = Scanner {
+        text,
+        pos: start + 2,
+    };
     let mut histogram = NativeHistogram::default();
     let (mut positive, mut negative) = ((0, Vec::new()), (0, Vec::new()));
     let mut seen = BTreeSet::new();
@@ -34,23 +44,45 @@ pub(in crate::promql) fn parse_histogram(text: &str, start: usize) -> Result<(Na
             return scanner.fail(INCOMPLETE);
         }
         if !KEYS.contains(&key.as_str()) {
-            return Err(Fault::new(Span::new(begin, begin), format!("bad histogram descriptor found: {}", quote(&key))));
+            return Err(Fault::new(
+                Span::new(begin, begin),
+                format!("bad histogram descriptor found: {}", quote(&key)),
+            ));
         }
         if !scanner.accept(":") {
-            return Err(Fault::new(Span::new(begin, begin), "missing `:` for histogram descriptor"));
+            return Err(Fault::new(
+                Span::new(begin, begin),
+                "missing `:` for histogram descriptor",
+            ));
         }
         if !seen.insert(key.clone()) {
-            return Err(Fault::new(Span::default(), format!("duplicate key {} in histogram", quote(&key))));
+            return Err(Fault::new(
+                Span::default(),
+                format!("duplicate key {} in histogram", quote(&key)),
+            ));
         }
         let begin = scanner.pos;
-        let unfit = || Fault::new(Span::new(begin, begin), format!("unexpected value of {key} in histogram description"));
-        let whole = |value: f64| (value.fract() == 0.0 && value.abs() <= f64::from(i32::MAX)).then_some(value as i32).ok_or_else(unfit);
+        let unfit = || {
+            Fault::new(
+                Span::new(begin, begin),
+                format!("unexpected value of {key} in histogram description"),
+            )
+        };
+        let whole = |value: f64| {
+            (value.fract() == 0.0 && value.abs() <= f64::from(i32::MAX))
+                .then_some(value as i32)
+                .ok_or_else(unfit)
+        };
         match (key.as_str(), scanner.value(&key)?) {
-            ("schema", Written::Number(value)) => histogram.schema = schema(whole(value)?).ok_or_else(unfit)?,
+            ("schema", Written::Number(value)) => {
+                histogram.schema = schema(whole(value)?).ok_or_else(unfit)?
+            }
             ("sum", Written::Number(value)) => histogram.sum = value,
             ("count", Written::Number(value)) => histogram.count = value,
             ("z_bucket", Written::Number(value)) => histogram.zero_count = value,
-            ("z_bucket_w", Written::Number(value)) if value >= 0.0 || value.is_nan() => histogram.zero_threshold = value,
+            ("z_bucket_w", Written::Number(value)) if value >= 0.0 || value.is_nan() => {
+                histogram.zero_threshold = value
+            }
             ("offset", Written::Number(value)) => positive.0 = whole(value)?,
             ("n_offset", Written::Number(value)) => negative.0 = whole(value)?,
             ("buckets", Written::Numbers(counts)) => positive.1 = counts,
@@ -61,9 +93,17 @@ pub(in crate::promql) fn parse_histogram(text: &str, start: usize) -> Result<(Na
         }
     }
     let side = |(offset, counts): (i32, Vec<f64>)| {
-        let spans = [BucketSpan { offset, length: counts.len() as u32 }];
-        let spans = if counts.is_empty() { &[][..] } else { &spans[..] };
-        Buckets::new(spans, counts).map_err(|error| Fault::new(Span::new(start, scanner.pos), error.to_string()))
+        let spans = [BucketSpan {
+            offset,
+            length: counts.len() as u32,
+        }];
+        let spans = if counts.is_empty() {
+            &[][..]
+        } else {
+            &spans[..]
+        };
+        Buckets::new(spans, counts)
+            .map_err(|error| Fault::new(Span::new(start, scanner.pos), error.to_string()))
     };
     (histogram.positive, histogram.negative) = (side(positive)?, side(negative)?);
     Ok((histogram, scanner.pos))
@@ -86,7 +126,9 @@ const KEYS: [&str; 11] = [
 ];
 
 fn schema(number: i32) -> Option<i8> {
-    i8::try_from(number).ok().filter(|schema| *schema == CUSTOM_SCHEMA || EXPONENTIAL_SCHEMAS.contains(schema))
+    i8::try_from(number)
+        .ok()
+        .filter(|schema| *schema == CUSTOM_SCHEMA || EXPONENTIAL_SCHEMAS.contains(schema))
 }
 
 struct Scanner<'a> {
@@ -111,14 +153,19 @@ impl<'a> Scanner<'a> {
 
     fn word(&mut self) -> &'a str {
         let rest = self.rest();
-        let word = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map_or(rest, |end| &rest[..end]);
+        let word = rest
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .map_or(rest, |end| &rest[..end]);
         self.pos += word.len();
         word
     }
 
     fn fail<T>(&self, reason: &str) -> Result<T, Fault> {
         let found = self.rest().chars().next().unwrap_or('\u{fffd}');
-        Err(Fault::new(Span::new(self.pos, self.pos), format!("{reason}: '{found}'")))
+        Err(Fault::new(
+            Span::new(self.pos, self.pos),
+            format!("{reason}: '{found}'"),
+        ))
     }
 
     fn value(&mut self, key: &str) -> Result<Written, Fault> {
@@ -130,7 +177,10 @@ impl<'a> Scanner<'a> {
                 "not_reset" => ResetHint::NotReset,
                 "gauge" => ResetHint::Gauge,
                 other => {
-                    return Err(Fault::new(Span::new(begin, begin), format!("bad histogram descriptor found: {}", quote(other))));
+                    return Err(Fault::new(
+                        Span::new(begin, begin),
+                        format!("bad histogram descriptor found: {}", quote(other)),
+                    ));
                 }
             };
             return Ok(Written::Hint(hint));
@@ -154,7 +204,9 @@ impl<'a> Scanner<'a> {
         let rest = self.rest();
         let mut last = ' ';
         let in_number = |c: char| {
-            let inside = c.is_ascii_alphanumeric() || matches!(c, '.' | '_') || (matches!(c, '+' | '-') && matches!(last, 'e' | 'E'));
+            let inside = c.is_ascii_alphanumeric()
+                || matches!(c, '.' | '_')
+                || (matches!(c, '+' | '-') && matches!(last, 'e' | 'E'));
             last = c;
             !inside
         };
@@ -170,7 +222,8 @@ impl<'a> Scanner<'a> {
                 let message = format!("bad histogram descriptor found: {}", quote(word));
                 return Err(Fault::new(Span::new(begin, begin), message));
             }
-            _ => parse_number(word).map_err(|message| Fault::new(Span::new(begin, self.pos), message))?,
+            _ => parse_number(word)
+                .map_err(|message| Fault::new(Span::new(begin, self.pos), message))?,
         };
         Ok(sign * value)
     }
@@ -191,9 +244,23 @@ mod tests {
             "{{schema:-1 count:100 sum:-3.5 z_bucket:2 z_bucket_w:0.5 counter_reset_hint:gauge offset:-3 buckets:[1 2.5] n_offset:4 \
              n_buckets:[7]}}"
         );
-        let (custom, _) = parse_histogram("{{schema:-53 custom_values:[-1 Inf] sum:NaN buckets:[-1]}}", 0).expect("valid");
-        assert_eq!((custom.bounds.to_vec(), custom.sum.is_nan(), custom.positive.counts()[0]), (vec![-1.0, f64::INFINITY], true, -1.0));
-        assert_eq!(parse_histogram("{{}}", 0).expect("valid").0, NativeHistogram::default());
+        let (custom, _) = parse_histogram(
+            "{{schema:-53 custom_values:[-1 Inf] sum:NaN buckets:[-1]}}",
+            0,
+        )
+        .expect("valid");
+        assert_eq!(
+            (
+                custom.bounds.to_vec(),
+                custom.sum.is_nan(),
+                custom.positive.counts()[0]
+            ),
+            (vec![-1.0, f64::INFINITY], true, -1.0)
+        );
+        assert_eq!(
+            parse_histogram("{{}}", 0).expect("valid").0,
+            NativeHistogram::default()
+        );
     }
 
     #[test]
@@ -207,12 +274,21 @@ mod tests {
             ("{{sum:[1]}}", "unexpected value of sum"),
             ("{{buckets:1}}", "unexpected value of buckets"),
             ("{{buckets:[1 x]}}", "bad histogram descriptor found: \"x\""),
-            ("{{buckets:[1", "invalid character in buckets description: '\u{fffd}'"),
-            ("{{buckets:[1,2]}}", "invalid character in buckets description: ','"),
+            (
+                "{{buckets:[1",
+                "invalid character in buckets description: '\u{fffd}'",
+            ),
+            (
+                "{{buckets:[1,2]}}",
+                "invalid character in buckets description: ','",
+            ),
             ("{{sum:1 sum:2}}", "duplicate key \"sum\" in histogram"),
             ("{{z_bucket_w:-1}}", "unexpected value of z_bucket_w"),
             ("{{sum:+1}}", "'+'"),
-            ("{{counter_reset_hint:maybe}}", "bad histogram descriptor found: \"maybe\""),
+            (
+                "{{counter_reset_hint:maybe}}",
+                "bad histogram descriptor found: \"maybe\"",
+            ),
             ("{{offset:2147483647 buckets:[1 2]}}", "indexes"),
         ] {
             let fault = parse_histogram(text, 0).expect_err(text);

@@ -1,8 +1,8 @@
 //! The notation of test series: `up{job="a"} 1+1x3 _ stale`
 //! (<https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/#series>).
 //!
-//! What is the same many times in a row is kept once. Series of more than [`MAX_LENGTH`] values, and of more than [`MAX_VALUES`] that differ
-//! from the one before, are refused.
+//! What is the same many times in a row is kept once. Series of more than [`MAX_LENGTH`] values,
+//! and of more than [`MAX_VALUES`] that differ from the one before, are refused.
 
 use std::sync::Arc;
 
@@ -65,7 +65,9 @@ impl SeriesValues {
         {
             return Some(value);
         }
-        self.runs.get(self.runs.partition_point(|(end, _)| *end <= position)).map(|(_, value)| value)
+        self.runs
+            .get(self.runs.partition_point(|(end, _)| *end <= position))
+            .map(|(_, value)| value)
     }
 
     /// One value of each run.
@@ -76,7 +78,9 @@ impl SeriesValues {
     /// Every value.
     pub fn iter(&self) -> impl Iterator<Item = &SeriesValue> {
         let mut start = 0;
-        self.runs.iter().flat_map(move |(end, value)| std::iter::repeat_n(value, end - std::mem::replace(&mut start, *end)))
+        self.runs.iter().flat_map(move |(end, value)| {
+            std::iter::repeat_n(value, end - std::mem::replace(&mut start, *end))
+        })
     }
 
     fn push(&mut self, value: SeriesValue, times: usize) {
@@ -94,7 +98,10 @@ pub fn parse_metric(text: &str) -> Result<Labels, ParseError> {
     let mut builder = LabelsBuilder::new();
     for matcher in parse_selector(text)? {
         if matcher.op != MatchOp::Equal {
-            let message = format!("unexpected <op:{}> in label set, expected \"=\"", matcher.op.as_str());
+            let message = format!(
+                "unexpected <op:{}> in label set, expected \"=\"",
+                matcher.op.as_str()
+            );
             return Err(ParseError::new(text, Fault::new(Span::default(), message)));
         }
         builder.set(&matcher.name, &matcher.value);
@@ -107,13 +114,17 @@ pub fn parse_series(text: &str) -> Result<SeriesDescription, ParseError> {
     let end = metric_end(text);
     let labels = parse_metric(&text[..end])?;
     let mut scanner = Scanner { text, pos: end };
-    let values = scanner.values().map_err(|fault| ParseError::new(text, fault))?;
+    let values = scanner
+        .values()
+        .map_err(|fault| ParseError::new(text, fault))?;
     Ok(SeriesDescription { labels, values })
 }
 
 /// Where the metric ends: after its closing brace, or after its name.
 fn metric_end(text: &str) -> usize {
-    let name = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':')).unwrap_or(text.len());
+    let name = text
+        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
+        .unwrap_or(text.len());
     if !text[name..].starts_with('{') {
         return name;
     }
@@ -161,7 +172,11 @@ impl<'a> Scanner<'a> {
             return self.unexpected("");
         }
         if self.accept("_") {
-            let times = if self.accept("x") { self.repetition()? } else { 1 };
+            let times = if self.accept("x") {
+                self.repetition()?
+            } else {
+                1
+            };
             return self.repeat(values, times, SeriesValue::Gap);
         }
         let mut value = self.value()?;
@@ -218,9 +233,16 @@ impl<'a> Scanner<'a> {
             let now = Arc::clone(&histogram);
             let next = Arc::make_mut(&mut histogram);
             let combined = if next.schema > step.schema {
-                Err(format!("error combining histograms: cannot merge from schema {} to {}", step.schema, next.schema))
+                Err(format!(
+                    "error combining histograms: cannot merge from schema {} to {}",
+                    step.schema, next.schema
+                ))
             } else {
-                let combined = if falls { next.subtract(&step) } else { next.add(&step) };
+                let combined = if falls {
+                    next.subtract(&step)
+                } else {
+                    next.add(&step)
+                };
                 combined.map_err(|error| error.to_string())
             };
             failure = failure.take().or(combined.err());
@@ -232,13 +254,23 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn extend(&self, values: &mut SeriesValues, times: usize, mut value: impl FnMut() -> SeriesValue) -> Result<(), Fault> {
+    fn extend(
+        &self,
+        values: &mut SeriesValues,
+        times: usize,
+        mut value: impl FnMut() -> SeriesValue,
+    ) -> Result<(), Fault> {
         self.check_room(values, times, times)?;
         (0..times).for_each(|_| values.push(value(), 1));
         Ok(())
     }
 
-    fn repeat(&self, values: &mut SeriesValues, times: usize, value: SeriesValue) -> Result<(), Fault> {
+    fn repeat(
+        &self,
+        values: &mut SeriesValues,
+        times: usize,
+        value: SeriesValue,
+    ) -> Result<(), Fault> {
         self.check_room(values, 1, times)?;
         values.push(value, times);
         Ok(())
@@ -246,7 +278,9 @@ impl<'a> Scanner<'a> {
 
     fn check_room(&self, values: &SeriesValues, runs: usize, times: usize) -> Result<(), Fault> {
         if values.runs.len().saturating_add(runs) > MAX_VALUES {
-            return self.fail(&format!("more than {MAX_VALUES} different values in one series"));
+            return self.fail(&format!(
+                "more than {MAX_VALUES} different values in one series"
+            ));
         }
         if values.len().saturating_add(times) > MAX_LENGTH {
             return self.fail(&format!("more than {MAX_LENGTH} values in one series"));
@@ -260,28 +294,35 @@ impl<'a> Scanner<'a> {
         let sign = if self.accept("-") { -1.0 } else { 1.0 };
         let signed = sign < 0.0 || self.accept("+");
         let rest = self.rest();
-        let word = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map_or(rest, |end| &rest[..end]);
+        let word = rest
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .map_or(rest, |end| &rest[..end]);
         if word.starts_with(|c: char| c.is_ascii_alphabetic() && c != 'x') {
             return match word.to_ascii_lowercase().as_str() {
                 "inf" => self.take(word, sign * f64::INFINITY),
                 "nan" => self.take(word, f64::NAN),
                 "stale" if !signed => self.take(word, stale_nan()),
                 _ => {
-                    let message = format!("unexpected identifier {} in series values, expected number or \"stale\"", quote(word));
+                    let message = format!(
+                        "unexpected identifier {} in series values, expected number or \"stale\"",
+                        quote(word)
+                    );
                     Err(Fault::new(Span::new(start, self.pos + word.len()), message))
                 }
             };
         }
         let length = number_length(rest);
         let number = &rest[..length];
-        let follows_word = rest[length..].starts_with(|c: char| c.is_ascii_alphanumeric() && c != 'x');
+        let follows_word =
+            rest[length..].starts_with(|c: char| c.is_ascii_alphanumeric() && c != 'x');
         if length == 0 {
             return self.unexpected("series values");
         }
         if follows_word {
             return self.fail(&format!("bad number syntax: {}", quote(number)));
         }
-        let value = parse_number(number).map_err(|message| Fault::new(Span::new(self.pos, self.pos + length), message))?;
+        let value = parse_number(number)
+            .map_err(|message| Fault::new(Span::new(self.pos, self.pos + length), message))?;
         self.take(number, sign * value)
     }
 
@@ -297,7 +338,10 @@ impl<'a> Scanner<'a> {
             return self.unexpected("series values");
         }
         let Ok(times) = number.parse::<usize>() else {
-            let reason = format!("strconv.ParseUint: parsing {}: invalid syntax", quote(number));
+            let reason = format!(
+                "strconv.ParseUint: parsing {}: invalid syntax",
+                quote(number)
+            );
             return self.fail(&format!("invalid repetition in series values: {reason}"));
         };
         self.pos += number.len();
@@ -321,18 +365,28 @@ impl<'a> Scanner<'a> {
     }
 
     fn unexpected<T>(&self, position: &str) -> Result<T, Fault> {
-        let position = if position.is_empty() { String::new() } else { format!(" in {position}") };
+        let position = if position.is_empty() {
+            String::new()
+        } else {
+            format!(" in {position}")
+        };
         match self.rest().chars().next() {
             None => self.fail(&format!("unexpected end of input{position}")),
             Some(c @ ('+' | '-')) => self.fail(&format!("unexpected <op:{c}>{position}")),
             Some(c @ ('x' | ' ' | '_')) => self.fail(&format!("unexpected \"{c}\"{position}")),
-            Some('{') if self.rest().starts_with("{{") => self.fail(&format!("unexpected \"{{{{\"{position}")),
+            Some('{') if self.rest().starts_with("{{") => {
+                self.fail(&format!("unexpected \"{{{{\"{position}"))
+            }
             Some(c) if c.is_ascii_digit() => {
                 let number = &self.rest()[..number_length(self.rest())];
                 self.fail(&format!("unexpected number {}{position}", quote(number)))
             }
             Some(c) if c.is_ascii_alphabetic() => {
-                let word = self.rest().split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+                let word = self
+                    .rest()
+                    .split(|c: char| !c.is_ascii_alphanumeric())
+                    .next()
+                    .unwrap_or_default();
                 self.fail(&format!("unexpected identifier {}{position}", quote(word)))
             }
             Some(c) => self.fail(&format!("unexpected character in series sequence: '{c}'")),
@@ -345,7 +399,11 @@ fn number_length(text: &str) -> usize {
     let mut previous = ' ';
     for (at, c) in text.char_indices() {
         let exponent_sign = matches!(c, '+' | '-') && matches!(previous, 'e' | 'E');
-        if !(c.is_ascii_digit() || matches!(c, '.' | '_') || (matches!(c, 'e' | 'E') && at > 0) || exponent_sign) {
+        if !(c.is_ascii_digit()
+            || matches!(c, '.' | '_')
+            || (matches!(c, 'e' | 'E') && at > 0)
+            || exponent_sign)
+        {
             return at;
         }
         previous = c;
@@ -363,7 +421,13 @@ mod tests {
             SeriesValue::Float(value) => Some(value),
             SeriesValue::Histogram(_) => panic!("a histogram"),
         };
-        parse_series(&format!("up {notation}")).expect(notation).values.iter().cloned().map(float).collect()
+        parse_series(&format!("up {notation}"))
+            .expect(notation)
+            .values
+            .iter()
+            .cloned()
+            .map(float)
+            .collect()
     }
 
     fn histograms(notation: &str) -> Vec<String> {
@@ -371,7 +435,13 @@ mod tests {
             SeriesValue::Histogram(histogram) => histogram.notation(),
             other => format!("{other:?}"),
         };
-        parse_series(&format!("up {notation}")).expect(notation).values.iter().cloned().map(shown).collect()
+        parse_series(&format!("up {notation}"))
+            .expect(notation)
+            .values
+            .iter()
+            .cloned()
+            .map(shown)
+            .collect()
     }
 
     /// SEMANTICS 85 and 211; values as promtool 3.5 expands them.
@@ -380,20 +450,47 @@ mod tests {
         let shown = histograms("{{count:1 buckets:[1]}}x1 _ {{count:5}}-{{count:2}}x2 7 {{ }}");
         let five = ["{{count:5}}", "{{count:3}}", "{{count:1}}"];
         let repeated = "{{count:1 buckets:[1]}}";
-        assert_eq!(shown, [repeated, repeated, "Gap", five[0], five[1], five[2], "Float(7.0)", "{{}}"]);
-        let grown = histograms("{{schema:0 count:1 buckets:[1]}}+{{schema:1 count:2 buckets:[1 1]}}x1");
+        assert_eq!(
+            shown,
+            [
+                repeated,
+                repeated,
+                "Gap",
+                five[0],
+                five[1],
+                five[2],
+                "Float(7.0)",
+                "{{}}"
+            ]
+        );
+        let grown =
+            histograms("{{schema:0 count:1 buckets:[1]}}+{{schema:1 count:2 buckets:[1 1]}}x1");
         assert_eq!(grown[1], "{{count:3 buckets:[2 1]}}");
         for (notation, reason) in [
-            ("{{schema:1}}+{{schema:0}}x1", "error combining histograms: cannot merge from schema 0 to 1"),
+            (
+                "{{schema:1}}+{{schema:0}}x1",
+                "error combining histograms: cannot merge from schema 0 to 1",
+            ),
             ("{{}}+{{schema:-53}}x1", "cannot merge from schema -53 to 0"),
-            ("{{schema:-53}}+{{}}x1", "1:24: parse error: cannot apply this operation on histograms with a mix of"),
-            ("{{}}+1x3", "1:9: parse error: unexpected number \"1\" in series values"),
-            ("1+{{}}x3", "1:6: parse error: unexpected \"{{\" in series values"),
+            (
+                "{{schema:-53}}+{{}}x1",
+                "1:24: parse error: cannot apply this operation on histograms with a mix of",
+            ),
+            (
+                "{{}}+1x3",
+                "1:9: parse error: unexpected number \"1\" in series values",
+            ),
+            (
+                "1+{{}}x3",
+                "1:6: parse error: unexpected \"{{\" in series values",
+            ),
             ("{{}}{{}}", "1:8: parse error: unexpected \"{{\""),
             ("{{}}xa", "unexpected identifier \"a\" in series values"),
             ("{{}} x3", "1:9: parse error: unexpected \"x\""),
         ] {
-            let error = parse_series(&format!("up {notation}")).expect_err(notation).to_string();
+            let error = parse_series(&format!("up {notation}"))
+                .expect_err(notation)
+                .to_string();
             assert!(error.contains(reason), "{notation}: {error}");
         }
     }
@@ -407,11 +504,19 @@ mod tests {
         assert_eq!(values("-1-2x2"), some(&[-1.0, -3.0, -5.0]));
         assert_eq!(values("5x2"), some(&[5.0, 5.0, 5.0]));
         assert_eq!(values("_x3 1  _"), [None, None, None, Some(1.0), None]);
-        assert_eq!(values("1.5+.5x2 1e3x0 Inf -inf"), some(&[1.5, 2.0, 2.5, 1000.0, f64::INFINITY, f64::NEG_INFINITY]));
+        assert_eq!(
+            values("1.5+.5x2 1e3x0 Inf -inf"),
+            some(&[1.5, 2.0, 2.5, 1000.0, f64::INFINITY, f64::NEG_INFINITY])
+        );
         assert_eq!(values("0x3").len(), 4);
         assert_eq!(values(""), []);
-        assert_eq!(values("stale")[0].map(f64::to_bits), Some(stale_nan().to_bits()));
-        let labels = parse_series(r#"up{a="}",b='x y'} 1"#).expect("valid").labels;
+        assert_eq!(
+            values("stale")[0].map(f64::to_bits),
+            Some(stale_nan().to_bits())
+        );
+        let labels = parse_series(r#"up{a="}",b='x y'} 1"#)
+            .expect("valid")
+            .labels;
         assert_eq!(labels.to_string(), r#"up{a="}", b="x y"}"#);
     }
 
@@ -419,16 +524,39 @@ mod tests {
     #[test]
     fn broken_notation_is_refused_in_promtools_words() {
         for (notation, message) in [
-            ("1x", "1:6: parse error: unexpected end of input in series values"),
-            ("1+x3", "1:6: parse error: unexpected \"x\" in series values"),
-            ("foo", "1:4: parse error: unexpected identifier \"foo\" in series values, expected number or \"stale\""),
-            ("1+1", "1:7: parse error: unexpected end of input in series values"),
+            (
+                "1x",
+                "1:6: parse error: unexpected end of input in series values",
+            ),
+            (
+                "1+x3",
+                "1:6: parse error: unexpected \"x\" in series values",
+            ),
+            (
+                "foo",
+                "1:4: parse error: unexpected identifier \"foo\" in series values, expected number or \"stale\"",
+            ),
+            (
+                "1+1",
+                "1:7: parse error: unexpected end of input in series values",
+            ),
             ("1h", "1:4: parse error: bad number syntax: \"1\""),
-            ("1x-1", "1:6: parse error: unexpected <op:-> in series values"),
+            (
+                "1x-1",
+                "1:6: parse error: unexpected <op:-> in series values",
+            ),
             ("1x2+1", "1:7: parse error: unexpected <op:+>"),
-            ("1x1.5", "1:6: parse error: invalid repetition in series values: strconv.ParseUint: parsing \"1.5\": invalid syntax"),
+            (
+                "1x1.5",
+                "1:6: parse error: invalid repetition in series values: strconv.ParseUint: parsing \"1.5\": invalid syntax",
+            ),
         ] {
-            assert_eq!(parse_series(&format!("up {notation}")).expect_err(notation).to_string(), message);
+            assert_eq!(
+                parse_series(&format!("up {notation}"))
+                    .expect_err(notation)
+                    .to_string(),
+                message
+            );
         }
         assert!(parse_series("up 1x99999999999").is_err());
     }

@@ -1,8 +1,9 @@
 //! The typed syntax tree of PromQL: every node knows the bytes of the text it was read from.
 //!
-//! Follows the expression language of Prometheus 3 (<https://prometheus.io/docs/prometheus/latest/querying/basics/>). Numbers and
-//! durations are one literal; duration expressions are folded into their value. The tree is at most [`MAX_DEPTH`] levels high, so that
-//! recursion over it, by [`crate::promql::deep`], needs no bound of its own.
+//! Follows the expression language of Prometheus 3
+//! (<https://prometheus.io/docs/prometheus/latest/querying/basics/>). Numbers and durations are one
+//! literal; duration expressions are folded into their value. The tree is at most [`MAX_DEPTH`]
+//! levels high, so that recursion over it, by [`crate::promql::deep`], needs no bound of its own.
 
 use std::fmt;
 use std::time::Duration;
@@ -141,8 +142,9 @@ impl Expr {
         }
     }
 
-    /// The position that an annotation on this argument of `whole` names. Prometheus takes the parentheses off, but not from around what it computes
-    /// once in an expression that it computes at every step; of a subquery it names the very start of the query.
+    /// The position that an annotation on this argument of `whole` names. Prometheus takes the
+    /// parentheses off, but not from around what it computes once in an expression that it computes
+    /// at every step; of a subquery it names the very start of the query.
     pub(in crate::promql) fn annotated_span(&self, whole_is_invariant: bool) -> Span {
         match self.without_parens() {
             Expr::Subquery(_) => Span::default(),
@@ -152,8 +154,8 @@ impl Expr {
         }
     }
 
-    /// Whether its value is the same at every step of a query: made of literals and of what `@` pins, by functions that do not look at the
-    /// time of evaluation. Prometheus computes it once.
+    /// Whether its value is the same at every step of a query: made of literals and of what `@`
+    /// pins, by functions that do not look at the time of evaluation. Prometheus computes it once.
     pub(in crate::promql) fn is_step_invariant(&self) -> bool {
         deep(|| match self {
             Expr::VectorSelector(selector) => selector.at.is_some(),
@@ -180,10 +182,14 @@ impl Expr {
         })
     }
 
-    /// The expressions directly below this one, in the order of the text (an aggregate's parameter first).
+    /// The expressions directly below this one, in the order of the text (an aggregate's parameter
+    /// first).
     pub fn children(&self) -> Vec<&Expr> {
         match self {
-            Expr::Number(_) | Expr::String(_) | Expr::VectorSelector(_) | Expr::MatrixSelector(_) => Vec::new(),
+            Expr::Number(_)
+            | Expr::String(_)
+            | Expr::VectorSelector(_)
+            | Expr::MatrixSelector(_) => Vec::new(),
             Expr::Subquery(n) => vec![&n.expr],
             Expr::Call(n) => n.args.iter().collect(),
             Expr::Aggregate(n) => n.param.as_deref().into_iter().chain([&*n.expr]).collect(),
@@ -193,7 +199,8 @@ impl Expr {
         }
     }
 
-    /// The selectors that are meant to match something, in the order of the text: those below `absent` ask for nothing.
+    /// The selectors that are meant to match something, in the order of the text: those below
+    /// `absent` ask for nothing.
     pub fn selectors(&self) -> Vec<&VectorSelector> {
         let mut found = Vec::new();
         self.add_selectors(&mut found);
@@ -205,7 +212,10 @@ impl Expr {
             Expr::VectorSelector(selector) => found.push(selector),
             Expr::MatrixSelector(matrix) => found.push(&matrix.selector),
             Expr::Call(call) if call.function.name.starts_with("absent") => {}
-            other => other.children().into_iter().for_each(|child| child.add_selectors(found)),
+            other => other
+                .children()
+                .into_iter()
+                .for_each(|child| child.add_selectors(found)),
         });
     }
 
@@ -313,7 +323,9 @@ impl Call {
 
     /// The position that an annotation on an argument names.
     pub(in crate::promql) fn annotated_span(&self, argument: usize) -> Span {
-        self.args.get(argument).map_or(self.span, |arg| arg.annotated_span(self.is_step_invariant()))
+        self.args.get(argument).map_or(self.span, |arg| {
+            arg.annotated_span(self.is_step_invariant())
+        })
     }
 }
 
@@ -358,16 +370,21 @@ impl AggregateOp {
 
     /// Its spelling.
     pub fn as_str(self) -> &'static str {
-        Self::ALL.iter().find(|(op, _)| *op == self).map_or("", |(_, text)| text)
+        Self::ALL
+            .iter()
+            .find(|(op, _)| *op == self)
+            .map_or("", |(_, text)| text)
     }
 
     /// The type of the parameter before the vector, if it takes one.
     pub fn param(self) -> Option<ValueType> {
         match self {
             AggregateOp::CountValues => Some(ValueType::String),
-            AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Quantile | AggregateOp::Limitk | AggregateOp::LimitRatio => {
-                Some(ValueType::Scalar)
-            }
+            AggregateOp::Topk
+            | AggregateOp::Bottomk
+            | AggregateOp::Quantile
+            | AggregateOp::Limitk
+            | AggregateOp::LimitRatio => Some(ValueType::Scalar),
             _ => None,
         }
     }
@@ -443,7 +460,10 @@ impl BinaryOp {
     /// `== != < <= > >=`.
     pub fn is_comparison(self) -> bool {
         use BinaryOp::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
-        matches!(self, Equal | NotEqual | Less | LessOrEqual | Greater | GreaterOrEqual)
+        matches!(
+            self,
+            Equal | NotEqual | Less | LessOrEqual | Greater | GreaterOrEqual
+        )
     }
 
     /// `and or unless`.

@@ -1,5 +1,6 @@
-//! Room for recursion over expressions: whatever walks down a tree does each step by [`deep`], so that a tree as high as the parser allows
-//! ([`super::ast::MAX_DEPTH`]) is read, printed and evaluated on any thread, however small its stack.
+//! Room for recursion over expressions: whatever walks down a tree does each step by [`deep`], so
+//! that a tree as high as the parser allows ([`super::ast::MAX_DEPTH`]) is read, printed and
+//! evaluated on any thread, however small its stack.
 
 use super::ast::MAX_DEPTH;
 

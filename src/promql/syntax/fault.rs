@@ -11,6 +11,9 @@ pub(in crate::promql) struct Fault {
 
 impl Fault {
     pub fn new(span: Span, message: impl Into<String>) -> Self {
-        Fault { span, message: message.into() }
+        Fault {
+            span,
+            message: message.into(),
+        }
     }
 }

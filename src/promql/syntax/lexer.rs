@@ -1,7 +1,8 @@
 //! PromQL text to tokens.
 //!
-//! What counts as a token depends on where it stands: inside braces every word is a label name, inside brackets there are only durations,
-//! elsewhere some words are keywords. The rules, and the words of every refusal, are those of Prometheus 3
+//! What counts as a token depends on where it stands: inside braces every word is a label name,
+//! inside brackets there are only durations, elsewhere some words are keywords. The rules, and the
+//! words of every refusal, are those of Prometheus 3
 //! (<https://prometheus.io/docs/prometheus/latest/querying/basics/>).
 
 use super::ast::{AggregateOp, BinaryOp, Span};
@@ -67,11 +68,17 @@ impl Token<'_> {
             Kind::Duration => "duration",
             Kind::String => "string",
             Kind::Keyword(_) => return format!("<{}>", self.text),
-            Kind::Operator(_) | Kind::EqualRegex | Kind::NotEqualRegex | Kind::At => return format!("<op:{}>", self.text),
+            Kind::Operator(_) | Kind::EqualRegex | Kind::NotEqualRegex | Kind::At => {
+                return format!("<op:{}>", self.text);
+            }
             Kind::Aggregate(_) => return format!("<aggr:{}>", self.text),
             _ => return shortened(self.text),
         };
-        let text = if matches!(self.kind, Kind::Identifier | Kind::MetricIdentifier) { quote(self.text) } else { shortened(self.text) };
+        let text = if matches!(self.kind, Kind::Identifier | Kind::MetricIdentifier) {
+            quote(self.text)
+        } else {
+            shortened(self.text)
+        };
         format!("{class} {text}")
     }
 }
@@ -107,7 +114,16 @@ pub(in crate::promql) struct Lexer<'a> {
 
 impl<'a> Lexer<'a> {
     pub fn new(text: &'a str) -> Self {
-        Lexer { text, start: 0, pos: 0, paren_depth: 0, in_braces: false, in_brackets: false, duration_due: false, got_colon: false }
+        Lexer {
+            text,
+            start: 0,
+            pos: 0,
+            paren_depth: 0,
+            in_braces: false,
+            in_brackets: false,
+            duration_due: false,
+            got_colon: false,
+        }
     }
 
     /// The next token; after the end, the end again.
@@ -156,7 +172,10 @@ impl<'a> Lexer<'a> {
             '=' => self.token(Kind::Equal),
             '!' => match self.bump() {
                 Some('=') => self.token(Kind::Operator(BinaryOp::NotEqual)),
-                other => self.fail(format!("unexpected character after '!': {}", quote_char(other))),
+                other => self.fail(format!(
+                    "unexpected character after '!': {}",
+                    quote_char(other)
+                )),
             },
             '<' if self.accept('=') => self.token(Kind::Operator(BinaryOp::LessOrEqual)),
             '<' => self.token(Kind::Operator(BinaryOp::Less)),
@@ -176,7 +195,9 @@ impl<'a> Lexer<'a> {
                 self.in_brackets = false;
                 self.token(Kind::RightBracket)
             }
-            c if c.is_ascii_digit() || (c == '.' && self.peek().is_some_and(|d| d.is_ascii_digit())) => {
+            c if c.is_ascii_digit()
+                || (c == '.' && self.peek().is_some_and(|d| d.is_ascii_digit())) =>
+            {
                 self.pos = self.start;
                 self.number_or_duration()
             }
@@ -209,7 +230,9 @@ impl<'a> Lexer<'a> {
 
     /// Right after `[`: numbers, signs and parentheses until the first number.
     fn in_duration(&mut self) -> Result<Token<'a>, LexError> {
-        let Some(c) = self.bump() else { return self.fail("unexpected end of input in duration expression") };
+        let Some(c) = self.bump() else {
+            return self.fail("unexpected end of input in duration expression");
+        };
         match c {
             ']' => {
                 (self.in_brackets, self.duration_due) = (false, false);
@@ -227,12 +250,17 @@ impl<'a> Lexer<'a> {
             '/' => self.token(Kind::Operator(BinaryOp::Div)),
             '%' => self.token(Kind::Operator(BinaryOp::Mod)),
             '^' => self.token(Kind::Operator(BinaryOp::Pow)),
-            c if c.is_ascii_digit() || (c == '.' && self.peek().is_some_and(|d| d.is_ascii_digit())) => {
+            c if c.is_ascii_digit()
+                || (c == '.' && self.peek().is_some_and(|d| d.is_ascii_digit())) =>
+            {
                 self.duration_due = false;
                 self.pos = self.start;
                 self.number_or_duration()
             }
-            c => self.fail(format!("unexpected character in duration expression: {}", quote_char(Some(c)))),
+            c => self.fail(format!(
+                "unexpected character in duration expression: {}",
+                quote_char(Some(c))
+            )),
         }
     }
 
@@ -244,16 +272,25 @@ impl<'a> Lexer<'a> {
                     self.got_colon = true;
                     self.token(Kind::Colon)
                 }
-                other => self.fail(format!("unexpected character: {}, expected ':'", quote_char(Some(other)))),
+                other => self.fail(format!(
+                    "unexpected character: {}, expected ':'",
+                    quote_char(Some(other))
+                )),
             };
         }
         self.accept_while(|c| is_alphanumeric(c) || c == ':');
         let word = &self.text[self.start..self.pos];
-        self.token(keyword(word).unwrap_or(if word.contains(':') { Kind::MetricIdentifier } else { Kind::Identifier }))
+        self.token(keyword(word).unwrap_or(if word.contains(':') {
+            Kind::MetricIdentifier
+        } else {
+            Kind::Identifier
+        }))
     }
 
     fn inside_braces(&mut self) -> Result<Token<'a>, LexError> {
-        let Some(c) = self.bump() else { return self.fail("unexpected end of input inside braces") };
+        let Some(c) = self.bump() else {
+            return self.fail("unexpected end of input inside braces");
+        };
         match c {
             ',' => self.token(Kind::Comma),
             '"' | '\'' => self.quoted(c),
@@ -263,7 +300,10 @@ impl<'a> Lexer<'a> {
             '!' => match self.bump() {
                 Some('~') => self.token(Kind::NotEqualRegex),
                 Some('=') => self.token(Kind::Operator(BinaryOp::NotEqual)),
-                other => self.fail(format!("unexpected character after '!' inside braces: {}", quote_char(other))),
+                other => self.fail(format!(
+                    "unexpected character after '!' inside braces: {}",
+                    quote_char(other)
+                )),
             },
             '{' => self.fail("unexpected left brace '{'"),
             '}' => {
@@ -274,7 +314,10 @@ impl<'a> Lexer<'a> {
                 self.accept_while(is_alphanumeric);
                 self.token(Kind::Identifier)
             }
-            c => self.fail(format!("unexpected character inside braces: {}", quote_char(Some(c)))),
+            c => self.fail(format!(
+                "unexpected character inside braces: {}",
+                quote_char(Some(c))
+            )),
         }
     }
 
@@ -285,23 +328,37 @@ impl<'a> Lexer<'a> {
         if self.scan_duration() {
             return self.token(Kind::Duration);
         }
-        self.fail(format!("bad number or duration syntax: {}", quote(&self.text[self.start..self.pos])))
+        self.fail(format!(
+            "bad number or duration syntax: {}",
+            quote(&self.text[self.start..self.pos])
+        ))
     }
 
-    /// Takes what looks like a number; whether it is one, the parser finds out. Stops after the character that spoils it.
+    /// Takes what looks like a number; whether it is one, the parser finds out. Stops after the
+    /// character that spoils it.
     fn scan_number(&mut self) -> bool {
         let hex = self.accept('0') && self.accept_any("xX");
-        let is_digit = move |c: char| if hex { c.is_ascii_hexdigit() } else { c.is_ascii_digit() };
+        let is_digit = move |c: char| {
+            if hex {
+                c.is_ascii_hexdigit()
+            } else {
+                c.is_ascii_digit()
+            }
+        };
         if hex {
             self.accept('_');
         }
         self.accept('.');
-        // One digit before the loop: so `0x1e` is refused, as in Prometheus, because its `e` looks like an exponent.
+        // One digit before the loop: so `0x1e` is refused, as in Prometheus, because its `e` looks
+        // like an exponent.
         if self.peek().is_some_and(is_digit) {
             self.bump();
         }
         let (mut dot, mut exponent) = (false, false);
-        while let Some(c) = self.peek().filter(|c| is_digit(*c) || matches!(c, '.' | '_' | 'e' | 'E')) {
+        while let Some(c) = self
+            .peek()
+            .filter(|c| is_digit(*c) || matches!(c, '.' | '_' | 'e' | 'E'))
+        {
             match c {
                 '.' => {
                     self.bump();
@@ -381,10 +438,19 @@ impl<'a> Lexer<'a> {
         };
         let mut value = 0u32;
         for index in 0..digits {
-            let c = if base == 8 && index == 0 { first } else { self.bump() };
+            let c = if base == 8 && index == 0 {
+                first
+            } else {
+                self.bump()
+            };
             match c.map(|c| c.to_digit(base).ok_or(c)) {
                 Some(Ok(digit)) => value = value.wrapping_mul(base).wrapping_add(digit),
-                Some(Err(c)) => return self.fail(format!("illegal character {} in escape sequence", code_point(c))),
+                Some(Err(c)) => {
+                    return self.fail(format!(
+                        "illegal character {} in escape sequence",
+                        code_point(c)
+                    ));
+                }
                 None => return self.fail("escape sequence not terminated"),
             }
         }
@@ -406,11 +472,18 @@ impl<'a> Lexer<'a> {
     }
 
     fn token(&self, kind: Kind) -> Result<Token<'a>, LexError> {
-        Ok(Token { kind, span: Span::new(self.start, self.pos), text: &self.text[self.start..self.pos] })
+        Ok(Token {
+            kind,
+            span: Span::new(self.start, self.pos),
+            text: &self.text[self.start..self.pos],
+        })
     }
 
     fn fail<T>(&self, message: impl Into<String>) -> Result<T, LexError> {
-        Err(LexError { at: self.start, message: message.into() })
+        Err(LexError {
+            at: self.start,
+            message: message.into(),
+        })
     }
 
     fn peek(&self) -> Option<char> {
@@ -432,7 +505,8 @@ impl<'a> Lexer<'a> {
     }
 
     fn accept_any(&mut self, wanted: &str) -> bool {
-        self.peek().is_some_and(|c| wanted.contains(c) && self.accept(c))
+        self.peek()
+            .is_some_and(|c| wanted.contains(c) && self.accept(c))
     }
 
     fn accept_while(&mut self, wanted: impl Fn(char) -> bool) {
@@ -490,5 +564,9 @@ fn quote_char(c: Option<char>) -> String {
 
 /// A character as Go's `%#U` writes it: `U+0071 'q'`.
 fn code_point(c: char) -> String {
-    if c.is_control() { format!("U+{:04X}", c as u32) } else { format!("U+{:04X} '{c}'", c as u32) }
+    if c.is_control() {
+        format!("U+{:04X}", c as u32)
+    } else {
+        format!("U+{:04X} '{c}'", c as u32)
+    }
 }

@@ -1,17 +1,26 @@
-//! The values of PromQL's literals: numbers as Go's `strconv` reads them, durations, quoted strings.
+//! The values of PromQL's literals: numbers as Go's `strconv` reads them, durations, quoted
+//! strings.
 
 use crate::model::parse_duration;
 use crate::model::text::quote;
 
-/// A number: Go's integer forms (`0x1f`, `0755`, `1_000`), else a float; infinities and NaN in any case.
+/// A number: Go's integer forms (`0x1f`, `0755`, `1_000`), else a float; infinities and NaN in any
+/// case.
 pub(in crate::promql) fn parse_number(text: &str) -> Result<f64, String> {
     if let Some(value) = parse_integer(text) {
         return Ok(value as f64);
     }
-    let fail = |reason: &str| Err(format!("error parsing number: strconv.ParseFloat: parsing {}: {reason}", quote(text)));
+    let fail = |reason: &str| {
+        Err(format!(
+            "error parsing number: strconv.ParseFloat: parsing {}: {reason}",
+            quote(text)
+        ))
+    };
     let well_formed = !text.contains('_') || underscores_separate_digits(text);
     match text.replace('_', "").parse::<f64>() {
-        Ok(value) if value.is_infinite() && text.contains(|c: char| c.is_ascii_digit()) => fail("value out of range"),
+        Ok(value) if value.is_infinite() && text.contains(|c: char| c.is_ascii_digit()) => {
+            fail("value out of range")
+        }
         Ok(value) if well_formed => Ok(value),
         _ => fail("invalid syntax"),
     }
@@ -29,12 +38,18 @@ fn parse_integer(text: &str) -> Option<i64> {
     };
     let digits = digits.replace('_', "");
     let plain = digits.bytes().all(|b| b.is_ascii_hexdigit());
-    if plain { i64::from_str_radix(&digits, radix).ok() } else { None }
+    if plain {
+        i64::from_str_radix(&digits, radix).ok()
+    } else {
+        None
+    }
 }
 
 /// Go's rule: an underscore stands between digits, or between the base prefix and a digit.
 fn underscores_separate_digits(text: &str) -> bool {
-    let hex = text.len() > 2 && text.as_bytes()[0] == b'0' && text.as_bytes()[1].eq_ignore_ascii_case(&b'x');
+    let hex = text.len() > 2
+        && text.as_bytes()[0] == b'0'
+        && text.as_bytes()[1].eq_ignore_ascii_case(&b'x');
     let (body, mut last) = if hex { (&text[2..], '0') } else { (text, '^') };
     for c in body.chars() {
         last = match c {
@@ -50,13 +65,17 @@ fn underscores_separate_digits(text: &str) -> bool {
 
 /// The seconds of a duration literal.
 pub(in crate::promql) fn parse_seconds(text: &str) -> Result<f64, String> {
-    parse_duration(text).map(|d| d.as_secs_f64()).map_err(|e| e.to_string())
+    parse_duration(text)
+        .map(|d| d.as_secs_f64())
+        .map_err(|e| e.to_string())
 }
 
 /// The text inside a string literal whose escapes the lexer has already approved.
 pub(in crate::promql) fn unquote(literal: &str) -> Result<String, String> {
     let fail = || format!("error unquoting string {}: invalid syntax", quote(literal));
-    let inner = literal.get(1..literal.len().saturating_sub(1)).ok_or_else(fail)?;
+    let inner = literal
+        .get(1..literal.len().saturating_sub(1))
+        .ok_or_else(fail)?;
     if literal.starts_with('`') || !inner.contains('\\') {
         return Ok(inner.to_owned());
     }
@@ -80,10 +99,19 @@ pub(in crate::promql) fn unquote(literal: &str) -> Result<String, String> {
         };
         let mut code = value;
         for _ in 0..digits {
-            code = code * base + chars.next().and_then(|d| d.to_digit(base)).ok_or_else(fail)?;
+            code = code * base
+                + chars
+                    .next()
+                    .and_then(|d| d.to_digit(base))
+                    .ok_or_else(fail)?;
         }
         match escape {
-            'u' | 'U' => out.extend_from_slice(char::from_u32(code).ok_or_else(fail)?.encode_utf8(&mut [0; 4]).as_bytes()),
+            'u' | 'U' => out.extend_from_slice(
+                char::from_u32(code)
+                    .ok_or_else(fail)?
+                    .encode_utf8(&mut [0; 4])
+                    .as_bytes(),
+            ),
             _ => out.push(u8::try_from(code).map_err(|_| fail())?),
         }
     }

@@ -1,4 +1,5 @@
-//! From text to a typed tree: tokens, the parser with Prometheus's own refusals, the type checker, and the canonical text of a tree.
+//! From text to a typed tree: tokens, the parser with Prometheus's own refusals, the type checker,
+//! and the canonical text of a tree.
 //!
 //! [`parser`] is where to start; [`ast`] is the tree that everything else reads.
 

@@ -1,15 +1,17 @@
-//! PromQL tokens to syntax tree: precedence climbing, with the refusals of Prometheus's grammar word for word.
+//! PromQL tokens to syntax tree: precedence climbing, with the refusals of Prometheus's grammar
+//! word for word.
 //!
-//! Only the first mistake is reported. [`parse`] also checks types, so that a returned tree can be evaluated. Refused beyond what
-//! Prometheus refuses: texts longer than [`MAX_LENGTH`], and nesting so deep that recursion over the tree would be unsafe.
+//! Only the first mistake is reported. [`parse`] also checks types, so that a returned tree can be
+//! evaluated. Refused beyond what Prometheus refuses: texts longer than [`MAX_LENGTH`], and nesting
+//! so deep that recursion over the tree would be unsafe.
 
 use super::fault::Fault;
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use super::ast::{
-    Aggregate, AggregateOp, Binary, BinaryOp, Call, Cardinality, Expr, MAX_DEPTH, Matching, NumberLiteral, Paren, Span, StringLiteral,
-    Unary, UnaryOp,
+    Aggregate, AggregateOp, Binary, BinaryOp, Call, Cardinality, Expr, MAX_DEPTH, Matching,
+    NumberLiteral, Paren, Span, StringLiteral, Unary, UnaryOp,
 };
 use super::check::check;
 use super::depth::deep;
@@ -20,7 +22,8 @@ use crate::promql::functions;
 
 /// Longest expression that is read, in bytes: as long as a form may be.
 pub const MAX_LENGTH: usize = 10 << 20;
-/// Deepest nesting of operands while parsing: an operator nests its right side, and that is an operand.
+/// Deepest nesting of operands while parsing: an operator nests its right side, and that is an
+/// operand.
 const MAX_NESTING: usize = 2 * MAX_DEPTH;
 
 /// Why a text is not an expression. Prints as `1:5: parse error: unexpected ")"`.
@@ -38,7 +41,11 @@ pub struct ParseError {
 }
 
 fn location(line: usize, column: usize) -> String {
-    if line == 0 { "unknown position".into() } else { format!("{line}:{column}") }
+    if line == 0 {
+        "unknown position".into()
+    } else {
+        format!("{line}:{column}")
+    }
 }
 
 impl ParseError {
@@ -46,7 +53,12 @@ impl ParseError {
         let before = &text.as_bytes()[..fault.span.start.min(text.len())];
         let line = before.iter().filter(|b| **b == b'\n').count() + 1;
         let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
-        ParseError { line: if text.is_empty() { 0 } else { line }, column, span: fault.span, message: fault.message }
+        ParseError {
+            line: if text.is_empty() { 0 } else { line },
+            column,
+            span: fault.span,
+            message: fault.message,
+        }
     }
 }
 
@@ -57,7 +69,8 @@ pub struct ParseOptions {
     pub experimental: bool,
 }
 
-/// The language of this process: a rule, a query and a test of that rule must be read alike, so it is chosen once, by the command line.
+/// The language of this process: a rule, a query and a test of that rule must be read alike, so it
+/// is chosen once, by the command line.
 static LANGUAGE: OnceLock<ParseOptions> = OnceLock::new();
 
 /// Chooses the language that [`parse`] reads, before anything is read; the first choice holds.
@@ -75,7 +88,8 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
     parse_with(text, language())
 }
 
-/// As [`parse`], with what it uses beyond the Prometheus that most run: 3.5, without features that are switched on.
+/// As [`parse`], with what it uses beyond the Prometheus that most run: 3.5, without features that
+/// are switched on.
 pub fn parse_noting(text: &str) -> Result<(Expr, Vec<Foreign>), ParseError> {
     read(text, language())
 }
@@ -140,16 +154,29 @@ pub(in crate::promql) struct Parser<'a> {
 impl<'a> Parser<'a> {
     fn new(text: &'a str, options: ParseOptions) -> Result<Self, Fault> {
         if text.len() > MAX_LENGTH {
-            return Err(Fault::new(Span::default(), format!("expression is longer than {MAX_LENGTH} bytes")));
+            return Err(Fault::new(
+                Span::default(),
+                format!("expression is longer than {MAX_LENGTH} bytes"),
+            ));
         }
-        Ok(Parser { lexer: Lexer::new(text), peeked: None, contexts: Vec::new(), foreign: Vec::new(), nesting: 0, options })
+        Ok(Parser {
+            lexer: Lexer::new(text),
+            peeked: None,
+            contexts: Vec::new(),
+            foreign: Vec::new(),
+            nesting: 0,
+            options,
+        })
     }
 
     pub(in crate::promql) fn peek(&mut self) -> Result<Token<'a>, Fault> {
         if let Some(token) = self.peeked {
             return Ok(token);
         }
-        let token = self.lexer.next().map_err(|LexError { at, message }| Fault::new(Span::new(at, at), message))?;
+        let token = self
+            .lexer
+            .next()
+            .map_err(|LexError { at, message }| Fault::new(Span::new(at, at), message))?;
         Ok(*self.peeked.insert(token))
     }
 
@@ -160,7 +187,11 @@ impl<'a> Parser<'a> {
     }
 
     pub(in crate::promql) fn take(&mut self, kind: Kind) -> Result<Option<Token<'a>>, Fault> {
-        if self.peek()?.kind == kind { self.next().map(Some) } else { Ok(None) }
+        if self.peek()?.kind == kind {
+            self.next().map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     pub(in crate::promql) fn expect(&mut self, kind: Kind) -> Result<Token<'a>, Fault> {
@@ -180,7 +211,10 @@ impl<'a> Parser<'a> {
         self.unexpected_in(context)
     }
 
-    pub(in crate::promql) fn unexpected_in<T>(&mut self, (context, expected): Context) -> Result<T, Fault> {
+    pub(in crate::promql) fn unexpected_in<T>(
+        &mut self,
+        (context, expected): Context,
+    ) -> Result<T, Fault> {
         let token = self.peek()?;
         let mut message = format!("unexpected {}", token.description());
         if !context.is_empty() {
@@ -194,11 +228,18 @@ impl<'a> Parser<'a> {
 
     /// Notes what another Prometheus refuses.
     pub(in crate::promql) fn note(&mut self, span: Span, problem: impl Into<Cow<'static, str>>) {
-        self.foreign.push(Foreign { span, problem: problem.into() });
+        self.foreign.push(Foreign {
+            span,
+            problem: problem.into(),
+        });
     }
 
     /// Runs `read` inside a context.
-    pub(in crate::promql) fn within<T>(&mut self, context: Context, read: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
+    pub(in crate::promql) fn within<T>(
+        &mut self,
+        context: Context,
+        read: impl FnOnce(&mut Self) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
         self.contexts.push(context);
         let result = read(self);
         self.contexts.pop();
@@ -213,7 +254,9 @@ impl<'a> Parser<'a> {
     fn operators(&mut self, floor: u8) -> Result<Tree, Fault> {
         let mut lhs = self.operand()?;
         loop {
-            let Kind::Operator(op) = self.peek()?.kind else { return Ok(lhs) };
+            let Kind::Operator(op) = self.peek()?.kind else {
+                return Ok(lhs);
+            };
             let strength = strength(op);
             if strength <= floor {
                 return Ok(lhs);
@@ -222,12 +265,23 @@ impl<'a> Parser<'a> {
             let (return_bool, matching) = self.modifiers()?;
             // `^` is right-associative: its right side may hold another one.
             self.deeper()?;
-            let rhs = self.expression(if op == BinaryOp::Pow { strength - 1 } else { strength })?;
+            let rhs = self.expression(if op == BinaryOp::Pow {
+                strength - 1
+            } else {
+                strength
+            })?;
             self.shallower();
             let height = lhs.height.max(rhs.height);
             let span = Span::new(lhs.expr.span().start, rhs.expr.span().end);
             let (lhs_expr, rhs_expr) = (Box::new(lhs.expr), Box::new(rhs.expr));
-            let binary = Binary { op, lhs: lhs_expr, rhs: rhs_expr, return_bool, matching: Some(matching), span };
+            let binary = Binary {
+                op,
+                lhs: lhs_expr,
+                rhs: rhs_expr,
+                return_bool,
+                matching: Some(matching),
+                span,
+            };
             lhs = grown(Expr::Binary(binary), height)?;
         }
     }
@@ -235,7 +289,10 @@ impl<'a> Parser<'a> {
     fn operand(&mut self) -> Result<Tree, Fault> {
         self.deeper()?;
         let mut tree = self.primary()?;
-        while matches!(self.peek()?.kind, Kind::LeftBracket | Kind::At | Kind::Keyword(Keyword::Offset)) {
+        while matches!(
+            self.peek()?.kind,
+            Kind::LeftBracket | Kind::At | Kind::Keyword(Keyword::Offset)
+        ) {
             tree = self.postfix(tree)?;
         }
         self.shallower();
@@ -246,7 +303,10 @@ impl<'a> Parser<'a> {
         self.nesting += 1;
         if self.nesting > MAX_NESTING {
             let span = self.peek()?.span;
-            return Err(Fault::new(span, format!("expression nests deeper than {MAX_NESTING} levels")));
+            return Err(Fault::new(
+                span,
+                format!("expression nests deeper than {MAX_NESTING} levels"),
+            ));
         }
         Ok(())
     }
@@ -258,11 +318,21 @@ impl<'a> Parser<'a> {
     fn primary(&mut self) -> Result<Tree, Fault> {
         let token = self.peek()?;
         match token.kind {
-            Kind::Number | Kind::Duration => self.number().map(|n| Tree { expr: Expr::Number(n), height: 1 }),
+            Kind::Number | Kind::Duration => self.number().map(|n| Tree {
+                expr: Expr::Number(n),
+                height: 1,
+            }),
             Kind::String => {
                 self.next()?;
-                let value = unquote(token.text).map_err(|message| Fault::new(token.span, message))?;
-                Ok(Tree { expr: Expr::String(StringLiteral { value, span: token.span }), height: 1 })
+                let value =
+                    unquote(token.text).map_err(|message| Fault::new(token.span, message))?;
+                Ok(Tree {
+                    expr: Expr::String(StringLiteral {
+                        value,
+                        span: token.span,
+                    }),
+                    height: 1,
+                })
             }
             Kind::LeftParen => self.paren(),
             Kind::Operator(BinaryOp::Add) => self.unary(UnaryOp::Plus),
@@ -270,8 +340,13 @@ impl<'a> Parser<'a> {
             Kind::Aggregate(op) => {
                 self.next()?;
                 match self.peek()?.kind {
-                    Kind::LeftParen | Kind::Keyword(Keyword::By | Keyword::Without) => self.aggregate(op, token),
-                    _ => self.selector(Some(token)).map(|s| Tree { expr: Expr::VectorSelector(s), height: 1 }),
+                    Kind::LeftParen | Kind::Keyword(Keyword::By | Keyword::Without) => {
+                        self.aggregate(op, token)
+                    }
+                    _ => self.selector(Some(token)).map(|s| Tree {
+                        expr: Expr::VectorSelector(s),
+                        height: 1,
+                    }),
                 }
             }
             Kind::Identifier => {
@@ -279,25 +354,45 @@ impl<'a> Parser<'a> {
                 if self.peek()?.kind == Kind::LeftParen {
                     return self.call(token);
                 }
-                self.selector(Some(token)).map(|s| Tree { expr: Expr::VectorSelector(s), height: 1 })
+                self.selector(Some(token)).map(|s| Tree {
+                    expr: Expr::VectorSelector(s),
+                    height: 1,
+                })
             }
-            _ => self.bare_selector().map(|s| Tree { expr: Expr::VectorSelector(s), height: 1 }),
+            _ => self.bare_selector().map(|s| Tree {
+                expr: Expr::VectorSelector(s),
+                height: 1,
+            }),
         }
     }
 
     pub(in crate::promql) fn number(&mut self) -> Result<NumberLiteral, Fault> {
         let token = self.next()?;
         let duration = token.kind == Kind::Duration;
-        let value = if duration { parse_seconds(token.text) } else { parse_number(token.text) };
+        let value = if duration {
+            parse_seconds(token.text)
+        } else {
+            parse_number(token.text)
+        };
         let value = value.map_err(|message| Fault::new(token.span, message))?;
-        Ok(NumberLiteral { value, duration, span: token.span })
+        Ok(NumberLiteral {
+            value,
+            duration,
+            span: token.span,
+        })
     }
 
     fn paren(&mut self) -> Result<Tree, Fault> {
         let open = self.next()?;
         let inner = self.expression(0)?;
         let close = self.expect(Kind::RightParen)?;
-        grown(Expr::Paren(Paren { expr: Box::new(inner.expr), span: Span::new(open.span.start, close.span.end) }), inner.height)
+        grown(
+            Expr::Paren(Paren {
+                expr: Box::new(inner.expr),
+                span: Span::new(open.span.start, close.span.end),
+            }),
+            inner.height,
+        )
     }
 
     /// A sign binds like `*`: it covers powers, and nothing else.
@@ -305,30 +400,71 @@ impl<'a> Parser<'a> {
         let start = self.next()?.span.start;
         let inner = self.expression(strength(BinaryOp::Mul))?;
         if let Expr::Number(number) = inner.expr {
-            let value = if op == UnaryOp::Minus { -number.value } else { number.value };
+            let value = if op == UnaryOp::Minus {
+                -number.value
+            } else {
+                number.value
+            };
             let span = Span::new(start, number.span.end);
-            return Ok(Tree { expr: Expr::Number(NumberLiteral { value, span, ..number }), height: 1 });
+            return Ok(Tree {
+                expr: Expr::Number(NumberLiteral {
+                    value,
+                    span,
+                    ..number
+                }),
+                height: 1,
+            });
         }
         let span = Span::new(start, inner.expr.span().end);
-        grown(Expr::Unary(Unary { op, expr: Box::new(inner.expr), span }), inner.height)
+        grown(
+            Expr::Unary(Unary {
+                op,
+                expr: Box::new(inner.expr),
+                span,
+            }),
+            inner.height,
+        )
     }
 
     fn call(&mut self, name: Token<'a>) -> Result<Tree, Fault> {
         let (args, end) = self.arguments()?;
         let fail = |message: String| Err(Fault::new(name.span, message));
-        let Some(function) = functions::find(name.text) else { return fail(format!("unknown function with name {:?}", name.text)) };
+        let Some(function) = functions::find(name.text) else {
+            return fail(format!("unknown function with name {:?}", name.text));
+        };
         if function.experimental && !self.options.experimental {
             return fail(format!("function {:?} is not enabled", name.text));
         }
         if function.experimental {
-            self.note(name.span, format!("Prometheus takes {} only with --enable-feature=promql-experimental-functions", name.text));
+            self.note(
+                name.span,
+                format!(
+                    "Prometheus takes {} only with --enable-feature=promql-experimental-functions",
+                    name.text
+                ),
+            );
         } else if function.name == "first_over_time" {
-            self.note(name.span, "Prometheus before 3.14 does not know first_over_time");
+            self.note(
+                name.span,
+                "Prometheus before 3.14 does not know first_over_time",
+            );
         }
         let height = args.iter().map(|a| a.height).max().unwrap_or(0);
-        // Made anew: the list that was read has room for more, and a rule keeps its expression for as long as it runs.
-        let args = args.into_iter().map(|a| a.expr).collect::<Box<[Expr]>>().into_vec();
-        grown(Expr::Call(Call { function, args, span: Span::new(name.span.start, end) }), height)
+        // Made anew: the list that was read has room for more, and a rule keeps its expression for
+        // as long as it runs.
+        let args = args
+            .into_iter()
+            .map(|a| a.expr)
+            .collect::<Box<[Expr]>>()
+            .into_vec();
+        grown(
+            Expr::Call(Call {
+                function,
+                args,
+                span: Span::new(name.span.start, end),
+            }),
+            height,
+        )
     }
 
     /// Arguments in parentheses, and where they end.
@@ -340,9 +476,14 @@ impl<'a> Parser<'a> {
         }
         loop {
             args.push(self.expression(0)?);
-            let Some(comma) = self.take(Kind::Comma)? else { break };
+            let Some(comma) = self.take(Kind::Comma)? else {
+                break;
+            };
             if !starts_expression(self.peek()?.kind) {
-                return Err(Fault::new(comma.span, "trailing commas not allowed in function call args"));
+                return Err(Fault::new(
+                    comma.span,
+                    "trailing commas not allowed in function call args",
+                ));
             }
         }
         let close = self.expect(Kind::RightParen)?;
@@ -353,7 +494,11 @@ impl<'a> Parser<'a> {
         let ((without, grouping), args, end) = self.within(("aggregation", ""), |p| {
             let before = p.grouping()?;
             let (args, mut end) = p.arguments()?;
-            let after = if before.is_none() { p.grouping()? } else { None };
+            let after = if before.is_none() {
+                p.grouping()?
+            } else {
+                None
+            };
             if let Some((_, _, grouping_end)) = &after {
                 end = *grouping_end;
             }
@@ -368,19 +513,40 @@ impl<'a> Parser<'a> {
             return fail("no arguments for aggregate expression provided".into());
         }
         if op.is_experimental() && !self.options.experimental {
-            return fail(format!("{op}() is experimental and must be enabled with --enable-feature=promql-experimental-functions"));
+            return fail(format!(
+                "{op}() is experimental and must be enabled with --enable-feature=promql-experimental-functions"
+            ));
         }
         if op.is_experimental() {
-            self.note(name.span, format!("Prometheus takes {op} only with --enable-feature=promql-experimental-functions"));
+            self.note(
+                name.span,
+                format!(
+                    "Prometheus takes {op} only with --enable-feature=promql-experimental-functions"
+                ),
+            );
         }
         if count != wanted {
-            return fail(format!("wrong number of arguments for aggregate expression provided, expected {wanted}, got {count}"));
+            return fail(format!(
+                "wrong number of arguments for aggregate expression provided, expected {wanted}, got {count}"
+            ));
         }
         let height = args.iter().map(|a| a.height).max().unwrap_or(0);
         let mut args = args.into_iter().map(|a| Box::new(a.expr));
         let param = if wanted == 2 { args.next() } else { None };
-        let Some(expr) = args.next() else { return fail("no arguments for aggregate expression provided".into()) };
-        grown(Expr::Aggregate(Aggregate { op, expr, param, grouping, without, span }), height)
+        let Some(expr) = args.next() else {
+            return fail("no arguments for aggregate expression provided".into());
+        };
+        grown(
+            Expr::Aggregate(Aggregate {
+                op,
+                expr,
+                param,
+                grouping,
+                without,
+                span,
+            }),
+            height,
+        )
     }
 
     /// `by (…)` or `without (…)`: whether it is `without`, the labels, and where it ends.
@@ -409,9 +575,13 @@ impl<'a> Parser<'a> {
             let token = self.peek()?;
             names.push(match token.kind {
                 Kind::String => {
-                    let name = unquote(token.text).map_err(|message| Fault::new(token.span, message))?;
+                    let name =
+                        unquote(token.text).map_err(|message| Fault::new(token.span, message))?;
                     if name.is_empty() {
-                        return Err(Fault::new(token.span, "invalid label name for grouping: \"\""));
+                        return Err(Fault::new(
+                            token.span,
+                            "invalid label name for grouping: \"\"",
+                        ));
                     }
                     name
                 }
@@ -430,7 +600,12 @@ impl<'a> Parser<'a> {
     /// What may stand between a binary operator and its right operand.
     fn modifiers(&mut self) -> Result<(bool, Matching), Fault> {
         let return_bool = self.take(Kind::Keyword(Keyword::Bool))?.is_some();
-        let mut matching = Matching { cardinality: Cardinality::OneToOne, on: false, labels: Vec::new(), include: Vec::new() };
+        let mut matching = Matching {
+            cardinality: Cardinality::OneToOne,
+            on: false,
+            labels: Vec::new(),
+            include: Vec::new(),
+        };
         let keyword = self.peek()?.kind;
         if let Kind::Keyword(Keyword::On | Keyword::Ignoring) = keyword {
             self.next()?;
@@ -460,7 +635,10 @@ impl<'a> Parser<'a> {
         match self.peek()?.kind {
             Kind::Number | Kind::Duration => {
                 let number = self.number()?;
-                Ok((if minus { -number.value } else { number.value }, number.span.end))
+                Ok((
+                    if minus { -number.value } else { number.value },
+                    number.span.end,
+                ))
             }
             _ => self.unexpected(),
         }
@@ -471,7 +649,10 @@ impl<'a> Parser<'a> {
 pub(in crate::promql) fn grown(expr: Expr, height: usize) -> Result<Tree, Fault> {
     let height = height + 1;
     if height > MAX_DEPTH {
-        return Err(Fault::new(expr.span(), format!("expression is more than {MAX_DEPTH} levels high")));
+        return Err(Fault::new(
+            expr.span(),
+            format!("expression is more than {MAX_DEPTH} levels high"),
+        ));
     }
     Ok(Tree { expr, height })
 }
@@ -503,13 +684,19 @@ pub(in crate::promql) fn may_name_metric(kind: Kind) -> bool {
 }
 
 fn may_name_label(kind: Kind) -> bool {
-    let word = matches!(kind, Kind::Keyword(_) | Kind::Operator(BinaryOp::Atan2)) || may_name_metric(kind);
+    let word =
+        matches!(kind, Kind::Keyword(_) | Kind::Operator(BinaryOp::Atan2)) || may_name_metric(kind);
     word && kind != Kind::Keyword(Keyword::Without)
 }
 
 fn starts_expression(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::Number | Kind::Duration | Kind::String | Kind::LeftParen | Kind::LeftBrace | Kind::Operator(BinaryOp::Add | BinaryOp::Sub)
+        Kind::Number
+            | Kind::Duration
+            | Kind::String
+            | Kind::LeftParen
+            | Kind::LeftBrace
+            | Kind::Operator(BinaryOp::Add | BinaryOp::Sub)
     ) || may_name_metric(kind)
 }

@@ -1,9 +1,13 @@
-//! The canonical text of an expression, as Prometheus prints it: one line, parentheses as written, matchers sorted, `@` before `offset`.
+//! The canonical text of an expression, as Prometheus prints it: one line, parentheses as written,
+//! matchers sorted, `@` before `offset`.
 
 use std::fmt::{self, Display, Formatter, Write};
 use std::time::Duration;
 
-use super::ast::{Aggregate, At, Binary, Cardinality, Expr, Matching, NumberLiteral, Subquery, UnaryOp, VectorSelector};
+use super::ast::{
+    Aggregate, At, Binary, Cardinality, Expr, Matching, NumberLiteral, Subquery, UnaryOp,
+    VectorSelector,
+};
 use super::depth::deep;
 use crate::model::text::{is_legacy_metric_name, quote};
 use crate::model::{METRIC_NAME, MatchOp, format_duration};
@@ -49,7 +53,11 @@ impl Display for Expr {
 fn write_number(f: &mut Formatter<'_>, number: &NumberLiteral) -> fmt::Result {
     if number.duration {
         let sign = if number.value < 0.0 { "-" } else { "" };
-        return write!(f, "{sign}{}", format_duration(Duration::from_nanos((number.value.abs() * 1e9) as u64)));
+        return write!(
+            f,
+            "{sign}{}",
+            format_duration(Duration::from_nanos((number.value.abs() * 1e9) as u64))
+        );
     }
     f.write_str(&plain_float(number.value))
 }
@@ -57,16 +65,29 @@ fn write_number(f: &mut Formatter<'_>, number: &NumberLiteral) -> fmt::Result {
 /// A value without an exponent, as Go's `FormatFloat(v, 'f', -1, 64)` writes it.
 fn plain_float(value: f64) -> String {
     if value.is_infinite() {
-        return if value > 0.0 { "+Inf".into() } else { "-Inf".into() };
+        return if value > 0.0 {
+            "+Inf".into()
+        } else {
+            "-Inf".into()
+        };
     }
     format!("{value}")
 }
 
 fn write_selector(f: &mut Formatter<'_>, selector: &VectorSelector) -> fmt::Result {
     f.write_str(&selector.name)?;
-    let is_name =
-        |m: &&crate::model::Matcher| m.name == METRIC_NAME && m.op == MatchOp::Equal && m.value == selector.name && !m.value.is_empty();
-    let mut matchers: Vec<String> = selector.matchers.iter().filter(|m| !is_name(m)).map(ToString::to_string).collect();
+    let is_name = |m: &&crate::model::Matcher| {
+        m.name == METRIC_NAME
+            && m.op == MatchOp::Equal
+            && m.value == selector.name
+            && !m.value.is_empty()
+    };
+    let mut matchers: Vec<String> = selector
+        .matchers
+        .iter()
+        .filter(|m| !is_name(m))
+        .map(ToString::to_string)
+        .collect();
     if matchers.is_empty() {
         return Ok(());
     }
@@ -85,7 +106,11 @@ fn write_modifiers(f: &mut Formatter<'_>, at: Option<At>, offset: i64) -> fmt::R
         0 => Ok(()),
         _ => {
             let sign = if offset < 0 { "-" } else { "" };
-            write!(f, " offset {sign}{}", format_duration(Duration::from_millis(offset.unsigned_abs())))
+            write!(
+                f,
+                " offset {sign}{}",
+                format_duration(Duration::from_millis(offset.unsigned_abs()))
+            )
         }
     }
 }
@@ -113,7 +138,12 @@ fn write_aggregate(f: &mut Formatter<'_>, aggregate: &Aggregate) -> fmt::Result 
 
 fn write_binary(f: &mut Formatter<'_>, binary: &Binary) -> fmt::Result {
     binary.lhs.fmt(f)?;
-    write!(f, " {}{}", binary.op, if binary.return_bool { " bool" } else { "" })?;
+    write!(
+        f,
+        " {}{}",
+        binary.op,
+        if binary.return_bool { " bool" } else { "" }
+    )?;
     if let Some(matching) = &binary.matching {
         write_matching(f, matching)?;
     }
@@ -128,7 +158,12 @@ fn write_matching(f: &mut Formatter<'_>, matching: &Matching) -> fmt::Result {
         _ => None,
     };
     if matching.on || side.is_some() || !matching.labels.is_empty() {
-        write!(f, " {} ({})", if matching.on { "on" } else { "ignoring" }, names(&matching.labels))?;
+        write!(
+            f,
+            " {} ({})",
+            if matching.on { "on" } else { "ignoring" },
+            names(&matching.labels)
+        )?;
     }
     if let Some(side) = side {
         write!(f, " group_{side} ({})", names(&matching.include))?;
@@ -137,6 +172,12 @@ fn write_matching(f: &mut Formatter<'_>, matching: &Matching) -> fmt::Result {
 }
 
 fn names(labels: &[String]) -> String {
-    let name = |label: &String| if is_legacy_metric_name(label) { label.clone() } else { quote(label) };
+    let name = |label: &String| {
+        if is_legacy_metric_name(label) {
+            label.clone()
+        } else {
+            quote(label)
+        }
+    };
     labels.iter().map(name).collect::<Vec<_>>().join(", ")
 }

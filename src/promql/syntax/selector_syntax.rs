@@ -1,8 +1,11 @@
-//! The part of the parser for selectors: matchers in braces, ranges and subqueries in brackets, `offset` and `@`.
+//! The part of the parser for selectors: matchers in braces, ranges and subqueries in brackets,
+//! `offset` and `@`.
 
 use std::time::Duration;
 
-use super::ast::{At, BinaryOp, Expr, MatrixSelector, NumberLiteral, Span, Subquery, VectorSelector};
+use super::ast::{
+    At, BinaryOp, Expr, MatrixSelector, NumberLiteral, Span, Subquery, VectorSelector,
+};
 use super::depth::deep;
 use super::fault::Fault;
 use super::lexer::{Keyword, Kind, Token};
@@ -36,7 +39,10 @@ impl<'a> Parser<'a> {
     }
 
     /// The braces after a metric name, or braces alone.
-    pub(in crate::promql) fn selector(&mut self, name: Option<Token<'a>>) -> Result<VectorSelector, Fault> {
+    pub(in crate::promql) fn selector(
+        &mut self,
+        name: Option<Token<'a>>,
+    ) -> Result<VectorSelector, Fault> {
         let mut matchers = Vec::new();
         let mut span = name.map(|n| n.span);
         if let Some(open) = self.take(Kind::LeftBrace)? {
@@ -48,7 +54,14 @@ impl<'a> Parser<'a> {
             matchers.push(Matcher::equal(METRIC_NAME, &name));
         }
         matchers.shrink_to_fit();
-        Ok(VectorSelector { name, matchers, offset: 0, at: None, may_match_all: false, span: span.unwrap_or_default() })
+        Ok(VectorSelector {
+            name,
+            matchers,
+            offset: 0,
+            at: None,
+            may_match_all: false,
+            span: span.unwrap_or_default(),
+        })
     }
 
     /// Matchers up to the closing brace; where that ends.
@@ -61,17 +74,24 @@ impl<'a> Parser<'a> {
             let label = self.peek()?;
             let name = match label.kind {
                 Kind::Identifier => label.text.to_owned(),
-                Kind::String => unquote(label.text).map_err(|message| Fault::new(label.span, message))?,
+                Kind::String => {
+                    unquote(label.text).map_err(|message| Fault::new(label.span, message))?
+                }
                 _ => return self.unexpected_in((WHAT, "identifier or \"}\"")),
             };
             self.next()?;
             match (self.match_op()?, label.kind) {
                 (Some(op), _) => {
-                    let Some(value) = self.take(Kind::String)? else { return self.unexpected_in((WHAT, "string")) };
-                    let text = unquote(value.text).map_err(|message| Fault::new(value.span, message))?;
+                    let Some(value) = self.take(Kind::String)? else {
+                        return self.unexpected_in((WHAT, "string"));
+                    };
+                    let text =
+                        unquote(value.text).map_err(|message| Fault::new(value.span, message))?;
                     let matcher = Matcher::new(&name, op, &text);
                     let span = Span::new(label.span.start, value.span.end);
-                    matchers.push(matcher.map_err(|e| Fault::new(span, format!("error parsing regexp: {}", e.reason)))?);
+                    matchers.push(matcher.map_err(|e| {
+                        Fault::new(span, format!("error parsing regexp: {}", e.reason))
+                    })?);
                 }
                 (None, Kind::String) => matchers.push(Matcher::equal(METRIC_NAME, &name)),
                 (None, _) => return self.unexpected_in((WHAT, "label matching operator")),
@@ -113,11 +133,17 @@ impl<'a> Parser<'a> {
         let open = self.next()?.span;
         let range = self.within(RANGE, Self::positive_duration)?;
         let Some(_colon) = self.take(Kind::Colon)? else {
-            let Some(close) = self.take(Kind::RightBracket)? else { return self.unexpected_in(AFTER_RANGE) };
+            let Some(close) = self.take(Kind::RightBracket)? else {
+                return self.unexpected_in(AFTER_RANGE);
+            };
             return matrix_selector(tree.expr, range, Span::new(open.start, close.span.end));
         };
         let close = self.take(Kind::RightBracket)?;
-        let step = if close.is_some() { None } else { Some(self.within(STEP, Self::positive_duration)?) };
+        let step = if close.is_some() {
+            None
+        } else {
+            Some(self.within(STEP, Self::positive_duration)?)
+        };
         let close = match close {
             Some(close) => close,
             None => match self.take(Kind::RightBracket)? {
@@ -127,7 +153,17 @@ impl<'a> Parser<'a> {
         };
         let expr = Box::new(tree.expr);
         let span = Span::new(expr.span().start, close.span.end);
-        grown(Expr::Subquery(Subquery { expr, range, step, offset: 0, at: None, span }), tree.height)
+        grown(
+            Expr::Subquery(Subquery {
+                expr,
+                range,
+                step,
+                offset: 0,
+                at: None,
+                span,
+            }),
+            tree.height,
+        )
     }
 
     fn positive_duration(&mut self) -> Result<Duration, Fault> {
@@ -147,7 +183,9 @@ impl<'a> Parser<'a> {
     fn duration_terms(&mut self, floor: u8) -> Result<NumberLiteral, Fault> {
         let mut left = self.duration_operand()?;
         loop {
-            let Kind::Operator(op) = self.peek()?.kind else { return Ok(left) };
+            let Kind::Operator(op) = self.peek()?.kind else {
+                return Ok(left);
+            };
             let strength = match op {
                 BinaryOp::Add | BinaryOp::Sub => 1,
                 BinaryOp::Mul | BinaryOp::Div | BinaryOp::Mod => 2,
@@ -159,7 +197,11 @@ impl<'a> Parser<'a> {
             }
             let position = self.next()?.span;
             self.note(position, DURATIONS);
-            let right = self.duration(if op == BinaryOp::Pow { strength - 1 } else { strength })?;
+            let right = self.duration(if op == BinaryOp::Pow {
+                strength - 1
+            } else {
+                strength
+            })?;
             let (a, b) = (left.value, right.value);
             let value = match op {
                 BinaryOp::Add => a + b,
@@ -172,7 +214,14 @@ impl<'a> Parser<'a> {
                 _ => a.powf(b),
             };
             let span = Span::new(left.span.start, right.span.end);
-            left = in_range(NumberLiteral { value, duration: true, span }, span)?;
+            left = in_range(
+                NumberLiteral {
+                    value,
+                    duration: true,
+                    span,
+                },
+                span,
+            )?;
         }
     }
 
@@ -185,8 +234,16 @@ impl<'a> Parser<'a> {
                 self.next()?;
                 self.note(token.span, DURATIONS);
                 let inner = self.duration(2)?;
-                let value = if token.kind == Kind::Operator(BinaryOp::Sub) { -inner.value } else { inner.value };
-                NumberLiteral { value, span: Span::new(token.span.start, inner.span.end), ..inner }
+                let value = if token.kind == Kind::Operator(BinaryOp::Sub) {
+                    -inner.value
+                } else {
+                    inner.value
+                };
+                NumberLiteral {
+                    value,
+                    span: Span::new(token.span.start, inner.span.end),
+                    ..inner
+                }
             }
             Kind::LeftParen => {
                 self.next()?;
@@ -211,7 +268,11 @@ impl<'a> Parser<'a> {
             }
             // A sign covers one number, so that `a offset -2 ^ 2` is `(a offset -2) ^ 2`.
             let number = p.duration_operand()?;
-            let value = if token.kind == Kind::Operator(BinaryOp::Sub) { -number.value } else { number.value };
+            let value = if token.kind == Kind::Operator(BinaryOp::Sub) {
+                -number.value
+            } else {
+                number.value
+            };
             Ok(NumberLiteral { value, ..number })
         })?;
         let offset = (number.value * 1e3).round() as i64;
@@ -230,7 +291,10 @@ impl<'a> Parser<'a> {
             return Err(Fault::new(span, "offset may not be set multiple times"));
         }
         (*slot, *end) = (offset, number.span.end);
-        Ok(Tree { expr, height: tree.height })
+        Ok(Tree {
+            expr,
+            height: tree.height,
+        })
     }
 
     fn at(&mut self, tree: Tree) -> Result<Tree, Fault> {
@@ -240,7 +304,15 @@ impl<'a> Parser<'a> {
         let span = expr.span();
         let at = match at {
             Ok(at) => at,
-            Err(seconds) => return Err(Fault::new(span, format!("timestamp out of bounds for @ modifier: {}", go_fixed(seconds)))),
+            Err(seconds) => {
+                return Err(Fault::new(
+                    span,
+                    format!(
+                        "timestamp out of bounds for @ modifier: {}",
+                        go_fixed(seconds)
+                    ),
+                ));
+            }
         };
         let (slot, end) = match &mut expr {
             Expr::VectorSelector(s) => (&mut s.at, &mut s.span.end),
@@ -252,10 +324,16 @@ impl<'a> Parser<'a> {
             }
         };
         if slot.is_some() {
-            return Err(Fault::new(span, "@ <timestamp> may not be set multiple times"));
+            return Err(Fault::new(
+                span,
+                "@ <timestamp> may not be set multiple times",
+            ));
         }
         (*slot, *end) = (Some(at), position);
-        Ok(Tree { expr, height: tree.height })
+        Ok(Tree {
+            expr,
+            height: tree.height,
+        })
     }
 
     /// The instant after `@`, or the number that is none; and where it ends.
@@ -265,30 +343,65 @@ impl<'a> Parser<'a> {
             self.next()?;
             self.expect(Kind::LeftParen)?;
             let close = self.expect(Kind::RightParen)?;
-            return Ok((Ok(if token.kind == Kind::AtStart { At::Start } else { At::End }), close.span.end));
+            return Ok((
+                Ok(if token.kind == Kind::AtStart {
+                    At::Start
+                } else {
+                    At::End
+                }),
+                close.span.end,
+            ));
         }
         let (seconds, end) = self.signed_number()?;
         let fits = seconds.abs() < i64::MAX as f64;
-        Ok((if fits { Ok(At::Timestamp(Timestamp::from_seconds(seconds))) } else { Err(seconds) }, end))
+        Ok((
+            if fits {
+                Ok(At::Timestamp(Timestamp::from_seconds(seconds)))
+            } else {
+                Err(seconds)
+            },
+            end,
+        ))
     }
 }
 
 fn matrix_selector(expr: Expr, range: Duration, brackets: Span) -> Result<Tree, Fault> {
     let selector = match expr {
-        Expr::VectorSelector(s) if s.offset != 0 => return Err(Fault::new(brackets, "no offset modifiers allowed before range")),
+        Expr::VectorSelector(s) if s.offset != 0 => {
+            return Err(Fault::new(
+                brackets,
+                "no offset modifiers allowed before range",
+            ));
+        }
         // As in Prometheus, `start()` and `end()` are not noticed here.
         Expr::VectorSelector(s) if matches!(s.at, Some(At::Timestamp(_))) => {
             return Err(Fault::new(brackets, "no @ modifiers allowed before range"));
         }
         Expr::VectorSelector(s) => s,
-        _ => return Err(Fault::new(brackets, "ranges only allowed for vector selectors")),
+        _ => {
+            return Err(Fault::new(
+                brackets,
+                "ranges only allowed for vector selectors",
+            ));
+        }
     };
     let span = Span::new(selector.span.start, brackets.end);
-    grown(Expr::MatrixSelector(MatrixSelector { selector, range, span }), 0)
+    grown(
+        Expr::MatrixSelector(MatrixSelector {
+            selector,
+            range,
+            span,
+        }),
+        0,
+    )
 }
 
 fn in_range(number: NumberLiteral, span: Span) -> Result<NumberLiteral, Fault> {
-    if number.value.abs() > MAX_SECONDS { Err(Fault::new(span, "duration out of range")) } else { Ok(number) }
+    if number.value.abs() > MAX_SECONDS {
+        Err(Fault::new(span, "duration out of range"))
+    } else {
+        Ok(number)
+    }
 }
 
 /// Go's `%f`.

@@ -1,4 +1,5 @@
-//! The values of expressions at all slots of a window, computed at once, and the store in which they are computed.
+//! The values of expressions at all slots of a window, computed at once, and the store in which
+//! they are computed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -26,7 +27,8 @@ struct Answer {
     at: HashMap<i64, Vec<(u32, f64)>, ahash::RandomState>,
     /// The native histograms of instants and rows; their value there is 0.
     histograms: HashMap<(i64, u32), Arc<NativeHistogram>, ahash::RandomState>,
-    /// It cannot be computed for all slots at once: one slot fails, or it depends on where the range begins.
+    /// It cannot be computed for all slots at once: one slot fails, or it depends on where the
+    /// range begins.
     one_by_one: bool,
     slots: (Timestamp, Timestamp, Duration),
 }
@@ -44,7 +46,13 @@ pub(super) struct Answers {
 
 impl Answers {
     pub(super) fn new(store: Store, engine: Engine) -> Self {
-        Answers { store, engine, found: Mutex::default(), shared: Mutex::default(), written: Mutex::default() }
+        Answers {
+            store,
+            engine,
+            found: Mutex::default(),
+            shared: Mutex::default(),
+            written: Mutex::default(),
+        }
     }
 
     /// Forgets the window.
@@ -54,7 +62,14 @@ impl Answers {
     }
 
     /// Computes a rule's expression at `from`, `from + step`, … up to `to`.
-    pub(super) fn prepare(&self, rule: RuleId, expr: &Expr, from: Timestamp, to: Timestamp, step: Duration) {
+    pub(super) fn prepare(
+        &self,
+        rule: RuleId,
+        expr: &Expr,
+        from: Timestamp,
+        to: Timestamp,
+        step: Duration,
+    ) {
         let key = (expr.to_string(), from.0, crate::model::time::millis(step));
         let known = self.shared.lock().get(&key).cloned();
         let answer = known.unwrap_or_else(|| Arc::new(self.compute(expr, from, to, step)));
@@ -63,12 +78,21 @@ impl Answers {
     }
 
     fn compute(&self, expr: &Expr, from: Timestamp, to: Timestamp, step: Duration) -> Answer {
-        let mut answer =
-            Answer { rows: Vec::new(), at: HashMap::default(), histograms: HashMap::default(), one_by_one: false, slots: (from, to, step) };
+        let mut answer = Answer {
+            rows: Vec::new(),
+            at: HashMap::default(),
+            histograms: HashMap::default(),
+            one_by_one: false,
+            slots: (from, to, step),
+        };
         if to < from {
             return answer;
         }
-        let value = if depends_on_range(expr) { None } else { self.engine.range(&self.store, expr, from, to, step).ok() };
+        let value = if depends_on_range(expr) {
+            None
+        } else {
+            self.engine.range(&self.store, expr, from, to, step).ok()
+        };
         let Some(Value::Matrix(series)) = value.map(|evaluated| evaluated.value) else {
             answer.one_by_one = true;
             return answer;
@@ -91,33 +115,53 @@ impl Answers {
         if answer.one_by_one {
             return self.instant(expr, at);
         }
-        let Some(samples) = answer.at.get(&at.0) else { return Ok(Vec::new()) };
+        let Some(samples) = answer.at.get(&at.0) else {
+            return Ok(Vec::new());
+        };
         let hit = |(row, value): &(u32, f64)| VectorSample {
             labels: answer.rows[*row as usize].clone(),
             value: *value,
-            histogram: if answer.histograms.is_empty() { None } else { answer.histograms.get(&(at.0, *row)).cloned() },
+            histogram: if answer.histograms.is_empty() {
+                None
+            } else {
+                answer.histograms.get(&(at.0, *row)).cloned()
+            },
         };
         Ok(samples.iter().map(hit).collect())
     }
 
     fn instant(&self, expr: &Expr, at: Timestamp) -> Hits {
-        hits(self.engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value)
+        hits(
+            self.engine
+                .instant(&self.store, expr, at)
+                .map_err(|e| e.to_string())?
+                .value,
+        )
     }
 
-    /// Stores what a recording rule writes at the slots of the window, ends of series included, for the rules that read it.
+    /// Stores what a recording rule writes at the slots of the window, ends of series included, for
+    /// the rules that read it.
     pub(super) fn record(&self, id: RuleId, rule: &Rule, limit: usize) {
         let Rule::Recording(rule) = rule else { return };
-        let Some(answer) = self.found.lock().get(&id).cloned() else { return };
+        let Some(answer) = self.found.lock().get(&id).cloned() else {
+            return;
+        };
         let (mut at, to, step) = answer.slots;
         let mut written = self.written.lock().remove(&id).unwrap_or_default();
         while at <= to {
-            let recorded = self.hits(&answer, &rule.expr, at).and_then(|hits| record(rule, hits, limit));
+            let recorded = self
+                .hits(&answer, &rule.expr, at)
+                .and_then(|hits| record(rule, hits, limit));
             if let Ok(mut recorded) = recorded
                 && !(recorded.is_empty() && written.is_empty())
             {
                 let now: SeriesSet = recorded.labels().cloned().collect();
                 let ended = written.difference(&now).cloned();
-                recorded.samples.extend(ended.map(|labels| Sample { labels, value: stale_nan(), timestamp: None }));
+                recorded.samples.extend(ended.map(|labels| Sample {
+                    labels,
+                    value: stale_nan(),
+                    timestamp: None,
+                }));
                 self.store.append(at, &recorded.samples);
                 self.store.append_histograms(at, &recorded.histograms);
                 written = now;
@@ -131,9 +175,18 @@ impl Answers {
     pub(super) fn of(self: &Arc<Self>, index: usize, group: &Group) -> GroupAnswers {
         let found = self.found.lock();
         let rules = group.rules.iter().enumerate();
-        let by_place =
-            rules.filter_map(|(rule, running)| Some((position(running.rule.expr()), found.get(&(index, rule))?.clone()))).collect();
-        GroupAnswers { answers: Arc::clone(self), by_place }
+        let by_place = rules
+            .filter_map(|(rule, running)| {
+                Some((
+                    position(running.rule.expr()),
+                    found.get(&(index, rule))?.clone(),
+                ))
+            })
+            .collect();
+        GroupAnswers {
+            answers: Arc::clone(self),
+            by_place,
+        }
     }
 }
 
@@ -151,7 +204,8 @@ fn depends_on_range(expr: &Expr) -> bool {
         Expr::Subquery(subquery) => subquery.at,
         _ => None,
     };
-    matches!(at, Some(At::Start | At::End)) || deep(|| expr.children().into_iter().any(depends_on_range))
+    matches!(at, Some(At::Start | At::End))
+        || deep(|| expr.children().into_iter().any(depends_on_range))
 }
 
 /// Every expression computed when it is asked for, every sample kept: evaluation slot by slot.
@@ -191,6 +245,7 @@ impl Backend for GroupAnswers {
         self.answers.query_text(text, at)
     }
 
-    /// What is recorded was stored before the groups were stepped; `ALERTS` is not read by any rule.
+    /// What is recorded was stored before the groups were stepped; `ALERTS` is not read by any
+    /// rule.
     fn append(&self, _: Timestamp, _: &[Sample]) {}
 }

@@ -74,7 +74,10 @@ pub struct RuleReport {
 impl RuleReport {
     /// How often it fired for less than two minutes.
     pub fn short(&self) -> usize {
-        self.episodes.iter().filter(|episode| episode.is_short()).count()
+        self.episodes
+            .iter()
+            .filter(|episode| episode.is_short())
+            .count()
     }
 
     /// How long it fired, all alerts together.
@@ -121,8 +124,13 @@ impl Watch {
                 // An error leaves every alert as it was.
                 continue;
             }
-            let Some(state) = &rule.alerting else { continue };
-            let mut alerts = state.alerts().filter(|alert| alert.state != AlertState::Inactive).peekable();
+            let Some(state) = &rule.alerting else {
+                continue;
+            };
+            let mut alerts = state
+                .alerts()
+                .filter(|alert| alert.state != AlertState::Inactive)
+                .peekable();
             if alerts.peek().is_none() && watch.open.is_empty() && watch.running.is_empty() {
                 continue;
             }
@@ -131,10 +139,19 @@ impl Watch {
                 let fingerprint = alert.labels.fingerprint();
                 if alert.state == AlertState::Firing {
                     firing.push(fingerprint);
-                    let open = watch.open.entry(fingerprint).or_insert_with(|| (alert.labels.clone(), now, alert.active_at));
+                    let open = watch
+                        .open
+                        .entry(fingerprint)
+                        .or_insert_with(|| (alert.labels.clone(), now, alert.active_at));
                     if open.2 != alert.active_at {
-                        let (labels, from, _) = std::mem::replace(open, (alert.labels.clone(), now, alert.active_at));
-                        watch.episodes.push(Episode { labels, from, to: now, goes_on: false });
+                        let (labels, from, _) =
+                            std::mem::replace(open, (alert.labels.clone(), now, alert.active_at));
+                        watch.episodes.push(Episode {
+                            labels,
+                            from,
+                            to: now,
+                            goes_on: false,
+                        });
                     }
                 }
                 if alert.keep_firing_since.is_none() {
@@ -146,7 +163,12 @@ impl Watch {
             watch.open.retain(|fingerprint, (labels, from, _)| {
                 let stays = firing.contains(fingerprint);
                 if !stays {
-                    episodes.push(Episode { labels: labels.clone(), from: *from, to: now, goes_on: false });
+                    episodes.push(Episode {
+                        labels: labels.clone(),
+                        from: *from,
+                        to: now,
+                        goes_on: false,
+                    });
                 }
                 stays
             });
@@ -154,19 +176,43 @@ impl Watch {
     }
 
     /// The report of each alerting rule, and the errors of all rules.
-    pub(super) fn finish(self, group: &Group, end: Timestamp) -> (Vec<RuleReport>, Vec<(String, u64, String)>) {
+    pub(super) fn finish(
+        self,
+        group: &Group,
+        end: Timestamp,
+    ) -> (Vec<RuleReport>, Vec<(String, u64, String)>) {
         let (mut reports, mut errors) = (Vec::new(), Vec::new());
         for (watch, running) in self.0.into_iter().zip(&group.rules) {
             if watch.errors > 0 {
-                errors.push((running.rule.name().to_owned(), watch.errors, watch.last_error.clone()));
+                errors.push((
+                    running.rule.name().to_owned(),
+                    watch.errors,
+                    watch.last_error.clone(),
+                ));
             }
-            let Rule::Alerting(rule) = &*running.rule else { continue };
-            let only_pending = watch.runs.values().map(|runs| pending_only(runs, rule.hold, rule.keep_firing_for, group.interval)).sum();
-            let longer = HOLDS.map(Duration::from_secs).into_iter().filter(|hold| *hold > rule.hold);
-            let longer = longer.map(|hold| watch.longer(hold, rule.keep_firing_for, group.interval, end)).collect();
+            let Rule::Alerting(rule) = &*running.rule else {
+                continue;
+            };
+            let only_pending = watch
+                .runs
+                .values()
+                .map(|runs| pending_only(runs, rule.hold, rule.keep_firing_for, group.interval))
+                .sum();
+            let longer = HOLDS
+                .map(Duration::from_secs)
+                .into_iter()
+                .filter(|hold| *hold > rule.hold);
+            let longer = longer
+                .map(|hold| watch.longer(hold, rule.keep_firing_for, group.interval, end))
+                .collect();
             let mut episodes = watch.episodes;
             let open = watch.open.into_values();
-            episodes.extend(open.map(|(labels, from, _)| Episode { labels, from, to: end, goes_on: true }));
+            episodes.extend(open.map(|(labels, from, _)| Episode {
+                labels,
+                from,
+                to: end,
+                goes_on: true,
+            }));
             episodes.sort_by(|a, b| (a.from, &a.labels).cmp(&(b.from, &b.labels)));
             reports.push(RuleReport {
                 file: group.definition.file.clone(),
@@ -184,11 +230,15 @@ impl Watch {
 }
 
 impl RuleWatch {
-    /// `holding`: alerts that go on, and whether only because something holds them: then their run neither ends nor grows.
+    /// `holding`: alerts that go on, and whether only because something holds them: then their run
+    /// neither ends nor grows.
     fn note_runs(&mut self, holding: Vec<(u64, bool)>, now: Timestamp) {
         for fingerprint in &self.running {
             if !holding.iter().any(|(other, _)| other == fingerprint)
-                && let Some(run) = self.runs.get_mut(fingerprint).and_then(|runs| runs.last_mut())
+                && let Some(run) = self
+                    .runs
+                    .get_mut(fingerprint)
+                    .and_then(|runs| runs.last_mut())
             {
                 run.missed = Some(now);
             }
@@ -198,18 +248,30 @@ impl RuleWatch {
             match runs.last_mut().filter(|run| run.missed.is_none()) {
                 Some(_) if *is_held => {}
                 Some(run) => run.last = now,
-                None => runs.push(Run { first: now, last: now, missed: None }),
+                None => runs.push(Run {
+                    first: now,
+                    last: now,
+                    missed: None,
+                }),
             }
         }
-        self.running = holding.into_iter().map(|(fingerprint, _)| fingerprint).collect();
+        self.running = holding
+            .into_iter()
+            .map(|(fingerprint, _)| fingerprint)
+            .collect();
     }
 
     fn longer(&self, hold: Duration, keep: Duration, interval: Duration, end: Timestamp) -> Longer {
-        let mut longer = Longer { hold, fired: 0, short: 0 };
+        let mut longer = Longer {
+            hold,
+            fired: 0,
+            short: 0,
+        };
         for runs in self.runs.values() {
             for (from, to) in firings(runs, hold, keep, interval) {
                 longer.fired += 1;
-                longer.short += usize::from(to.is_some_and(|to| to <= end && to.since(from) < SHORT));
+                longer.short +=
+                    usize::from(to.is_some_and(|to| to <= end && to.since(from) < SHORT));
             }
         }
         longer
@@ -217,13 +279,21 @@ impl RuleWatch {
 }
 
 /// When an alert with these runs fires: from when, and until when unless it goes on at the end.
-fn firings(runs: &[Run], hold: Duration, keep: Duration, interval: Duration) -> Vec<(Timestamp, Option<Timestamp>)> {
+fn firings(
+    runs: &[Run],
+    hold: Duration,
+    keep: Duration,
+    interval: Duration,
+) -> Vec<(Timestamp, Option<Timestamp>)> {
     let (hold, keep, interval) = (millis(hold), millis(keep), millis(interval).max(1));
     let rounded = |span: i64| -(-span).div_euclid(interval) * interval;
     let mut found: Vec<(Timestamp, Option<Timestamp>)> = Vec::new();
     for run in runs {
-        // While it goes on firing after the expression ceased to hold, up to the evaluation that would end it, a new run is the same alert.
-        let same = found.last().is_some_and(|(_, to)| to.is_none_or(|to| to >= run.first));
+        // While it goes on firing after the expression ceased to hold, up to the evaluation that
+        // would end it, a new run is the same alert.
+        let same = found
+            .last()
+            .is_some_and(|(_, to)| to.is_none_or(|to| to >= run.first));
         let end = run.missed.map(|missed| Timestamp(missed.0 + rounded(keep)));
         let start = Timestamp(run.first.0 + rounded(hold));
         match found.last_mut() {
@@ -238,6 +308,12 @@ fn firings(runs: &[Run], hold: Duration, keep: Duration, interval: Duration) -> 
 /// Runs that ended without a firing of their own or of the run before.
 fn pending_only(runs: &[Run], hold: Duration, keep: Duration, interval: Duration) -> usize {
     let firings = firings(runs, hold, keep, interval);
-    let fires = |run: &Run| firings.iter().any(|(from, to)| *from <= run.last && to.is_none_or(|to| to >= run.first));
-    runs.iter().filter(|run| run.missed.is_some() && !fires(run)).count()
+    let fires = |run: &Run| {
+        firings
+            .iter()
+            .any(|(from, to)| *from <= run.last && to.is_none_or(|to| to >= run.first))
+    };
+    runs.iter()
+        .filter(|run| run.missed.is_some() && !fires(run))
+        .count()
 }

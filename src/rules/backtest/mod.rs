@@ -1,8 +1,9 @@
-//! What rules would have said about stored history: the groups are evaluated as they are live, at every slot, over samples that are
-//! there already.
+//! What rules would have said about stored history: the groups are evaluated as they are live, at
+//! every slot, over samples that are there already.
 //!
-//! An expression is computed for many slots at once (`answers`), and the groups step through the answers: the counts are those of live
-//! evaluation at a fraction of its cost. What the rules record is computed anew, whatever history has of it.
+//! An expression is computed for many slots at once (`answers`), and the groups step through the
+//! answers: the counts are those of live evaluation at a fraction of its cost. What the rules
+//! record is computed anew, whatever history has of it.
 
 mod answers;
 mod episodes;
@@ -80,18 +81,39 @@ struct Backtest {
 /// Evaluates the groups over `history`, which is only read.
 pub fn run(history: &Store, groups: &[RuleGroup], options: &Options) -> Result<Report, ChunkError> {
     // Nobody is notified: an alert is not handed on again, and needs no annotations.
-    let settings = Settings { resend_delay: Duration::from_secs(100 * 365 * 86_400), ..options.settings.clone() };
-    let running: Vec<Group> = groups.iter().map(|group| Group::new(silent(group.clone()), &settings)).collect();
+    let settings = Settings {
+        resend_delay: Duration::from_secs(100 * 365 * 86_400),
+        ..options.settings.clone()
+    };
+    let running: Vec<Group> = groups
+        .iter()
+        .map(|group| Group::new(silent(group.clone()), &settings))
+        .collect();
     let plan = Plan::new(&running, &options.engine);
-    let store = Store::new(Limits { max_series: usize::MAX, max_series_per_target: usize::MAX, max_labels_bytes: usize::MAX });
+    let store = Store::new(Limits {
+        max_series: usize::MAX,
+        max_series_per_target: usize::MAX,
+        max_labels_bytes: usize::MAX,
+    });
     let answers = Arc::new(Answers::new(store, options.engine.clone()));
-    let running = running.into_iter().map(|group| Mutex::new(Running::new(group, options.from))).collect();
-    let backtest = Backtest { plan, answers, running, settings, threads: options.threads };
+    let running = running
+        .into_iter()
+        .map(|group| Mutex::new(Running::new(group, options.from)))
+        .collect();
+    let backtest = Backtest {
+        plan,
+        answers,
+        running,
+        settings,
+        threads: options.threads,
+    };
     let mut loaded = backtest.plan.begin(options.from);
     let mut from = options.from;
     while from <= options.to {
         let last = (from + WINDOW - TICK).min(options.to);
-        backtest.plan.copy(history, &backtest.answers.store, loaded, last)?;
+        backtest
+            .plan
+            .copy(history, &backtest.answers.store, loaded, last)?;
         backtest.window(last);
         (loaded, from) = (last, last + TICK);
         backtest.answers.store.retain(backtest.plan.begin(from));
@@ -113,7 +135,12 @@ impl Running {
         let interval = millis(group.interval).max(1);
         // Rounded up: the first slot that is not before `from`.
         let next = Timestamp(-(-from.0).div_euclid(interval) * interval);
-        Running { watch: Watch::new(&group), group, next, evaluations: 0 }
+        Running {
+            watch: Watch::new(&group),
+            group,
+            next,
+            evaluations: 0,
+        }
     }
 
     fn advance(&mut self, backend: &Arc<dyn Backend>, settings: &Settings) {
@@ -134,14 +161,23 @@ impl Backtest {
         for level in &self.plan.levels {
             self.parallel(level, |&(group, rule)| {
                 let one = self.running[group].lock();
-                let (expr, offset, interval) = (one.group.rules[rule].rule.expr().clone(), one.group.query_offset, one.group.interval);
+                let (expr, offset, interval) = (
+                    one.group.rules[rule].rule.expr().clone(),
+                    one.group.query_offset,
+                    one.group.interval,
+                );
                 let (from, to) = (one.next - offset, last - offset);
                 drop(one);
-                self.answers.prepare((group, rule), &expr, from, to, interval);
+                self.answers
+                    .prepare((group, rule), &expr, from, to, interval);
             });
             for &(group, rule) in level {
                 let one = self.running[group].lock();
-                self.answers.record((group, rule), &one.group.rules[rule].rule, one.group.definition.limit);
+                self.answers.record(
+                    (group, rule),
+                    &one.group.rules[rule].rule,
+                    one.group.definition.limit,
+                );
             }
         }
         let groups: Vec<usize> = (0..self.running.len()).collect();
@@ -154,12 +190,20 @@ impl Backtest {
         });
     }
 
-    /// The same slot by slot, as it is done live: every rule sees what was recorded so far, and no more.
+    /// The same slot by slot, as it is done live: every rule sees what was recorded so far, and no
+    /// more.
     fn window_in_step(&self, last: Timestamp) {
         let backend: Arc<dyn Backend> = Arc::clone(&self.answers) as Arc<dyn Backend>;
         loop {
-            let due = self.running.iter().enumerate().map(|(index, one)| (one.lock().next, index)).min();
-            let Some((_, index)) = due.filter(|(next, _)| *next <= last) else { return };
+            let due = self
+                .running
+                .iter()
+                .enumerate()
+                .map(|(index, one)| (one.lock().next, index))
+                .min();
+            let Some((_, index)) = due.filter(|(next, _)| *next <= last) else {
+                return;
+            };
             self.running[index].lock().advance(&backend, &self.settings);
         }
     }
@@ -179,9 +223,17 @@ impl Backtest {
     }
 
     fn report(self, end: Timestamp) -> Report {
-        let mut report = Report { notes: self.plan.notes, ..Report::default() };
+        let mut report = Report {
+            notes: self.plan.notes,
+            ..Report::default()
+        };
         for one in self.running {
-            let Running { group, watch, evaluations, .. } = one.into_inner();
+            let Running {
+                group,
+                watch,
+                evaluations,
+                ..
+            } = one.into_inner();
             report.evaluations += evaluations;
             let (rules, errors) = watch.finish(&group, end);
             report.rules.extend(rules);

@@ -50,7 +50,12 @@ impl Plan {
         let rules: Vec<(RuleId, &Rule)> = groups
             .iter()
             .enumerate()
-            .flat_map(|(group, one)| one.rules.iter().enumerate().map(move |(rule, running)| ((group, rule), &*running.rule)))
+            .flat_map(|(group, one)| {
+                one.rules
+                    .iter()
+                    .enumerate()
+                    .map(move |(rule, running)| ((group, rule), &*running.rule))
+            })
             .collect();
         let mut producers: HashMap<&str, Vec<usize>> = HashMap::new();
         for (index, (_, rule)) in rules.iter().enumerate() {
@@ -59,13 +64,21 @@ impl Plan {
                 plan.computed.insert(rule.name().to_owned());
             }
         }
-        let offset = groups.iter().map(|group| millis(group.query_offset)).max().unwrap_or(0);
+        let offset = groups
+            .iter()
+            .map(|group| millis(group.query_offset))
+            .max()
+            .unwrap_or(0);
         let mut levels: Vec<usize> = Vec::new();
         for (index, (id, rule)) in rules.iter().enumerate() {
-            let mut reads = Reads { lookback: millis(engine.lookback), ..Reads::default() };
+            let mut reads = Reads {
+                lookback: millis(engine.lookback),
+                ..Reads::default()
+            };
             reads.walk(rule.expr(), offset);
             if let Rule::Alerting(rule) = rule {
-                // Whether an alert ends depends on its input at the slot before, and on its targets.
+                // Whether an alert ends depends on its input at the slot before, and on its
+                // targets.
                 let before = millis(groups[id.0].interval);
                 reads.walk(&rule.expr, offset.saturating_add(before));
                 reads.targets(offset.saturating_add(before));
@@ -76,16 +89,30 @@ impl Plan {
             plan.span = plan.span.max(reads.span);
             plan.fixed = plan.fixed.into_iter().chain(reads.fixed).min();
             if reads.ahead {
-                plan.notes.push(format!("rule {:?} looks ahead: live it would have seen less", rule.name()));
+                plan.notes.push(format!(
+                    "rule {:?} looks ahead: live it would have seen less",
+                    rule.name()
+                ));
             }
             let mut level = 0;
             for matchers in reads.selectors {
-                let may_be = |name: &str| matchers.iter().filter(|m| m.name == METRIC_NAME).all(|m| m.matches(name));
+                let may_be = |name: &str| {
+                    matchers
+                        .iter()
+                        .filter(|m| m.name == METRIC_NAME)
+                        .all(|m| m.matches(name))
+                };
                 for (_, from) in producers.iter().filter(|(name, _)| may_be(name)) {
                     if let Some(later) = from.iter().find(|from| **from >= index) {
                         plan.read_later(rule.name(), rules[*later].1.name());
                     }
-                    level = from.iter().filter_map(|from| levels.get(*from)).map(|l| l + 1).max().unwrap_or(0).max(level);
+                    level = from
+                        .iter()
+                        .filter_map(|from| levels.get(*from))
+                        .map(|l| l + 1)
+                        .max()
+                        .unwrap_or(0)
+                        .max(level);
                 }
                 if let Some(name) = SYNTHETIC.into_iter().find(|name| may_be(name)) {
                     plan.read_later(rule.name(), name);
@@ -117,7 +144,13 @@ impl Plan {
     }
 
     /// Copies the samples of `from < timestamp <= to` that rules read.
-    pub(super) fn copy(&self, history: &Store, store: &Store, from: Timestamp, to: Timestamp) -> Result<(), ChunkError> {
+    pub(super) fn copy(
+        &self,
+        history: &Store,
+        store: &Store,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<(), ChunkError> {
         let mut seen: HashSet<Labels, ahash::RandomState> = HashSet::default();
         let mut samples: Vec<(i64, SeriesId, f64)> = Vec::new();
         let mut histograms: HashMap<(i64, SeriesId), Arc<NativeHistogram>> = HashMap::new();
@@ -127,8 +160,19 @@ impl Plan {
                     && seen.insert(labels.clone())
                     && let Ok(id) = store.series_id(labels)
                 {
-                    samples.extend(window.times.iter().zip(window.values).map(|(at, value)| (*at, id, *value)));
-                    histograms.extend(window.histograms.iter().map(|(at, histogram)| ((*at, id), Arc::clone(histogram))));
+                    samples.extend(
+                        window
+                            .times
+                            .iter()
+                            .zip(window.values)
+                            .map(|(at, value)| (*at, id, *value)),
+                    );
+                    histograms.extend(
+                        window
+                            .histograms
+                            .iter()
+                            .map(|(at, histogram)| ((*at, id), Arc::clone(histogram))),
+                    );
                 }
                 ControlFlow::Continue(())
             })?;
@@ -137,9 +181,16 @@ impl Plan {
         for tick in samples.chunk_by(|a, b| a.0 == b.0) {
             let at = tick[0].0;
             let floats = tick.iter().filter(|(.., value)| !is_histogram(*value));
-            store.append_ids(Timestamp(at), &floats.map(|(_, id, value)| (*id, *value)).collect::<Vec<_>>());
+            store.append_ids(
+                Timestamp(at),
+                &floats
+                    .map(|(_, id, value)| (*id, *value))
+                    .collect::<Vec<_>>(),
+            );
             if !histograms.is_empty() {
-                let here = tick.iter().filter_map(|(_, id, _)| Some((*id, histograms.remove(&(at, *id))?)));
+                let here = tick
+                    .iter()
+                    .filter_map(|(_, id, _)| Some((*id, histograms.remove(&(at, *id))?)));
                 store.append_histogram_ids(Timestamp(at), &here.collect::<Vec<_>>());
             }
         }
@@ -167,7 +218,14 @@ impl Reads {
                 let here = self.reach(back, subquery.offset, millis(subquery.range), subquery.at);
                 return deep(|| self.walk(&subquery.expr, here));
             }
-            other => return deep(|| other.children().into_iter().for_each(|child| self.walk(child, back))),
+            other => {
+                return deep(|| {
+                    other
+                        .children()
+                        .into_iter()
+                        .for_each(|child| self.walk(child, back))
+                });
+            }
         };
         self.reach(back, selector.offset, window, selector.at);
         self.selectors.push(selector.matchers.clone());

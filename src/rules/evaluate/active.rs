@@ -50,7 +50,8 @@ pub struct Held {
     pub why: HeldBy,
     /// Since when.
     pub since: Timestamp,
-    /// The series that are missing, or the labels of their target; some of them, when there are many.
+    /// The series that are missing, or the labels of their target; some of them, when there are
+    /// many.
     pub missing: Vec<Labels>,
     /// Since when this process has looked for them.
     pub watched_since: Option<Timestamp>,
@@ -123,27 +124,47 @@ struct HeldBody {
 
 impl HeldBody {
     fn of(held: &Held) -> Self {
-        HeldBody { why: held.why, since: held.since.0, missing: held.missing.iter().map(pairs).collect() }
+        HeldBody {
+            why: held.why,
+            since: held.since.0,
+            missing: held.missing.iter().map(pairs).collect(),
+        }
     }
 
     fn read(self) -> Held {
         let missing = self.missing.into_iter().map(Labels::from_pairs).collect();
-        Held { why: self.why, since: Timestamp(self.since), missing, watched_since: None }
+        Held {
+            why: self.why,
+            since: Timestamp(self.since),
+            missing,
+            watched_since: None,
+        }
     }
 }
 
 fn pairs(labels: &Labels) -> Vec<(String, String)> {
-    labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
+    labels
+        .iter()
+        .map(|(n, v)| (n.to_owned(), v.to_owned()))
+        .collect()
 }
 
 impl ActiveAlert {
-    /// The clock has jumped: what waits goes on waiting as long as it would have. When it fired stays: that names the firing.
+    /// The clock has jumped: what waits goes on waiting as long as it would have. When it fired
+    /// stays: that names the firing.
     pub fn clock_jumped(&mut self, jump: Jump) {
         if self.state == AlertState::Pending {
             self.active_at = jump.moved(self.active_at);
         }
         self.fed_at = jump.moved(self.fed_at);
-        for at in [&mut self.resolved_at, &mut self.last_sent_at, &mut self.keep_firing_since].into_iter().flatten() {
+        for at in [
+            &mut self.resolved_at,
+            &mut self.last_sent_at,
+            &mut self.keep_firing_since,
+        ]
+        .into_iter()
+        .flatten()
+        {
             *at = jump.moved(*at);
         }
         if let Some(held) = &mut self.held {
@@ -156,7 +177,10 @@ impl ActiveAlert {
     pub fn not_after(mut self, now: Timestamp) -> Self {
         self.active_at = self.active_at.min(now);
         self.fed_at = self.fed_at.min(now);
-        for at in [&mut self.last_sent_at, &mut self.keep_firing_since].into_iter().flatten() {
+        for at in [&mut self.last_sent_at, &mut self.keep_firing_since]
+            .into_iter()
+            .flatten()
+        {
             *at = (*at).min(now);
         }
         if let Some(held) = &mut self.held {
@@ -166,7 +190,13 @@ impl ActiveAlert {
     }
 
     /// A pending alert that began at `now`.
-    pub fn new(labels: Labels, source: Labels, annotations: Labels, value: f64, now: Timestamp) -> Self {
+    pub fn new(
+        labels: Labels,
+        source: Labels,
+        annotations: Labels,
+        value: f64,
+        now: Timestamp,
+    ) -> Self {
         ActiveAlert {
             labels,
             source,
@@ -213,7 +243,10 @@ impl ActiveAlert {
         let body: Body = serde_json::from_str(text)?;
         // A version that did not keep the source: the labels are the nearest to it.
         let labels = Labels::from_pairs(body.labels);
-        let source = body.source.map_or_else(|| labels.filtered(|name| name != "alertname"), Labels::from_pairs);
+        let source = body.source.map_or_else(
+            || labels.filtered(|name| name != "alertname"),
+            Labels::from_pairs,
+        );
         Ok(ActiveAlert {
             labels,
             source,
@@ -242,43 +275,72 @@ impl ActiveAlert {
                 missing: held
                     .missing
                     .iter()
-                    .map(|series| if series.metric_name().is_empty() { series.braced() } else { series.to_string() })
+                    .map(|series| {
+                        if series.metric_name().is_empty() {
+                            series.braced()
+                        } else {
+                            series.to_string()
+                        }
+                    })
                     .collect(),
             },
             HeldBy::Recovery => Stage::NotRecovered {
                 since: held.since,
-                expression: rule.recover_expr.as_ref().map(ToString::to_string).unwrap_or_default(),
+                expression: rule
+                    .recover_expr
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
             },
         })
     }
 
-    /// Whether it is to be handed on: it fires or has ended, and was never handed on as such, or not lately.
+    /// Whether it is to be handed on: it fires or has ended, and was never handed on as such, or
+    /// not lately.
     pub(in crate::rules) fn is_due(&self, now: Timestamp, resend_delay: Duration) -> bool {
         if self.state == AlertState::Pending {
             return false;
         }
-        self.last_sent_at.is_none_or(|sent| self.resolved_at.is_some_and(|end| end > sent) || sent + resend_delay < now)
+        self.last_sent_at.is_none_or(|sent| {
+            self.resolved_at.is_some_and(|end| end > sent) || sent + resend_delay < now
+        })
     }
 
     /// Its labels as the alerting side knows them.
     pub(in crate::rules) fn outgoing_labels(&self, context: &Context<'_>) -> Labels {
         let mut labels = self.labels.to_builder();
-        for (name, value) in context.external_labels.iter().filter(|(name, _)| self.labels.get(name).is_none()) {
+        for (name, value) in context
+            .external_labels
+            .iter()
+            .filter(|(name, _)| self.labels.get(name).is_none())
+        {
             labels.set(name, value);
         }
         labels.build()
     }
 
     /// The alert as the alerting side knows it. It fires until it is ended: no end is guessed.
-    pub(in crate::rules) fn to_model(&self, now: Timestamp, context: &Context<'_>, expr: &str) -> Alert {
+    pub(in crate::rules) fn to_model(
+        &self,
+        now: Timestamp,
+        context: &Context<'_>,
+        expr: &str,
+    ) -> Alert {
         Alert {
             labels: self.outgoing_labels(context),
             annotations: self.annotations.clone(),
             // An alert does not end before it began, though the clock was set back between.
-            starts_at: self.fired_at.unwrap_or(self.active_at).min(self.resolved_at.unwrap_or(Timestamp::MAX)),
+            starts_at: self
+                .fired_at
+                .unwrap_or(self.active_at)
+                .min(self.resolved_at.unwrap_or(Timestamp::MAX)),
             ends_at: self.resolved_at,
             updated_at: now,
-            generator_url: format!("{}/graph?g0.expr={}&g0.tab=1", context.external_url.trim_end_matches('/'), url_encode(expr)),
+            generator_url: format!(
+                "{}/graph?g0.expr={}&g0.tab=1",
+                context.external_url.trim_end_matches('/'),
+                url_encode(expr)
+            ),
             // The last value of one that is over is not the value now.
             value: self.resolved_at.is_none().then_some(self.value),
             peak: Some(self.peak),

@@ -1,7 +1,8 @@
 //! Alerting rules: inactive, pending, firing, resolved. One pure step per evaluation
 //! (<https://prometheus.io/docs/prometheus/latest/configuration/alerting_rules/>).
 //!
-//! Where Prometheus would lose an alert, this keeps it: an error, or more alerts than the limit, leaves every alert as it was.
+//! Where Prometheus would lose an alert, this keeps it: an error, or more alerts than the limit,
+//! leaves every alert as it was.
 
 use super::context::Context;
 use std::collections::BTreeMap;
@@ -22,7 +23,8 @@ const RESOLVED_RETENTION: Duration = Duration::from_secs(15 * 60);
 /// The alerts of one rule.
 pub struct AlertingState {
     alerts: BTreeMap<u64, Box<ActiveAlert>>,
-    /// Whether annotations may change while the value stays: they ask for other samples, or for the time.
+    /// Whether annotations may change while the value stays: they ask for other samples, or for the
+    /// time.
     texts_move: bool,
     /// Whether alerts came from before a restart or a reload, with the annotations of that time.
     adopted: bool,
@@ -43,7 +45,8 @@ pub struct Step {
     pub changed: Vec<u64>,
     /// Alerts that are forgotten.
     pub gone: Vec<u64>,
-    /// What the rule decided that its alerts do not tell: they began to be pending or ended before they fired; they are held or no more.
+    /// What the rule decided that its alerts do not tell: they began to be pending or ended before
+    /// they fired; they are held or no more.
     pub decisions: Vec<(Labels, Stage)>,
 }
 
@@ -75,7 +78,9 @@ impl AlertingState {
         let lower_is_worse = matches!(top, Expr::Binary(b) if matches!(b.op, BinaryOp::Less | BinaryOp::LessOrEqual));
         AlertingState {
             alerts: BTreeMap::new(),
-            texts_move: rule.annotations.iter().any(|(_, text)| text.contains("{{") && (text.contains("query") || text.contains("now"))),
+            texts_move: rule.annotations.iter().any(|(_, text)| {
+                text.contains("{{") && (text.contains("query") || text.contains("now"))
+            }),
             adopted: false,
             absences: absences(rule),
             read: None,
@@ -83,7 +88,8 @@ impl AlertingState {
         }
     }
 
-    /// What has a result when a selector of the rule finds nothing; empty unless the rule says `no_data: alert`.
+    /// What has a result when a selector of the rule finds nothing; empty unless the rule says
+    /// `no_data: alert`.
     pub(in crate::rules) fn absences(&self) -> &[Expr] {
         &self.absences
     }
@@ -100,27 +106,35 @@ impl AlertingState {
 
     /// The clock has jumped.
     pub(in crate::rules) fn clock_jumped(&mut self, jump: Jump) {
-        self.alerts.values_mut().for_each(|alert| alert.clock_jumped(jump));
+        self.alerts
+            .values_mut()
+            .for_each(|alert| alert.clock_jumped(jump));
     }
 
     /// Takes over an alert from before a restart or a reload.
     pub fn adopt(&mut self, alert: ActiveAlert) {
         self.adopted = true;
-        self.alerts.insert(alert.labels.fingerprint(), Box::new(alert));
+        self.alerts
+            .insert(alert.labels.fingerprint(), Box::new(alert));
     }
 
     /// Whether an alert is pending or fires.
     pub(in crate::rules) fn is_active(&self) -> bool {
-        self.alerts.values().any(|alert| alert.state != AlertState::Inactive)
+        self.alerts
+            .values()
+            .any(|alert| alert.state != AlertState::Inactive)
     }
 
     /// Gives up all alerts.
     pub fn take(&mut self) -> Vec<ActiveAlert> {
-        std::mem::take(&mut self.alerts).into_values().map(|alert| *alert).collect()
+        std::mem::take(&mut self.alerts)
+            .into_values()
+            .map(|alert| *alert)
+            .collect()
     }
 
-    /// Judges the result of the rule's expression at `now`; `held` is asked about alerts that it has nothing for. When it errs, nothing has
-    /// changed.
+    /// Judges the result of the rule's expression at `now`; `held` is asked about alerts that it
+    /// has nothing for. When it errs, nothing has changed.
     pub(in crate::rules) fn step(
         &mut self,
         rule: &AlertingRule,
@@ -140,15 +154,28 @@ impl AlertingState {
                 Some(alert) if alert.state != AlertState::Inactive => (alert, false),
                 _ => {
                     let source = hit.sample.labels.without_name();
-                    (Box::new(ActiveAlert::new(hit.labels.clone(), source, Labels::empty(), hit.sample.value, now)), true)
+                    (
+                        Box::new(ActiveAlert::new(
+                            hit.labels.clone(),
+                            source,
+                            Labels::empty(),
+                            hit.sample.value,
+                            now,
+                        )),
+                        true,
+                    )
                 }
             };
             if let Some(held) = alert.held.take() {
                 step.changed.push(*fingerprint);
-                step.decisions.push((alert.outgoing_labels(context), Stage::HoldEnded { since: held.since }));
+                step.decisions.push((
+                    alert.outgoing_labels(context),
+                    Stage::HoldEnded { since: held.since },
+                ));
             }
             // Of a native histogram the value is a marker, always the same.
-            let value_changed = alert.value.to_bits() != hit.sample.value.to_bits() || hit.sample.histogram.is_some();
+            let value_changed = alert.value.to_bits() != hit.sample.value.to_bits()
+                || hit.sample.histogram.is_some();
             let mut texts_changed = false;
             if is_new || value_changed || self.adopted || self.texts_move {
                 let annotations = expand(&texts, hit.sample, now, context);
@@ -160,7 +187,13 @@ impl AlertingState {
                 step.changed.push(*fingerprint);
             }
             if alert.state == AlertState::Pending && alert.active_at == now {
-                step.decisions.push((alert.outgoing_labels(context), Stage::Pending { since: now, hold: rule.hold }));
+                step.decisions.push((
+                    alert.outgoing_labels(context),
+                    Stage::Pending {
+                        since: now,
+                        hold: rule.hold,
+                    },
+                ));
             }
             self.alerts.insert(*fingerprint, alert);
         }
@@ -172,7 +205,8 @@ impl AlertingState {
         Ok(step)
     }
 
-    /// The final labels of every hit; errs when two are equal or there are more alerts than allowed.
+    /// The final labels of every hit; errs when two are equal or there are more alerts than
+    /// allowed.
     fn present<'h>(
         &self,
         rule: &AlertingRule,
@@ -188,29 +222,66 @@ impl AlertingState {
                 // An empty text removes the sample's own label.
                 labels.set(name, &text.expand(&data));
             }
-            let labels = labels.remove(METRIC_NAME).set("alertname", &rule.name).build();
+            let labels = labels
+                .remove(METRIC_NAME)
+                .set("alertname", &rule.name)
+                .build();
             let no_data = index + hits.no_data >= hits.found.len();
-            if present.insert(labels.fingerprint(), Present { labels, sample, no_data }).is_some() {
-                return Err("vector contains metrics with the same labelset after applying alert labels".into());
+            if present
+                .insert(
+                    labels.fingerprint(),
+                    Present {
+                        labels,
+                        sample,
+                        no_data,
+                    },
+                )
+                .is_some()
+            {
+                return Err(
+                    "vector contains metrics with the same labelset after applying alert labels"
+                        .into(),
+                );
             }
         }
-        let stays = |alert: &ActiveAlert| alert.held.is_some() || alert.state == AlertState::Firing && !rule.keep_firing_for.is_zero();
-        let held = self.alerts.iter().filter(|(key, alert)| !present.contains_key(key) && stays(alert));
+        let stays = |alert: &ActiveAlert| {
+            alert.held.is_some()
+                || alert.state == AlertState::Firing && !rule.keep_firing_for.is_zero()
+        };
+        let held = self
+            .alerts
+            .iter()
+            .filter(|(key, alert)| !present.contains_key(key) && stays(alert));
         let count = present.len() + held.count();
         if context.limit > 0 && count > context.limit {
-            return Err(format!("exceeded limit of {} with {count} alerts", context.limit));
+            return Err(format!(
+                "exceeded limit of {} with {count} alerts",
+                context.limit
+            ));
         }
         Ok(present)
     }
 
     /// One alert whose series is there. Tells whether anything about it changed.
-    fn seen(&self, alert: &mut ActiveAlert, rule: &AlertingRule, hit: &Present<'_>, now: Timestamp) -> bool {
+    fn seen(
+        &self,
+        alert: &mut ActiveAlert,
+        rule: &AlertingRule,
+        hit: &Present<'_>,
+        now: Timestamp,
+    ) -> bool {
         let value = hit.sample.value;
-        let mut changed = alert.value.to_bits() != value.to_bits() || alert.keep_firing_since.is_some() || alert.no_data != hit.no_data;
+        let mut changed = alert.value.to_bits() != value.to_bits()
+            || alert.keep_firing_since.is_some()
+            || alert.no_data != hit.no_data;
         (alert.fed_at, alert.restored, alert.no_data) = (now, false, hit.no_data);
         alert.value = value;
         alert.keep_firing_since = None;
-        let worse = if self.lower_is_worse { value < alert.peak } else { value > alert.peak };
+        let worse = if self.lower_is_worse {
+            value < alert.peak
+        } else {
+            value > alert.peak
+        };
         if worse || alert.peak.is_nan() {
             alert.peak = value;
         }
@@ -244,15 +315,24 @@ impl AlertingState {
             if present.contains_key(fingerprint) {
                 return true;
             }
-            if alert.state != AlertState::Inactive && stays(alert, rule, now, context, (step, &mut *held)) {
+            if alert.state != AlertState::Inactive
+                && stays(alert, rule, now, context, (step, &mut *held))
+            {
                 return true;
             }
             let forget = match alert.state {
                 AlertState::Pending => {
-                    step.decisions.push((alert.outgoing_labels(context), Stage::PendingEnded { since: alert.active_at }));
+                    step.decisions.push((
+                        alert.outgoing_labels(context),
+                        Stage::PendingEnded {
+                            since: alert.active_at,
+                        },
+                    ));
                     true
                 }
-                AlertState::Inactive => alert.resolved_at.is_none_or(|at| now.since(at) > RESOLVED_RETENTION),
+                AlertState::Inactive => alert
+                    .resolved_at
+                    .is_none_or(|at| now.since(at) > RESOLVED_RETENTION),
                 AlertState::Firing => {
                     let fresh = alert.keep_firing_since.is_none();
                     let since = *alert.keep_firing_since.get_or_insert(now);
@@ -274,13 +354,26 @@ impl AlertingState {
     }
 
     /// Collects the alerts that are due to be sent.
-    fn hand_on(&mut self, rule: &AlertingRule, now: Timestamp, context: &Context<'_>, step: &mut Step) {
-        let due: Vec<u64> =
-            self.alerts.iter().filter(|(_, alert)| alert.is_due(now, context.resend_delay)).map(|(fingerprint, _)| *fingerprint).collect();
+    fn hand_on(
+        &mut self,
+        rule: &AlertingRule,
+        now: Timestamp,
+        context: &Context<'_>,
+        step: &mut Step,
+    ) {
+        let due: Vec<u64> = self
+            .alerts
+            .iter()
+            .filter(|(_, alert)| alert.is_due(now, context.resend_delay))
+            .map(|(fingerprint, _)| *fingerprint)
+            .collect();
         for fingerprint in due {
-            let Some(alert) = self.alerts.get_mut(&fingerprint) else { continue };
+            let Some(alert) = self.alerts.get_mut(&fingerprint) else {
+                continue;
+            };
             alert.last_sent_at = Some(now);
-            step.alerts.push(alert.to_model(now, context, &rule.expr_text));
+            step.alerts
+                .push(alert.to_model(now, context, &rule.expr_text));
             step.changed.push(fingerprint);
         }
     }
@@ -288,10 +381,17 @@ impl AlertingState {
 
 /// The texts of labels or annotations. One that cannot be read becomes its error's text.
 fn texts<'a>(rule: &'a AlertingRule, set: &'a Labels) -> Vec<(&'a str, RuleText<'a>)> {
-    set.iter().map(|(name, text)| (name, RuleText::new(&rule.name, text))).collect()
+    set.iter()
+        .map(|(name, text)| (name, RuleText::new(&rule.name, text)))
+        .collect()
 }
 
-fn expand(texts: &[(&str, RuleText<'_>)], sample: &VectorSample, now: Timestamp, context: &Context<'_>) -> Labels {
+fn expand(
+    texts: &[(&str, RuleText<'_>)],
+    sample: &VectorSample,
+    now: Timestamp,
+    context: &Context<'_>,
+) -> Labels {
     let data = data(sample, now, context);
     let mut out = LabelsBuilder::new();
     for (name, text) in texts {
@@ -300,7 +400,8 @@ fn expand(texts: &[(&str, RuleText<'_>)], sample: &VectorSample, now: Timestamp,
     out.build()
 }
 
-/// Whether an alert without a result stays as it is, because something holds it; notes when that begins and ends.
+/// Whether an alert without a result stays as it is, because something holds it; notes when that
+/// begins and ends.
 fn stays(
     alert: &mut ActiveAlert,
     rule: &AlertingRule,
@@ -317,7 +418,12 @@ fn stays(
     }
     let Some(held) = &alert.held else {
         if let Some(before) = before {
-            step.decisions.push((alert.outgoing_labels(context), Stage::HoldEnded { since: before.since }));
+            step.decisions.push((
+                alert.outgoing_labels(context),
+                Stage::HoldEnded {
+                    since: before.since,
+                },
+            ));
         }
         return false;
     };

@@ -29,7 +29,8 @@ pub struct Settings {
     pub query_offset: Duration,
     /// How long until an alert that still fires is handed on again.
     pub resend_delay: Duration,
-    /// How far behind the grid evaluations stand, so that the collections of the same slot have ended.
+    /// How far behind the grid evaluations stand, so that the collections of the same slot have
+    /// ended.
     pub phase: Duration,
     /// Labels added to what is handed on, where the alert lacks them.
     pub external_labels: Labels,
@@ -37,7 +38,8 @@ pub struct Settings {
     pub external_url: String,
     /// Whether evidence is gathered for alerts that begin to fire.
     pub evidence: bool,
-    /// Whether an alert stays as it is while its target fails or is not collected, where its rule says nothing about that (`no_data`).
+    /// Whether an alert stays as it is while its target fails or is not collected, where its rule
+    /// says nothing about that (`no_data`).
     pub hold_gaps: bool,
 }
 
@@ -97,8 +99,18 @@ impl std::ops::Deref for GroupRule {
 impl GroupRule {
     /// Identity across restarts: file, group, name, labels, and a number among equals.
     fn key(&self, number: usize) -> String {
-        let plain = format!("{};{};{};{}", self.group.file, self.group.name, self.name(), self.labels().braced());
-        if number == 0 { plain } else { format!("{plain};{number}") }
+        let plain = format!(
+            "{};{};{};{}",
+            self.group.file,
+            self.group.name,
+            self.name(),
+            self.labels().braced()
+        );
+        if number == 0 {
+            plain
+        } else {
+            format!("{plain};{number}")
+        }
     }
 }
 
@@ -149,7 +161,8 @@ pub struct Group {
     pub evaluation_time: Duration,
     /// Series of rules that are no more: their end is written at the next evaluation.
     ended: Vec<Labels>,
-    /// Raised by who waits for the end of this group: an evaluation under way ends after its rule (SEMANTICS 104).
+    /// Raised by who waits for the end of this group: an evaluation under way ends after its rule
+    /// (SEMANTICS 104).
     pub(in crate::rules) leaving: Arc<AtomicBool>,
 }
 
@@ -166,7 +179,10 @@ impl Group {
                 Rule::Recording(_) => None,
             };
             RunningRule {
-                rule: GroupRule { group: Arc::clone(&definition), index },
+                rule: GroupRule {
+                    group: Arc::clone(&definition),
+                    index,
+                },
                 health: Health::default(),
                 alerting,
                 number,
@@ -204,12 +220,21 @@ impl Group {
 
     /// The clock has jumped: whatever its alerts wait for is moved with it.
     pub(in crate::rules) fn clock_jumped(&mut self, jump: Jump) {
-        self.rules.iter_mut().filter_map(|rule| rule.alerting.as_mut()).for_each(|state| state.clock_jumped(jump));
+        self.rules
+            .iter_mut()
+            .filter_map(|rule| rule.alerting.as_mut())
+            .for_each(|state| state.clock_jumped(jump));
     }
 
-    /// Whether it does the same as a group of this definition: where rules stand in the file does not count (SEMANTICS 105).
+    /// Whether it does the same as a group of this definition: where rules stand in the file does
+    /// not count (SEMANTICS 105).
     pub fn is_same(&self, other: &RuleGroup, settings: &Settings) -> bool {
-        same(&self.definition, (self.interval, self.query_offset), other, settings)
+        same(
+            &self.definition,
+            (self.interval, self.query_offset),
+            other,
+            settings,
+        )
     }
 
     /// File and name: unique among groups.
@@ -217,12 +242,16 @@ impl Group {
         (&self.definition.file, &self.definition.name)
     }
 
-    /// Takes over the alerts of its rules from the state database; gives back the rows that belong to no rule here.
+    /// Takes over the alerts of its rules from the state database; gives back the rows that belong
+    /// to no rule here.
     pub fn restore(&mut self, rows: &mut BTreeMap<String, Vec<ActiveAlert>>) {
         for rule in &mut self.rules {
-            if let (Some(state), Some(alerts)) = (&mut rule.alerting, rows.remove(&rule.rule.key(rule.number))) {
+            if let (Some(state), Some(alerts)) =
+                (&mut rule.alerting, rows.remove(&rule.rule.key(rule.number)))
+            {
                 for mut alert in alerts {
-                    // Whether the process before this one came to hand it on is not known: tell it again.
+                    // Whether the process before this one came to hand it on is not known: tell it
+                    // again.
                     alert.last_sent_at = None;
                     state.adopt(alert);
                 }
@@ -230,15 +259,19 @@ impl Group {
         }
     }
 
-    /// Takes over from the group's previous definition: rules with the same name and labels keep their alerts and series. What is left
-    /// over is ended: its alerts are resolved, its series marked stale.
+    /// Takes over from the group's previous definition: rules with the same name and labels keep
+    /// their alerts and series. What is left over is ended: its alerts are resolved, its series
+    /// marked stale.
     pub fn inherit(&mut self, mut old: Group, now: Timestamp, settings: &Settings) -> GroupOutcome {
         for rule in &mut self.rules {
             let identity = |rule: &RunningRule| (rule.number, rule.alerting.is_some());
             let same = |o: &&mut RunningRule| {
-                identity(o) == identity(rule) && (o.rule.name(), o.rule.labels()) == (rule.rule.name(), rule.rule.labels())
+                identity(o) == identity(rule)
+                    && (o.rule.name(), o.rule.labels()) == (rule.rule.name(), rule.rule.labels())
             };
-            let Some(before) = old.rules.iter_mut().find(same) else { continue };
+            let Some(before) = old.rules.iter_mut().find(same) else {
+                continue;
+            };
             rule.written = std::mem::take(&mut before.written);
             rule.health = before.health.clone();
             if let (Some(new), Some(old)) = (&mut rule.alerting, &mut before.alerting) {
@@ -254,16 +287,27 @@ impl Group {
     /// Ends the group: resolves what fires and gives back the series it wrote.
     pub fn end(mut self, now: Timestamp, settings: &Settings) -> (GroupOutcome, Vec<Labels>) {
         let query: Query = Arc::new(|_| Ok(Vec::new()));
-        let context = Context { limit: 0, ..context(&self.definition, settings, &query) };
+        let context = Context {
+            limit: 0,
+            ..context(&self.definition, settings, &query)
+        };
         let mut outcome = GroupOutcome::default();
         let mut series = std::mem::take(&mut self.ended);
         for rule in &mut self.rules {
             series.extend(rule.written.series(&rule.rule));
-            let (Some(state), Rule::Alerting(definition)) = (&mut rule.alerting, &*rule.rule) else { continue };
+            let (Some(state), Rule::Alerting(definition)) = (&mut rule.alerting, &*rule.rule)
+            else {
+                continue;
+            };
             let key = rule.rule.key(rule.number);
             for alert in state.take() {
-                outcome.changes.gone.push((key.clone(), alert.labels.fingerprint()));
-                outcome.alerts.extend(resolved(alert, now, &context, &definition.expr_text));
+                outcome
+                    .changes
+                    .gone
+                    .push((key.clone(), alert.labels.fingerprint()));
+                outcome
+                    .alerts
+                    .extend(resolved(alert, now, &context, &definition.expr_text));
             }
         }
         (outcome, series)
@@ -271,21 +315,34 @@ impl Group {
 
     /// The series that its rules wrote at their last evaluation.
     pub(in crate::rules) fn written(&self) -> impl Iterator<Item = Labels> {
-        self.rules.iter().flat_map(|rule| rule.written.series(&rule.rule))
+        self.rules
+            .iter()
+            .flat_map(|rule| rule.written.series(&rule.rule))
     }
 
     /// Adds the expressions of its rules to what is evaluated at one instant.
     pub fn plan(&mut self, plan: &mut Plan) {
-        self.rules.iter_mut().for_each(|rule| rule.marks = Arc::new(plan.add(rule.rule.expr())));
+        self.rules
+            .iter_mut()
+            .for_each(|rule| rule.marks = Arc::new(plan.add(rule.rule.expr())));
     }
 
-    /// Keeps of the positions of its expressions those that matter, once all groups are in the plan.
+    /// Keeps of the positions of its expressions those that matter, once all groups are in the
+    /// plan.
     pub fn planned(&mut self, plan: &Plan) {
-        self.rules.iter_mut().for_each(|rule| rule.marks = Arc::new(rule.marks.shared(plan)));
+        self.rules
+            .iter_mut()
+            .for_each(|rule| rule.marks = Arc::new(rule.marks.shared(plan)));
     }
 
-    /// Evaluates every rule at the slot `now`. Samples go to the backend at once, so that the next rule sees them.
-    pub fn eval(&mut self, backend: &Arc<dyn Backend>, now: Timestamp, settings: &Settings) -> GroupOutcome {
+    /// Evaluates every rule at the slot `now`. Samples go to the backend at once, so that the next
+    /// rule sees them.
+    pub fn eval(
+        &mut self,
+        backend: &Arc<dyn Backend>,
+        now: Timestamp,
+        settings: &Settings,
+    ) -> GroupOutcome {
         self.eval_with(backend, now, settings, None)
     }
 
@@ -300,9 +357,14 @@ impl Group {
         self.eval_with(backend, now, settings, Some(results))
     }
 
-    /// Evaluates the rules that must not wait for the next slot, because what they read has arrived. Only their alerts move: samples of
-    /// alerts are written at slots.
-    pub fn eval_urgent(&mut self, backend: &Arc<dyn Backend>, now: Timestamp, settings: &Settings) -> GroupOutcome {
+    /// Evaluates the rules that must not wait for the next slot, because what they read has
+    /// arrived. Only their alerts move: samples of alerts are written at slots.
+    pub fn eval_urgent(
+        &mut self,
+        backend: &Arc<dyn Backend>,
+        now: Timestamp,
+        settings: &Settings,
+    ) -> GroupOutcome {
         let at = now - self.query_offset;
         let query = template_query(backend, now);
         let context = context(&self.definition, settings, &query);
@@ -313,11 +375,17 @@ impl Group {
             }
             let begun = Instant::now();
             let before = outcome.alerts.len();
-            let judged =
-                backend.query(rule.rule.expr(), at).and_then(|hits| rule.judge(hits, backend.as_ref(), (at, now), &context, &mut outcome));
+            let judged = backend.query(rule.rule.expr(), at).and_then(|hits| {
+                rule.judge(hits, backend.as_ref(), (at, now), &context, &mut outcome)
+            });
             rule.examined(judged, now, begun, &mut outcome);
             if settings.evidence {
-                let scene = Scene { backend: backend.as_ref(), at, now, interval: self.interval };
+                let scene = Scene {
+                    backend: backend.as_ref(),
+                    at,
+                    now,
+                    interval: self.interval,
+                };
                 rule.add_evidence(&scene, outcome.alerts.get_mut(before..).unwrap_or_default());
             }
         }
@@ -342,7 +410,10 @@ impl Group {
         let context = context(&self.definition, settings, &query);
         let mut outcome = GroupOutcome::default();
         if !self.ended.is_empty() {
-            let markers = Recorded { samples: self.ended.drain(..).map(marker).collect(), ..Recorded::default() };
+            let markers = Recorded {
+                samples: self.ended.drain(..).map(marker).collect(),
+                ..Recorded::default()
+            };
             write(backend.as_ref(), at, &markers, results);
         }
         for rule in &mut self.rules {
@@ -354,7 +425,12 @@ impl Group {
             let result = rule.eval(backend.as_ref(), (at, now), &context, results, &mut outcome);
             rule.examined(result, now, begun, &mut outcome);
             if settings.evidence {
-                let scene = Scene { backend: backend.as_ref(), at, now, interval: self.interval };
+                let scene = Scene {
+                    backend: backend.as_ref(),
+                    at,
+                    now,
+                    interval: self.interval,
+                };
                 rule.add_evidence(&scene, outcome.alerts.get_mut(before..).unwrap_or_default());
             }
         }
@@ -377,7 +453,10 @@ fn context<'a>(group: &RuleGroup, settings: &'a Settings, query: &'a Query) -> C
 }
 
 fn interval(definition: &RuleGroup, settings: &Settings) -> Duration {
-    definition.interval.unwrap_or(settings.interval).max(Duration::from_millis(1))
+    definition
+        .interval
+        .unwrap_or(settings.interval)
+        .max(Duration::from_millis(1))
 }
 
 fn query_offset(definition: &RuleGroup, settings: &Settings) -> Duration {
@@ -385,7 +464,12 @@ fn query_offset(definition: &RuleGroup, settings: &Settings) -> Duration {
 }
 
 /// Whether a group that runs with this interval and query offset does what `b` says.
-pub(in crate::rules) fn same(a: &RuleGroup, running: (Duration, Duration), b: &RuleGroup, settings: &Settings) -> bool {
+pub(in crate::rules) fn same(
+    a: &RuleGroup,
+    running: (Duration, Duration),
+    b: &RuleGroup,
+    settings: &Settings,
+) -> bool {
     (&a.file, &a.name, a.limit) == (&b.file, &b.name, b.limit)
         && running == (interval(b, settings), query_offset(b, settings))
         && a.rules.len() == b.rules.len()
@@ -402,15 +486,35 @@ impl GroupOutcome {
     }
 }
 
-/// An alert from before a restart whose rule (`key`) is no more: forgotten, and resolved if it fired.
-pub(in crate::rules) fn orphan(key: &str, alert: ActiveAlert, now: Timestamp, settings: &Settings, outcome: &mut GroupOutcome) {
+/// An alert from before a restart whose rule (`key`) is no more: forgotten, and resolved if it
+/// fired.
+pub(in crate::rules) fn orphan(
+    key: &str,
+    alert: ActiveAlert,
+    now: Timestamp,
+    settings: &Settings,
+    outcome: &mut GroupOutcome,
+) {
     let query: Query = Arc::new(|_| Ok(Vec::new()));
-    outcome.changes.gone.push((key.to_owned(), alert.labels.fingerprint()));
-    outcome.alerts.extend(resolved(alert, now, &context(&Group::empty().definition, settings, &query), ""));
+    outcome
+        .changes
+        .gone
+        .push((key.to_owned(), alert.labels.fingerprint()));
+    outcome.alerts.extend(resolved(
+        alert,
+        now,
+        &context(&Group::empty().definition, settings, &query),
+        "",
+    ));
 }
 
 /// The end of an alert whose rule is gone, if it fires; others have ended already, or never began.
-fn resolved(mut alert: ActiveAlert, now: Timestamp, context: &Context<'_>, expr: &str) -> Option<Alert> {
+fn resolved(
+    mut alert: ActiveAlert,
+    now: Timestamp,
+    context: &Context<'_>,
+    expr: &str,
+) -> Option<Alert> {
     if alert.state != AlertState::Firing {
         return None;
     }
@@ -419,11 +523,18 @@ fn resolved(mut alert: ActiveAlert, now: Timestamp, context: &Context<'_>, expr:
 }
 
 impl RunningRule {
-    /// Its alerts' state: the highest of all; `None` for a recording rule or before the first evaluation.
+    /// Its alerts' state: the highest of all; `None` for a recording rule or before the first
+    /// evaluation.
     pub fn state(&self) -> Option<AlertState> {
         let alerting = self.alerting.as_ref()?;
         self.health.ok?;
-        Some(alerting.alerts().map(|alert| alert.state).max().unwrap_or(AlertState::Inactive))
+        Some(
+            alerting
+                .alerts()
+                .map(|alert| alert.state)
+                .max()
+                .unwrap_or(AlertState::Inactive),
+        )
     }
 
     /// Judges at the slot `now` what the samples up to `at` say, and writes what follows.
@@ -436,7 +547,11 @@ impl RunningRule {
         outcome: &mut GroupOutcome,
     ) -> Result<(), String> {
         let hits = match results {
-            Some(results) => backend.query_sharing(self.rule.expr(), at, Sharing::new(results.clone(), self.marks.clone()))?,
+            Some(results) => backend.query_sharing(
+                self.rule.expr(),
+                at,
+                Sharing::new(results.clone(), self.marks.clone()),
+            )?,
             None => backend.query(self.rule.expr(), at)?,
         };
         let (mut recorded, ended) = match &*self.rule {
@@ -447,9 +562,17 @@ impl RunningRule {
             }
             Rule::Alerting(_) => {
                 self.judge(hits, backend, (at, now), context, outcome)?;
-                let (Rule::Alerting(rule), Some(state)) = (&*self.rule, &self.alerting) else { return Ok(()) };
+                let (Rule::Alerting(rule), Some(state)) = (&*self.rule, &self.alerting) else {
+                    return Ok(());
+                };
                 let (samples, ended) = self.written.alerts(rule, state);
-                (Recorded { samples, ..Recorded::default() }, ended)
+                (
+                    Recorded {
+                        samples,
+                        ..Recorded::default()
+                    },
+                    ended,
+                )
             }
         };
         let discarded = recorded.discarded.take();
@@ -470,21 +593,47 @@ impl RunningRule {
         context: &Context<'_>,
         outcome: &mut GroupOutcome,
     ) -> Result<(), String> {
-        let (Rule::Alerting(rule), Some(state)) = (&*self.rule, &mut self.alerting) else { return Ok(()) };
+        let (Rule::Alerting(rule), Some(state)) = (&*self.rule, &mut self.alerting) else {
+            return Ok(());
+        };
         let found = hits.len();
         for absence in state.absences() {
             for VectorSample { labels, .. } in backend.query(absence, at)? {
-                if !hits.iter().any(|known| known.labels.without_name() == labels) {
+                if !hits
+                    .iter()
+                    .any(|known| known.labels.without_name() == labels)
+                {
                     // There is no value.
                     hits.push((labels, f64::NAN).into());
                 }
             }
         }
-        let hits = Hits { found: &hits, no_data: hits.len() - found };
-        let mut inputs = Inputs::new(backend, rule, (at, now), state.read.clone(), context.hold_gaps);
-        let step = state.step(rule, &hits, now, context, &mut |alert, before| inputs.held(alert, before))?;
-        state.read = if state.is_active() { inputs.read_now() } else { None };
-        note((&self.rule, self.number), state, &step, now, &mut outcome.changes);
+        let hits = Hits {
+            found: &hits,
+            no_data: hits.len() - found,
+        };
+        let mut inputs = Inputs::new(
+            backend,
+            rule,
+            (at, now),
+            state.read.clone(),
+            context.hold_gaps,
+        );
+        let step = state.step(rule, &hits, now, context, &mut |alert, before| {
+            inputs.held(alert, before)
+        })?;
+        state.read = if state.is_active() {
+            inputs.read_now()
+        } else {
+            None
+        };
+        note(
+            (&self.rule, self.number),
+            state,
+            &step,
+            now,
+            &mut outcome.changes,
+        );
         outcome.alerts.extend(step.alerts);
         // Alerts that wait for their recovery have stayed as they were; all else has been judged.
         inputs.error().map_or(Ok(()), Err)
@@ -498,16 +647,31 @@ impl RunningRule {
     }
 
     /// Takes down how an evaluation went.
-    fn examined(&mut self, result: Result<(), String>, now: Timestamp, begun: Instant, outcome: &mut GroupOutcome) {
+    fn examined(
+        &mut self,
+        result: Result<(), String>,
+        now: Timestamp,
+        begun: Instant,
+        outcome: &mut GroupOutcome,
+    ) {
         outcome.evaluations += 1;
         outcome.failures += u64::from(result.is_err());
-        self.health =
-            Health { ok: Some(result.is_ok()), last_error: result.err(), last_evaluation: Some(now), evaluation_time: begun.elapsed() };
+        self.health = Health {
+            ok: Some(result.is_ok()),
+            last_error: result.err(),
+            last_evaluation: Some(now),
+            evaluation_time: begun.elapsed(),
+        };
     }
 }
 
 /// Stores samples; what was computed from series of their names is forgotten.
-fn write(backend: &dyn Backend, at: Timestamp, recorded: &Recorded, results: Option<&Arc<Results>>) {
+fn write(
+    backend: &dyn Backend,
+    at: Timestamp,
+    recorded: &Recorded,
+    results: Option<&Arc<Results>>,
+) {
     backend.append(at, &recorded.samples);
     if !recorded.histograms.is_empty() {
         backend.append_histograms(at, &recorded.histograms);
@@ -521,22 +685,46 @@ fn write(backend: &dyn Backend, at: Timestamp, recorded: &Recorded, results: Opt
 /// What answers `query` in templates.
 fn template_query(backend: &Arc<dyn Backend>, now: Timestamp) -> Query {
     let backend = Arc::clone(backend);
-    let queried = |hit: VectorSample| Queried { labels: hit.labels, value: hit.value, histogram: hit.histogram };
-    Arc::new(move |text: &str| Ok(backend.query_text(text, now)?.into_iter().map(queried).collect()))
+    let queried = |hit: VectorSample| Queried {
+        labels: hit.labels,
+        value: hit.value,
+        histogram: hit.histogram,
+    };
+    Arc::new(move |text: &str| {
+        Ok(backend
+            .query_text(text, now)?
+            .into_iter()
+            .map(queried)
+            .collect())
+    })
 }
 
 /// Adds what a step changed to what goes into the state database.
-fn note((rule, number): (&GroupRule, usize), state: &AlertingState, step: &Step, now: Timestamp, changes: &mut RuleAlertChanges) {
+fn note(
+    (rule, number): (&GroupRule, usize),
+    state: &AlertingState,
+    step: &Step,
+    now: Timestamp,
+    changes: &mut RuleAlertChanges,
+) {
     if step.changed.is_empty() && step.gone.is_empty() && step.decisions.is_empty() {
         return;
     }
     let key = rule.key(number);
     for fingerprint in &step.changed {
         if let Some(alert) = state.alert(*fingerprint) {
-            changes.put.push(RuleAlertRow { rule: key.clone(), fingerprint: *fingerprint, body: alert.to_json() });
+            changes.put.push(RuleAlertRow {
+                rule: key.clone(),
+                fingerprint: *fingerprint,
+                body: alert.to_json(),
+            });
         }
     }
-    changes.gone.extend(step.gone.iter().map(|fingerprint| (key.clone(), *fingerprint)));
+    changes.gone.extend(
+        step.gone
+            .iter()
+            .map(|fingerprint| (key.clone(), *fingerprint)),
+    );
     let decision = |(labels, stage): &(Labels, Stage)| DecisionRow {
         scope: labels.value("alertname").to_owned(),
         at: now,
@@ -546,5 +734,7 @@ fn note((rule, number): (&GroupRule, usize), state: &AlertingState, step: &Step,
         labels: labels.clone(),
         paths: Vec::new(),
     };
-    changes.decisions.extend(step.decisions.iter().map(decision));
+    changes
+        .decisions
+        .extend(step.decisions.iter().map(decision));
 }

@@ -21,7 +21,10 @@ pub struct Recorded {
 impl Recorded {
     /// The series that are written.
     pub fn labels(&self) -> impl Iterator<Item = &Labels> {
-        self.samples.iter().map(|sample| &sample.labels).chain(self.histograms.iter().map(|sample| &sample.labels))
+        self.samples
+            .iter()
+            .map(|sample| &sample.labels)
+            .chain(self.histograms.iter().map(|sample| &sample.labels))
     }
 
     /// Whether nothing is written.
@@ -30,14 +33,31 @@ impl Recorded {
     }
 }
 
-/// The samples that a result becomes. Errs when two get equal labels, or there are more than `limit` (0: no limit).
-pub fn record(rule: &RecordingRule, hits: Vec<VectorSample>, limit: usize) -> Result<Recorded, String> {
+/// The samples that a result becomes. Errs when two get equal labels, or there are more than
+/// `limit` (0: no limit).
+pub fn record(
+    rule: &RecordingRule,
+    hits: Vec<VectorSample>,
+    limit: usize,
+) -> Result<Recorded, String> {
     if limit > 0 && hits.len() > limit {
-        return Err(format!("exceeded limit of {limit} with {} series", hits.len()));
+        return Err(format!(
+            "exceeded limit of {limit} with {} series",
+            hits.len()
+        ));
     }
-    let mut seen: HashSet<Labels, ahash::RandomState> = HashSet::with_capacity_and_hasher(hits.len(), ahash::RandomState::new());
-    let mut recorded = Recorded { samples: Vec::with_capacity(hits.len()), ..Recorded::default() };
-    for VectorSample { labels, value, histogram } in hits {
+    let mut seen: HashSet<Labels, ahash::RandomState> =
+        HashSet::with_capacity_and_hasher(hits.len(), ahash::RandomState::new());
+    let mut recorded = Recorded {
+        samples: Vec::with_capacity(hits.len()),
+        ..Recorded::default()
+    };
+    for VectorSample {
+        labels,
+        value,
+        histogram,
+    } in hits
+    {
         let mut builder = labels.to_builder();
         builder.set(METRIC_NAME, &rule.name);
         for (name, value) in rule.labels.iter() {
@@ -45,23 +65,47 @@ pub fn record(rule: &RecordingRule, hits: Vec<VectorSample>, limit: usize) -> Re
         }
         let labels = builder.build();
         if !seen.insert(labels.clone()) {
-            return Err("vector contains metrics with the same labelset after applying rule labels".into());
+            return Err(
+                "vector contains metrics with the same labelset after applying rule labels".into(),
+            );
         }
         match histogram {
-            Some(histogram) if negative_bucket(&histogram).is_some() => recorded.discarded = negative_bucket(&histogram),
-            Some(histogram) => recorded.histograms.push(HistogramSample { labels, histogram, timestamp: None }),
-            None => recorded.samples.push(Sample { labels, value, timestamp: None }),
+            Some(histogram) if negative_bucket(&histogram).is_some() => {
+                recorded.discarded = negative_bucket(&histogram)
+            }
+            Some(histogram) => recorded.histograms.push(HistogramSample {
+                labels,
+                histogram,
+                timestamp: None,
+            }),
+            None => recorded.samples.push(Sample {
+                labels,
+                value,
+                timestamp: None,
+            }),
         }
     }
     Ok(recorded)
 }
 
-/// A bucket of fewer than no observations, as differences of histograms have them: Prometheus's storage refuses those, in these words.
+/// A bucket of fewer than no observations, as differences of histograms have them: Prometheus's
+/// storage refuses those, in these words.
 fn negative_bucket(histogram: &NativeHistogram) -> Option<String> {
-    [("negative", &histogram.negative), ("positive", &histogram.positive)].into_iter().find_map(|(side, buckets)| {
-        let (position, count) = buckets.counts().iter().enumerate().find(|(_, count)| **count < 0.0)?;
+    [
+        ("negative", &histogram.negative),
+        ("positive", &histogram.positive),
+    ]
+    .into_iter()
+    .find_map(|(side, buckets)| {
+        let (position, count) = buckets
+            .counts()
+            .iter()
+            .enumerate()
+            .find(|(_, count)| **count < 0.0)?;
         let (number, count) = (position + 1, format_float_g(*count));
         let reason = "histogram has a bucket whose observation count is negative";
-        Some(format!("{side} side: bucket number {number} has observation count of {count}: {reason}"))
+        Some(format!(
+            "{side} side: bucket number {number} has observation count of {count}: {reason}"
+        ))
     })
 }

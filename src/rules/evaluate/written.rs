@@ -1,6 +1,8 @@
-//! The series that a rule wrote at its last evaluation: the end of those that it does not write again is marked.
+//! The series that a rule wrote at its last evaluation: the end of those that it does not write
+//! again is marked.
 //!
-//! What an alerting rule writes follows from its alerts, so that their labels are kept, which they share, and not those of the series.
+//! What an alerting rule writes follows from its alerts, so that their labels are kept, which they
+//! share, and not those of the series.
 
 use std::collections::HashSet;
 
@@ -31,34 +33,55 @@ impl Written {
         };
         if !recorded.is_empty() {
             // Labels that were there last time are kept as they are: the store has the same ones.
-            let now = recorded.labels().map(|labels| before.take(labels).unwrap_or_else(|| labels.clone())).collect();
+            let now = recorded
+                .labels()
+                .map(|labels| before.take(labels).unwrap_or_else(|| labels.clone()))
+                .collect();
             *self = Written::Series(now);
         }
         before.into_iter().map(marker).collect()
     }
 
-    /// Takes down the alerts of a rule; gives the samples of all that are pending or fire, and the markers for what was there last time and
-    /// is not now.
-    pub(in crate::rules) fn alerts(&mut self, rule: &AlertingRule, state: &AlertingState) -> (Vec<Sample>, Vec<Sample>) {
+    /// Takes down the alerts of a rule; gives the samples of all that are pending or fire, and the
+    /// markers for what was there last time and is not now.
+    pub(in crate::rules) fn alerts(
+        &mut self,
+        rule: &AlertingRule,
+        state: &AlertingState,
+    ) -> (Vec<Sample>, Vec<Sample>) {
         let before = match std::mem::take(self) {
             Written::Alerts(alerts) => alerts,
             _ => Vec::new(),
         };
-        let active = state.alerts().filter(|alert| alert.state != AlertState::Inactive);
+        let active = state
+            .alerts()
+            .filter(|alert| alert.state != AlertState::Inactive);
         let mut now = Vec::new();
         let mut samples = Vec::new();
         for alert in active {
             let [since, alerts] = series(rule, &alert.labels, alert.state);
             let seconds = alert.active_at.0.div_euclid(1000) as f64;
-            samples.push(Sample { labels: since, value: seconds, timestamp: None });
-            samples.push(Sample { labels: alerts, value: 1.0, timestamp: None });
+            samples.push(Sample {
+                labels: since,
+                value: seconds,
+                timestamp: None,
+            });
+            samples.push(Sample {
+                labels: alerts,
+                value: 1.0,
+                timestamp: None,
+            });
             now.push((alert.labels.clone(), alert.state));
         }
         let mut markers = Vec::new();
         if before != now {
-            let there: HashSet<(&Labels, AlertState), ahash::RandomState> = now.iter().map(|(labels, state)| (labels, *state)).collect();
+            let there: HashSet<(&Labels, AlertState), ahash::RandomState> =
+                now.iter().map(|(labels, state)| (labels, *state)).collect();
             let others = [AlertState::Pending, AlertState::Firing];
-            for (labels, state) in before.iter().filter(|(labels, state)| !there.contains(&(labels, *state))) {
+            for (labels, state) in before
+                .iter()
+                .filter(|(labels, state)| !there.contains(&(labels, *state)))
+            {
                 let [since, alerts] = series(rule, labels, *state);
                 let goes_on = others.iter().any(|other| there.contains(&(labels, *other)));
                 markers.extend((!goes_on).then(|| marker(since)));
@@ -75,9 +98,10 @@ impl Written {
     pub(in crate::rules) fn series(&self, rule: &Rule) -> Vec<Labels> {
         match (self, rule) {
             (Written::Series(series), _) => series.iter().cloned().collect(),
-            (Written::Alerts(alerts), Rule::Alerting(rule)) => {
-                alerts.iter().flat_map(|(labels, state)| series(rule, labels, *state)).collect()
-            }
+            (Written::Alerts(alerts), Rule::Alerting(rule)) => alerts
+                .iter()
+                .flat_map(|(labels, state)| series(rule, labels, *state))
+                .collect(),
             _ => Vec::new(),
         }
     }
@@ -85,18 +109,27 @@ impl Written {
 
 /// A stale marker.
 pub(in crate::rules) fn marker(labels: Labels) -> Sample {
-    Sample { labels, value: stale_nan(), timestamp: None }
+    Sample {
+        labels,
+        value: stale_nan(),
+        timestamp: None,
+    }
 }
 
 /// `ALERTS_FOR_STATE` and `ALERTS` of an alert.
 fn series(rule: &AlertingRule, alert: &Labels, state: AlertState) -> [Labels; 2] {
-    // As in Prometheus, a label that the alert lacks because its text came out empty stands here as the rule writes it.
+    // As in Prometheus, a label that the alert lacks because its text came out empty stands here as
+    // the rule writes it.
     let mut labels = LabelsBuilder::new();
     for (name, value) in rule.labels.iter().chain(alert) {
         labels.set(name, value);
     }
-    labels.set("alertname", &rule.name).set(METRIC_NAME, "ALERTS_FOR_STATE");
+    labels
+        .set("alertname", &rule.name)
+        .set(METRIC_NAME, "ALERTS_FOR_STATE");
     let since = labels.build();
-    labels.set(METRIC_NAME, "ALERTS").set("alertstate", state.as_str());
+    labels
+        .set(METRIC_NAME, "ALERTS")
+        .set("alertstate", state.as_str());
     [since, labels.build()]
 }

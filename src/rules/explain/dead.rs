@@ -1,8 +1,10 @@
-//! Rules that can never say anything: a selector that has matched no series since nightbell started, with the name that was probably meant.
+//! Rules that can never say anything: a selector that has matched no series since nightbell
+//! started, with the name that was probably meant.
 //!
-//! Not meant are selectors below `absent` (they ask for nothing), `ALERTS`, what another rule records from something that is there, and
-//! the standard built-in rules, most of which belong to collectors that are not configured. Those that a profile wants count where nothing that
-//! they read is there, nor what an alert reads that will do as well: somebody has switched them on.
+//! Not meant are selectors below `absent` (they ask for nothing), `ALERTS`, what another rule
+//! records from something that is there, and the standard built-in rules, most of which belong to
+//! collectors that are not configured. Those that a profile wants count where nothing that they
+//! read is there, nor what an alert reads that will do as well: somebody has switched them on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -53,8 +55,14 @@ pub struct DeadSelector {
 
 impl fmt::Display for DeadSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: rule {:?}: {} has matched no series", self.file, self.position, self.rule, self.selector)?;
-        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "; {hint}"))
+        write!(
+            f,
+            "{}:{}: rule {:?}: {} has matched no series",
+            self.file, self.position, self.rule, self.selector
+        )?;
+        self.hint
+            .as_ref()
+            .map_or(Ok(()), |hint| write!(f, "; {hint}"))
     }
 }
 
@@ -83,13 +91,22 @@ struct Seen {
 impl DeadRules {
     /// Has shown nothing yet.
     pub fn new(rules: Arc<Scheduler>, store: Arc<Store>, telemetry: &Telemetry) -> Self {
-        let (count, empty) = (Gauge::default(), Family::<Vec<(&'static str, String)>, Gauge>::default());
+        let (count, empty) = (
+            Gauge::default(),
+            Family::<Vec<(&'static str, String)>, Gauge>::default(),
+        );
         telemetry.register(|registry| {
             registry.register("rule_dead_selectors", "Selectors of rules that have matched no series since the start", count.clone());
             let help = "1 for a rule of which no selector has matched any series since the start, with what would feed it";
             registry.register("rule_without_input", help, empty.clone());
         });
-        DeadRules { rules, store, count, empty, seen: Mutex::default() }
+        DeadRules {
+            rules,
+            store,
+            count,
+            empty,
+            seen: Mutex::default(),
+        }
     }
 
     /// The dead selectors of the last look.
@@ -114,18 +131,29 @@ impl DeadRules {
         let mut dead: BTreeSet<DeadSelector> = BTreeSet::new();
         let seen = &mut *self.seen.lock();
         let definitions = groups.iter().map(|(group, _)| &**group);
-        let replaced =
-            stood_in_for(definitions, |rule| recorded.feeds(rule, &mut |selector| self.has_matched(&mut seen.alive, selector, now)));
+        let replaced = stood_in_for(definitions, |rule| {
+            recorded.feeds(rule, &mut |selector| {
+                self.has_matched(&mut seen.alive, selector, now)
+            })
+        });
         for (group, interval) in &groups {
             if !group.rules.iter().any(|rule| is_wanted(group, rule)) {
                 continue;
             }
-            let since = *seen.since.entry((group.file.clone(), group.name.clone())).or_insert(now);
+            let since = *seen
+                .since
+                .entry((group.file.clone(), group.name.clone()))
+                .or_insert(now);
             if now.since(since) < PATIENCE.max(*interval * 3) {
                 continue;
             }
-            for rule in group.rules.iter().filter(|rule| is_wanted(group, rule) && !replaced.contains(rule.name())) {
-                let mut alive = |selector: &VectorSelector| self.has_matched(&mut seen.alive, selector, now);
+            for rule in group
+                .rules
+                .iter()
+                .filter(|rule| is_wanted(group, rule) && !replaced.contains(rule.name()))
+            {
+                let mut alive =
+                    |selector: &VectorSelector| self.has_matched(&mut seen.alive, selector, now);
                 let is_fed = recorded.feeds(rule, &mut alive);
                 if is_fed && group.shipped {
                     continue;
@@ -137,7 +165,9 @@ impl DeadRules {
                     let (text, name) = (shown(selector), name_of(selector));
                     if !is_fed
                         && empty.len() < MAX_EMPTY
-                        && !empty.iter().any(|labels| labels[0].1 == group.name && labels[1].1 == rule.name())
+                        && !empty
+                            .iter()
+                            .any(|labels| labels[0].1 == group.name && labels[1].1 == rule.name())
                     {
                         let feed = name.map(|name| recorded.feed(name)).unwrap_or_default();
                         empty.insert(vec![
@@ -148,13 +178,23 @@ impl DeadRules {
                         ]);
                     }
                     let (file, group) = (group.file.clone(), group.name.clone());
-                    let mut found = DeadSelector { file, position, group, rule: rule.name().to_owned(), selector: text, hint: None };
+                    let mut found = DeadSelector {
+                        file,
+                        position,
+                        group,
+                        rule: rule.name().to_owned(),
+                        selector: text,
+                        hint: None,
+                    };
                     found.hint = match seen.dead.iter().find(|old| found.is_same(old)) {
                         // Looking for what is like it takes its time, and is done once.
                         Some(old) => old.hint.clone(),
                         None => {
                             let recorder = name.filter(|name| recorded.of(name).is_some());
-                            let alike = recorder.map_or_else(|| hint(&self.store, selector, now), |name| Some(recorded.feed(name)));
+                            let alike = recorder.map_or_else(
+                                || hint(&self.store, selector, now),
+                                |name| Some(recorded.feed(name)),
+                            );
                             // Where nothing is like it, say who would bring it.
                             alike.or_else(|| name.map(|name| recorded.feed(name)))
                         }
@@ -165,13 +205,30 @@ impl DeadRules {
                 }
             }
         }
-        for one in dead.difference(&seen.dead).filter(|one| !seen.dead.iter().any(|old| old.is_same(one))) {
-            warn!(rule_group = one.group, rule = one.rule, "Rule is dead: {one}.");
+        for one in dead
+            .difference(&seen.dead)
+            .filter(|one| !seen.dead.iter().any(|old| old.is_same(one)))
+        {
+            warn!(
+                rule_group = one.group,
+                rule = one.rule,
+                "Rule is dead: {one}."
+            );
         }
-        for one in seen.dead.iter().filter(|one| seen.alive.get(&one.selector) == Some(&true)) {
-            info!(rule_group = one.group, rule = one.rule, selector = one.selector, "Rule has come to life.");
+        for one in seen
+            .dead
+            .iter()
+            .filter(|one| seen.alive.get(&one.selector) == Some(&true))
+        {
+            info!(
+                rule_group = one.group,
+                rule = one.rule,
+                selector = one.selector,
+                "Rule has come to life."
+            );
         }
-        self.count.set(i64::try_from(dead.len()).unwrap_or(i64::MAX));
+        self.count
+            .set(i64::try_from(dead.len()).unwrap_or(i64::MAX));
         if seen.empty != empty {
             self.empty.clear();
             for labels in &empty {
@@ -185,7 +242,12 @@ impl DeadRules {
 
 impl DeadRules {
     /// Whether a selector has matched something since the start.
-    fn has_matched(&self, alive: &mut HashMap<String, bool>, selector: &VectorSelector, now: Timestamp) -> bool {
+    fn has_matched(
+        &self,
+        alive: &mut HashMap<String, bool>,
+        selector: &VectorSelector,
+        now: Timestamp,
+    ) -> bool {
         let text = shown(selector);
         let from = match alive.get(&text) {
             Some(true) => return true,
@@ -193,7 +255,10 @@ impl DeadRules {
             Some(false) => now - LATELY,
             None => Timestamp::MIN,
         };
-        let matched = !self.store.series(&selector.matchers, from, Timestamp::MAX).is_empty();
+        let matched = !self
+            .store
+            .series(&selector.matchers, from, Timestamp::MAX)
+            .is_empty();
         alive.insert(text, matched);
         matched
     }
@@ -202,29 +267,39 @@ impl DeadRules {
 impl DeadSelector {
     /// Whether only the hint differs.
     fn is_same(&self, other: &DeadSelector) -> bool {
-        (&self.file, &self.group, &self.rule, &self.selector) == (&other.file, &other.group, &other.rule, &other.selector)
+        (&self.file, &self.group, &self.rule, &self.selector)
+            == (&other.file, &other.group, &other.rule, &other.selector)
     }
 }
 
 /// The selector without `offset` and `@`.
 fn shown(selector: &VectorSelector) -> String {
-    Expr::VectorSelector(VectorSelector { offset: 0, at: None, ..selector.clone() }).to_string()
+    Expr::VectorSelector(VectorSelector {
+        offset: 0,
+        at: None,
+        ..selector.clone()
+    })
+    .to_string()
 }
 
-/// What was probably meant: another name, or another value of the label that no series of this name has; of what there has been lately.
+/// What was probably meant: another name, or another value of the label that no series of this name
+/// has; of what there has been lately.
 fn hint(store: &Store, selector: &VectorSelector, now: Timestamp) -> Option<String> {
     let lately = (now - LATELY, now);
     let name = name_of(selector)?;
     let named = Matcher::equal(METRIC_NAME, name);
     let names = store.label_values(METRIC_NAME, &[], lately.0, lately.1);
     if !names.iter().any(|n| n == name) {
-        return closest(name, &names).map(|other| format!("the nearest existing metric is {other}"));
+        return closest(name, &names)
+            .map(|other| format!("the nearest existing metric is {other}"));
     }
     for matcher in selector.matchers.iter().filter(|m| m.name != METRIC_NAME) {
         let pair = [named.clone(), matcher.clone()];
         if store.series(&pair, lately.0, lately.1).is_empty() {
             let values = store.label_values(&matcher.name, &pair[..1], lately.0, lately.1);
-            let meant = (matcher.op == MatchOp::Equal).then(|| closest(&matcher.value, &values)).flatten();
+            let meant = (matcher.op == MatchOp::Equal)
+                .then(|| closest(&matcher.value, &values))
+                .flatten();
             return Some(match meant {
                 Some(value) => format!("no {name} has {matcher}; the nearest value is {value:?}"),
                 None => format!("no {name} has {matcher}"),
@@ -236,8 +311,19 @@ fn hint(store: &Store, selector: &VectorSelector, now: Timestamp) -> Option<Stri
 
 /// The nearest of the names: a likely typo, else by the longest common beginning of whole words.
 fn closest<'a>(name: &str, names: &'a [String]) -> Option<&'a str> {
-    let words = |other: &str| name.split('_').zip(other.split('_')).take_while(|(a, b)| a == b).count();
+    let words = |other: &str| {
+        name.split('_')
+            .zip(other.split('_'))
+            .take_while(|(a, b)| a == b)
+            .count()
+    };
     let slip = nearest(name, names.iter().map(String::as_str));
-    let alike = || names.iter().map(String::as_str).max_by_key(|other| words(other)).filter(|other| words(other) > 0);
+    let alike = || {
+        names
+            .iter()
+            .map(String::as_str)
+            .max_by_key(|other| words(other))
+            .filter(|other| words(other) > 0)
+    };
     slip.or_else(alike)
 }

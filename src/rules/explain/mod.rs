@@ -1,4 +1,5 @@
-//! Why a rule has an alert or none: the values that speak for an alert, a selector that matches nothing, and what would feed it.
+//! Why a rule has an alert or none: the values that speak for an alert, a selector that matches
+//! nothing, and what would feed it.
 
 pub mod dead;
 pub(super) mod evidence;

@@ -1,9 +1,11 @@
 //! Rule files in Prometheus's form
-//! (<https://prometheus.io/docs/prometheus/latest/configuration/recording_rules/>), every mistake of a file at once.
+//! (<https://prometheus.io/docs/prometheus/latest/configuration/recording_rules/>), every mistake
+//! of a file at once.
 //!
-//! A message begins as promtool's does (`rules.yml: 12:9: group "g", rule 3, "Name": …`); a mistake inside an expression also names the
-//! line and column of the offending token in the file, whatever way the YAML scalar is written. Unknown keys are errors; further YAML
-//! documents are ignored and reported by [`RuleFile::has_more`].
+//! A message begins as promtool's does (`rules.yml: 12:9: group "g", rule 3, "Name": …`); a mistake
+//! inside an expression also names the line and column of the offending token in the file, whatever
+//! way the YAML scalar is written. Unknown keys are errors; further YAML documents are ignored and
+//! reported by [`RuleFile::has_more`].
 
 pub(super) mod reading;
 
@@ -28,7 +30,8 @@ pub struct RuleFile {
     pub groups: Vec<RuleGroup>,
     /// Whether further YAML documents follow, which are ignored.
     pub has_more: bool,
-    /// Where it uses what a Prometheus refuses, in file order: keys of our own, newer or experimental parts of the language.
+    /// Where it uses what a Prometheus refuses, in file order: keys of our own, newer or
+    /// experimental parts of the language.
     pub unportable: Vec<Unportable>,
 }
 
@@ -48,7 +51,11 @@ pub struct Unportable {
 impl fmt::Display for Unportable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (group, number, name) = (&self.rule.group, self.rule.number, &self.rule.name);
-        write!(f, "{}: {}: group {group:?}, rule {number}, {name:?}: {}", self.file, self.position, self.problem)
+        write!(
+            f,
+            "{}: {}: group {group:?}, rule {number}, {name:?}: {}",
+            self.file, self.position, self.problem
+        )
     }
 }
 
@@ -85,7 +92,11 @@ impl fmt::Display for RuleFileError {
             write!(f, "{position}: ")?;
         }
         if let Some(rule) = &self.rule {
-            write!(f, "group {:?}, rule {}, {:?}: ", rule.group, rule.number, rule.name)?;
+            write!(
+                f,
+                "group {:?}, rule {}, {:?}: ",
+                rule.group, rule.number, rule.name
+            )?;
         }
         f.write_str(&self.problem)?;
         match self.token {
@@ -128,7 +139,11 @@ pub fn parse_text(file: &str, text: &str) -> Result<RuleFile, RuleFileErrors> {
 }
 
 /// The same for a text that may hold other people's keys.
-pub fn parse_text_with(file: &str, text: &str, unknown_keys: UnknownKeys) -> Result<RuleFile, RuleFileErrors> {
+pub fn parse_text_with(
+    file: &str,
+    text: &str,
+    unknown_keys: UnknownKeys,
+) -> Result<RuleFile, RuleFileErrors> {
     let document = Document::parse(file, text).map_err(Reading::refused)?;
     check(&document, unknown_keys)
 }
@@ -142,23 +157,44 @@ fn check(document: &Document, unknown_keys: UnknownKeys) -> Result<RuleFile, Rul
         if group.name.is_empty() {
             reading.error(node.position, "Groupname must not be empty");
         } else if groups.iter().any(|g| g.name == group.name) {
-            reading.error(node.position, format!("groupname: {:?} is repeated in the same file", group.name));
+            reading.error(
+                node.position,
+                format!("groupname: {:?} is repeated in the same file", group.name),
+            );
         }
         groups.push(group);
     }
     let unportable = std::mem::take(&mut reading.unportable);
-    reading.finish(RuleFile { groups, has_more: document.has_more, unportable })
+    reading.finish(RuleFile {
+        groups,
+        has_more: document.has_more,
+        unportable,
+    })
 }
 
 fn read_group(reading: &mut Reading<'_>, node: &Node) -> RuleGroup {
-    reading.known_keys(node, &["name", "interval", "query_offset", "limit", "labels", "rules"]);
+    reading.known_keys(
+        node,
+        &[
+            "name",
+            "interval",
+            "query_offset",
+            "limit",
+            "labels",
+            "rules",
+        ],
+    );
     let name = reading.text(node, "name").unwrap_or_default();
     let interval = reading.duration(node, "interval").filter(|d| !d.is_zero());
     let query_offset = reading.duration(node, "query_offset");
-    let limit = reading.integer(node, "limit").map_or(0, |limit| usize::try_from(limit).unwrap_or(0));
+    let limit = reading
+        .integer(node, "limit")
+        .map_or(0, |limit| usize::try_from(limit).unwrap_or(0));
     let labels = labels(reading, node, "labels", "invalid label name");
     let rules = reading.list(node, "rules").into_iter().enumerate();
-    let mut rules: Vec<Rule> = rules.filter_map(|(index, rule)| read_rule(reading, &name, index + 1, rule, &labels)).collect();
+    let mut rules: Vec<Rule> = rules
+        .filter_map(|(index, rule)| read_rule(reading, &name, index + 1, rule, &labels))
+        .collect();
     rules.shrink_to_fit();
     RuleGroup {
         name,
@@ -175,34 +211,70 @@ fn read_group(reading: &mut Reading<'_>, node: &Node) -> RuleGroup {
 
 /// Keys of rules that Prometheus does not know.
 const OWN_KEYS: [&str; 2] = ["recover_expr", "no_data"];
-const RULE_KEYS: [&str; 9] = ["record", "alert", "expr", "for", "keep_firing_for", OWN_KEYS[0], OWN_KEYS[1], "labels", "annotations"];
+const RULE_KEYS: [&str; 9] = [
+    "record",
+    "alert",
+    "expr",
+    "for",
+    "keep_firing_for",
+    OWN_KEYS[0],
+    OWN_KEYS[1],
+    "labels",
+    "annotations",
+];
 
 /// The rule, or `None` when something is wrong with it; what, is recorded.
-fn read_rule(reading: &mut Reading<'_>, group: &str, number: usize, node: &Node, group_labels: &Labels) -> Option<Rule> {
+fn read_rule(
+    reading: &mut Reading<'_>,
+    group: &str,
+    number: usize,
+    node: &Node,
+    group_labels: &Labels,
+) -> Option<Rule> {
     let record = reading.text(node, "record").unwrap_or_default();
     let alert = reading.text(node, "alert").unwrap_or_default();
-    let name = if alert.is_empty() { record.clone() } else { alert.clone() };
-    reading.enter(RuleLocation { group: group.to_owned(), number, name: name.clone() });
+    let name = if alert.is_empty() {
+        record.clone()
+    } else {
+        alert.clone()
+    };
+    reading.enter(RuleLocation {
+        group: group.to_owned(),
+        number,
+        name: name.clone(),
+    });
     reading.known_keys(node, &RULE_KEYS);
     if let Value::Map(entries) = &node.value {
-        for (key, position, _) in entries.iter().filter(|(key, _, _)| OWN_KEYS.contains(&key.as_str())) {
+        for (key, position, _) in entries
+            .iter()
+            .filter(|(key, _, _)| OWN_KEYS.contains(&key.as_str()))
+        {
             reading.is_unportable(*position, format!("Prometheus does not know {key}"));
         }
     }
     let at = |key: &str| node.get(key).map_or(node.position, |n| n.position);
     match (record.is_empty(), alert.is_empty()) {
-        (false, false) => reading.error(at("record"), "only one of 'record' and 'alert' must be set"),
+        (false, false) => {
+            reading.error(at("record"), "only one of 'record' and 'alert' must be set")
+        }
         (true, true) => reading.error(node.position, "one of 'record' or 'alert' must be set"),
         _ => {}
     }
-    let expr = if reading.text(node, "expr").unwrap_or_default().trim().is_empty() {
+    let expr = if reading
+        .text(node, "expr")
+        .unwrap_or_default()
+        .trim()
+        .is_empty()
+    {
         reading.error(at("expr"), "field 'expr' must be set in rule");
         None
     } else {
         read_expr(reading, node, "expr")
     };
     let hold = reading.duration(node, "for").unwrap_or_default();
-    let keep_firing_for = reading.duration(node, "keep_firing_for").unwrap_or_default();
+    let keep_firing_for = reading
+        .duration(node, "keep_firing_for")
+        .unwrap_or_default();
     let (recover_expr, no_data) = (read_recovery(reading, node), read_no_data(reading, node));
     if !record.is_empty() {
         check_recording(reading, node, &record, hold, keep_firing_for);
@@ -216,10 +288,20 @@ fn read_rule(reading: &mut Reading<'_>, group: &str, number: usize, node: &Node,
     let (expr, position, labels) = (expr?, node.position, merged(group_labels, &own_labels));
     let places = |key: &str, expr: &Expr| selector_places(reading, node, key, expr);
     let expr_text = expr.to_string();
-    let of_recovery = recover_expr.as_ref().map(|recovery| places("recover_expr", recovery)).unwrap_or_default();
+    let of_recovery = recover_expr
+        .as_ref()
+        .map(|recovery| places("recover_expr", recovery))
+        .unwrap_or_default();
     let selectors = [places("expr", &expr), of_recovery].concat();
     Some(if alert.is_empty() {
-        Rule::Recording(RecordingRule { name, expr, expr_text, labels, position, selectors })
+        Rule::Recording(RecordingRule {
+            name,
+            expr,
+            expr_text,
+            labels,
+            position,
+            selectors,
+        })
     } else {
         Rule::Alerting(AlertingRule {
             name,
@@ -239,18 +321,31 @@ fn read_rule(reading: &mut Reading<'_>, group: &str, number: usize, node: &Node,
 
 fn read_expr(reading: &mut Reading<'_>, rule: &Node, key: &str) -> Option<Expr> {
     let node = rule.get(key)?;
-    let Value::Scalar { text, .. } = &node.value else { return None };
+    let Value::Scalar { text, .. } = &node.value else {
+        return None;
+    };
     match parse_noting(text) {
         Ok((expr, foreign)) => {
             for Foreign { span, problem } in foreign.into_iter().filter(|_| key == "expr") {
-                reading.is_unportable(scalar_position(reading.source(), node, text, span.start), problem.into_owned());
+                reading.is_unportable(
+                    scalar_position(reading.source(), node, text, span.start),
+                    problem.into_owned(),
+                );
             }
             Some(expr)
         }
         Err(e) => {
             let token = scalar_position(reading.source(), node, text, e.span.start);
-            let whose = if key == "expr" { String::new() } else { format!("{key}: ") };
-            reading.error_with_token(node.position, format!("{whose}could not parse expression: {e}"), token);
+            let whose = if key == "expr" {
+                String::new()
+            } else {
+                format!("{key}: ")
+            };
+            reading.error_with_token(
+                node.position,
+                format!("{whose}could not parse expression: {e}"),
+                token,
+            );
             None
         }
     }
@@ -259,15 +354,24 @@ fn read_expr(reading: &mut Reading<'_>, rule: &Node, key: &str) -> Option<Expr> 
 /// `recover_expr`: an expression that has labels to compare, or says yes or no to all.
 fn read_recovery(reading: &mut Reading<'_>, rule: &Node) -> Option<Expr> {
     let node = rule.get("recover_expr")?;
-    if reading.text(rule, "recover_expr").is_none_or(|text| text.trim().is_empty()) {
-        reading.error(node.position, "recover_expr: is empty; write when the alert has recovered, or leave it out");
+    if reading
+        .text(rule, "recover_expr")
+        .is_none_or(|text| text.trim().is_empty())
+    {
+        reading.error(
+            node.position,
+            "recover_expr: is empty; write when the alert has recovered, or leave it out",
+        );
         return None;
     }
     let expr = read_expr(reading, rule, "recover_expr")?;
     if matches!(expr.value_type(), ValueType::Vector | ValueType::Scalar) {
         return Some(expr);
     }
-    let problem = format!("recover_expr: is a {}; write an instant vector or a scalar", expr.value_type().documented());
+    let problem = format!(
+        "recover_expr: is a {}; write an instant vector or a scalar",
+        expr.value_type().documented()
+    );
     reading.error(node.position, problem);
     None
 }
@@ -277,23 +381,42 @@ fn read_no_data(reading: &mut Reading<'_>, rule: &Node) -> Option<NoData> {
     let text = reading.text(rule, "no_data").unwrap_or_default();
     let found = NoData::ALL.into_iter().find(|one| one.as_str() == text);
     if found.is_none() {
-        let meant = nearest(&text, NoData::ALL.into_iter().map(NoData::as_str)).map(|name| format!("; did you mean {name:?}?"));
+        let meant = nearest(&text, NoData::ALL.into_iter().map(NoData::as_str))
+            .map(|name| format!("; did you mean {name:?}?"));
         let remedy = meant.unwrap_or_else(|| "; write hold, alert or resolve".to_owned());
-        reading.error(node.position, format!("no_data: {text:?} is not known{remedy}"));
+        reading.error(
+            node.position,
+            format!("no_data: {text:?} is not known{remedy}"),
+        );
     }
     found
 }
 
 /// Where the selectors of a rule's expression stand in the file.
 fn selector_places(reading: &Reading<'_>, rule: &Node, key: &str, expr: &Expr) -> Vec<Position> {
-    let Some(node) = rule.get(key) else { return Vec::new() };
-    let Value::Scalar { text, .. } = &node.value else { return Vec::new() };
-    expr.selectors().into_iter().map(|selector| scalar_position(reading.source(), node, text, selector.span.start)).collect()
+    let Some(node) = rule.get(key) else {
+        return Vec::new();
+    };
+    let Value::Scalar { text, .. } = &node.value else {
+        return Vec::new();
+    };
+    expr.selectors()
+        .into_iter()
+        .map(|selector| scalar_position(reading.source(), node, text, selector.span.start))
+        .collect()
 }
 
-fn check_recording(reading: &mut Reading<'_>, node: &Node, record: &str, hold: Duration, keep: Duration) {
+fn check_recording(
+    reading: &mut Reading<'_>,
+    node: &Node,
+    record: &str,
+    hold: Duration,
+    keep: Duration,
+) {
     let position = node.get("record").map_or(node.position, |n| n.position);
-    let has_annotations = node.get("annotations").is_some_and(|n| matches!(&n.value, Value::Map(entries) if !entries.is_empty()));
+    let has_annotations = node
+        .get("annotations")
+        .is_some_and(|n| matches!(&n.value, Value::Map(entries) if !entries.is_empty()));
     let has = |key: &str| node.get(key).is_some();
     let fields = [
         (has_annotations, "annotations"),
@@ -304,20 +427,38 @@ fn check_recording(reading: &mut Reading<'_>, node: &Node, record: &str, hold: D
     ];
     for (wrong, field) in fields {
         if wrong {
-            reading.error(position, format!("invalid field '{field}' in recording rule"));
+            reading.error(
+                position,
+                format!("invalid field '{field}' in recording rule"),
+            );
         }
     }
     if record.contains(['{', '}']) {
-        reading.error(position, format!("braces present in the recording rule name; should it be in expr?: {record}"));
+        reading.error(
+            position,
+            format!("braces present in the recording rule name; should it be in expr?: {record}"),
+        );
     }
 }
 
 /// Templates are read, not run: what they give depends on samples.
-fn check_templates(reading: &mut Reading<'_>, rule: &Node, alert: &str, labels: &Labels, annotations: &Labels) {
-    for (key, kind, texts) in [("labels", "label", labels), ("annotations", "annotation", annotations)] {
+fn check_templates(
+    reading: &mut Reading<'_>,
+    rule: &Node,
+    alert: &str,
+    labels: &Labels,
+    annotations: &Labels,
+) {
+    for (key, kind, texts) in [
+        ("labels", "label", labels),
+        ("annotations", "annotation", annotations),
+    ] {
         for (name, text) in texts {
             if let Err(error) = template::check(alert, text) {
-                let position = rule.get(key).and_then(|set| set.get(name)).map_or(rule.position, |n| n.position);
+                let position = rule
+                    .get(key)
+                    .and_then(|set| set.get(name))
+                    .map_or(rule.position, |n| n.position);
                 reading.error(position, format!("{kind} {name:?}: {error}"));
             }
         }
@@ -336,7 +477,8 @@ fn labels(reading: &mut Reading<'_>, node: &Node, key: &str, complaint: &str) ->
     builder.build()
 }
 
-/// Group labels under rule labels. An empty value stays: it takes the label away from what the rule finds.
+/// Group labels under rule labels. An empty value stays: it takes the label away from what the rule
+/// finds.
 fn merged(group: &Labels, own: &Labels) -> Labels {
     let mut builder = group.to_builder();
     for (name, value) in own {

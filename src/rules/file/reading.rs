@@ -1,4 +1,5 @@
-//! Reading one YAML tree of rules or tests field by field, with the mistakes collected instead of returned.
+//! Reading one YAML tree of rules or tests field by field, with the mistakes collected instead of
+//! returned.
 //!
 //! Values are taken as they stand: `${NAME}` means nothing here, because annotations may hold it.
 
@@ -36,14 +37,36 @@ impl<'a> Reading<'a> {
     }
 
     pub fn with(document: &'a Document, unknown_keys: UnknownKeys) -> Self {
-        Reading { document, rule: None, errors: Vec::new(), unportable: Vec::new(), unknown_keys }
+        Reading {
+            document,
+            rule: None,
+            errors: Vec::new(),
+            unportable: Vec::new(),
+            unknown_keys,
+        }
     }
 
     /// A file that is no YAML.
     pub fn refused(error: ConfigError) -> RuleFileErrors {
-        let ConfigError { file, position, problem, remedy, .. } = error;
-        let problem = if remedy.is_empty() { problem } else { format!("{problem}; {remedy}") };
-        RuleFileErrors(vec![RuleFileError { file, position, rule: None, problem, token: None }])
+        let ConfigError {
+            file,
+            position,
+            problem,
+            remedy,
+            ..
+        } = error;
+        let problem = if remedy.is_empty() {
+            problem
+        } else {
+            format!("{problem}; {remedy}")
+        };
+        RuleFileErrors(vec![RuleFileError {
+            file,
+            position,
+            rule: None,
+            problem,
+            token: None,
+        }])
     }
 
     pub fn file(&self) -> &'a str {
@@ -61,10 +84,20 @@ impl<'a> Reading<'a> {
 
     /// A part of this rule is refused by a Prometheus; the same is said once.
     pub fn is_unportable(&mut self, position: Position, problem: String) {
-        let Some(rule) = self.rule.clone() else { return };
-        let known = self.unportable.iter().any(|known| known.problem == problem && known.rule == rule);
+        let Some(rule) = self.rule.clone() else {
+            return;
+        };
+        let known = self
+            .unportable
+            .iter()
+            .any(|known| known.problem == problem && known.rule == rule);
         if !known {
-            self.unportable.push(Unportable { file: self.document.file.clone(), position, rule, problem });
+            self.unportable.push(Unportable {
+                file: self.document.file.clone(),
+                position,
+                rule,
+                problem,
+            });
         }
     }
 
@@ -82,7 +115,13 @@ impl<'a> Reading<'a> {
 
     fn push(&mut self, position: Position, problem: String, token: Option<Position>) {
         let (file, rule) = (self.document.file.clone(), self.rule.clone());
-        self.errors.push(RuleFileError { file, position: Some(position), rule, problem, token });
+        self.errors.push(RuleFileError {
+            file,
+            position: Some(position),
+            rule,
+            problem,
+            token,
+        });
     }
 
     /// `value`, if nothing was wrong.
@@ -100,9 +139,14 @@ impl<'a> Reading<'a> {
         match &node.value {
             Value::Map(_) if self.unknown_keys == UnknownKeys::Ignored => {}
             Value::Map(entries) => {
-                for (key, position, _) in entries.iter().filter(|(k, _, _)| !known.contains(&k.as_str())) {
-                    let hint = nearest(key, known.iter().copied()).map(|name| format!("; did you mean {name:?}?"));
-                    let hint = hint.unwrap_or_else(|| format!("; known here: {}", known.join(", ")));
+                for (key, position, _) in entries
+                    .iter()
+                    .filter(|(k, _, _)| !known.contains(&k.as_str()))
+                {
+                    let hint = nearest(key, known.iter().copied())
+                        .map(|name| format!("; did you mean {name:?}?"));
+                    let hint =
+                        hint.unwrap_or_else(|| format!("; known here: {}", known.join(", ")));
                     self.error(*position, format!("unknown key {key:?}{hint}"));
                 }
             }
@@ -136,7 +180,9 @@ impl<'a> Reading<'a> {
 
     /// The text of `key`; `None` when it is absent or null.
     pub fn text(&mut self, node: &Node, key: &str) -> Option<String> {
-        node.get(key).filter(|n| !n.is_null()).and_then(|n| self.scalar(n, key))
+        node.get(key)
+            .filter(|n| !n.is_null())
+            .and_then(|n| self.scalar(n, key))
     }
 
     /// The text of a single value; null is empty.
@@ -145,7 +191,10 @@ impl<'a> Reading<'a> {
             _ if node.is_null() => None,
             Value::Scalar { text, .. } => Some(text.clone()),
             _ => {
-                self.error(node.position, format!("{key}: is {}, not a single value", node.kind()));
+                self.error(
+                    node.position,
+                    format!("{key}: is {}, not a single value", node.kind()),
+                );
                 None
             }
         }
@@ -159,23 +208,41 @@ impl<'a> Reading<'a> {
     pub fn integer(&mut self, node: &Node, key: &str) -> Option<i64> {
         let text = self.text(node, key)?;
         // A fraction is cut off, as Go's reader of YAML does.
-        let number = text.parse().ok().or_else(|| text.parse().ok().filter(|n: &f64| n.is_finite()).map(|n| n as i64));
-        self.parsed(node, key, number.ok_or_else(|| format!("{text:?} is not a whole number")))
+        let number = text.parse().ok().or_else(|| {
+            text.parse()
+                .ok()
+                .filter(|n: &f64| n.is_finite())
+                .map(|n| n as i64)
+        });
+        self.parsed(
+            node,
+            key,
+            number.ok_or_else(|| format!("{text:?} is not a whole number")),
+        )
     }
 
     /// The value of a result; its error stands at `key`.
     pub fn parsed<T>(&mut self, node: &Node, key: &str, result: Result<T, String>) -> Option<T> {
         let position = node.get(key).map_or(node.position, |n| n.position);
-        result.map_err(|problem| self.error(position, format!("{key}: {problem}"))).ok()
+        result
+            .map_err(|problem| self.error(position, format!("{key}: {problem}")))
+            .ok()
     }
 }
 
 /// Where the byte `offset` of a scalar's text stands in the file.
 ///
-/// Folding and indentation change white space only, so the n-th visible character of the text is the n-th visible character of the source;
-/// quoted scalars are read escape by escape.
-pub(in crate::rules) fn scalar_position(source: &str, node: &Node, text: &str, offset: usize) -> Position {
-    let Value::Scalar { style, .. } = &node.value else { return node.position };
+/// Folding and indentation change white space only, so the n-th visible character of the text is
+/// the n-th visible character of the source; quoted scalars are read escape by escape.
+pub(in crate::rules) fn scalar_position(
+    source: &str,
+    node: &Node,
+    text: &str,
+    offset: usize,
+) -> Position {
+    let Value::Scalar { style, .. } = &node.value else {
+        return node.position;
+    };
     let before = text.get(..offset).unwrap_or(text);
     let mut visible = before.chars().filter(|c| !c.is_whitespace()).count();
     // Past the last visible character: one column after it.
@@ -189,7 +256,10 @@ pub(in crate::rules) fn scalar_position(source: &str, node: &Node, text: &str, o
         ScalarStyle::Quoted if rest.starts_with(['"', '\'']) => 1,
         _ => 0,
     };
-    let quote = rest.chars().next().filter(|c| *style == ScalarStyle::Quoted && matches!(c, '"' | '\''));
+    let quote = rest
+        .chars()
+        .next()
+        .filter(|c| *style == ScalarStyle::Quoted && matches!(c, '"' | '\''));
     let body = rest.get(skipped..).unwrap_or("");
     let at = node.offset + skipped + nth_visible(body, visible, quote);
     let mut position = position_of(source, at);
@@ -210,14 +280,20 @@ fn nth_visible(body: &str, n: usize, quote: Option<char>) -> usize {
                 true
             }
             (Some('"'), '\\') => match chars.next().map(|(_, escaped)| escaped) {
-                Some('n' | 't' | 'r' | ' ' | 'N' | '_' | 'L' | 'P' | 'v' | 'f' | '\n') | None => false,
+                Some('n' | 't' | 'r' | ' ' | 'N' | '_' | 'L' | 'P' | 'v' | 'f' | '\n') | None => {
+                    false
+                }
                 Some(long @ ('x' | 'u' | 'U')) => {
                     let digits = match long {
                         'x' => 2,
                         'u' => 4,
                         _ => 8,
                     };
-                    let code: String = chars.by_ref().take(digits).map(|(_, digit)| digit).collect();
+                    let code: String = chars
+                        .by_ref()
+                        .take(digits)
+                        .map(|(_, digit)| digit)
+                        .collect();
                     let meant = u32::from_str_radix(&code, 16).ok().and_then(char::from_u32);
                     meant.is_none_or(|meant| !meant.is_whitespace())
                 }
@@ -237,5 +313,8 @@ fn position_of(source: &str, offset: usize) -> Position {
     let before = source.get(..offset).unwrap_or(source);
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-    Position { line: u32::try_from(line).unwrap_or(u32::MAX), column: u32::try_from(column).unwrap_or(u32::MAX) }
+    Position {
+        line: u32::try_from(line).unwrap_or(u32::MAX),
+        column: u32::try_from(column).unwrap_or(u32::MAX),
+    }
 }

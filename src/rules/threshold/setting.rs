@@ -72,7 +72,14 @@ pub struct Place {
 
 impl Place {
     pub(super) fn error(&self, problem: String, remedy: String) -> ConfigError {
-        ConfigError { file: self.file.clone(), position: Some(self.position), key: self.key.clone(), problem, remedy, non_fatal: false }
+        ConfigError {
+            file: self.file.clone(),
+            position: Some(self.position),
+            key: self.key.clone(),
+            problem,
+            remedy,
+            non_fatal: false,
+        }
     }
 }
 
@@ -93,63 +100,129 @@ impl Thresholds {
             if figure.is_none() && !name.starts_with(char::is_uppercase) {
                 let remedy = match nearest(name, FIGURES.iter().map(|figure| figure.name)) {
                     Some(meant) => format!("did you mean {meant:?}?"),
-                    None => format!("there is {}", FIGURES.iter().map(|figure| figure.name).collect::<Vec<_>>().join(", ")),
+                    None => format!(
+                        "there is {}",
+                        FIGURES
+                            .iter()
+                            .map(|figure| figure.name)
+                            .collect::<Vec<_>>()
+                            .join(", ")
+                    ),
                 };
                 section.error(name, "is not the name of a figure or of an alert", remedy);
                 continue;
             }
-            let Some(node) = section.node(name) else { continue };
-            let place = |key: String, position| Place { file: section.file().to_owned(), position, key };
+            let Some(node) = section.node(name) else {
+                continue;
+            };
+            let place = |key: String, position| Place {
+                file: section.file().to_owned(),
+                position,
+                key,
+            };
             if let Value::Scalar { text, .. } = &node.value {
                 let key = format!("{}.{name}", section.path());
                 match text.as_str() {
-                    "off" => settings.push(Setting { name: name.into(), severity: None, change: None, place: place(key, node.position) }),
-                    _ => {
-                        section.error(name, "does not say for which severity", format!("write {name}: {{warning: …, critical: …}}, or off"))
-                    }
+                    "off" => settings.push(Setting {
+                        name: name.into(),
+                        severity: None,
+                        change: None,
+                        place: place(key, node.position),
+                    }),
+                    _ => section.error(
+                        name,
+                        "does not say for which severity",
+                        format!("write {name}: {{warning: …, critical: …}}, or off"),
+                    ),
                 }
                 continue;
             }
-            let Some(levels) = section.section(name) else { continue };
+            let Some(levels) = section.section(name) else {
+                continue;
+            };
             for severity in Severity::ALL {
-                let Some(node) = levels.node(severity.as_str()).filter(|node| !node.is_null()) else { continue };
-                let place = place(format!("{}.{}", levels.path(), severity.as_str()), node.position);
-                if let Some(change) = read_level(&levels, severity.as_str(), figure.map(|figure| figure.unit)) {
-                    settings.push(Setting { name: name.into(), severity: Some(severity), change, place });
+                let Some(node) = levels
+                    .node(severity.as_str())
+                    .filter(|node| !node.is_null())
+                else {
+                    continue;
+                };
+                let place = place(
+                    format!("{}.{}", levels.path(), severity.as_str()),
+                    node.position,
+                );
+                if let Some(change) =
+                    read_level(&levels, severity.as_str(), figure.map(|figure| figure.unit))
+                {
+                    settings.push(Setting {
+                        name: name.into(),
+                        severity: Some(severity),
+                        change,
+                        place,
+                    });
                 }
             }
             levels.finish();
         }
-        Thresholds { settings, of_profile: false }
+        Thresholds {
+            settings,
+            of_profile: false,
+        }
     }
 }
 
-/// What one severity says: `off`, `on`, a figure, or a mapping; `None` is a mistake, `Some(None)` is `off`.
+/// What one severity says: `off`, `on`, a figure, or a mapping; `None` is a mistake, `Some(None)`
+/// is `off`.
 fn read_level(levels: &Section<'_>, key: &str, unit: Option<Unit>) -> Option<Option<Change>> {
     let node = levels.node(key)?;
     if matches!(node.value, Value::Map(_)) {
         let level = levels.section(key)?;
-        let figure = level.node("figure").and_then(|_| read_figure(&level, "figure", unit));
+        let figure = level
+            .node("figure")
+            .and_then(|_| read_figure(&level, "figure", unit));
         let (hold, window) = (level.get("for"), level.get("window"));
         level.finish();
-        return Some(Some(Change { figure, hold, window }));
+        return Some(Some(Change {
+            figure,
+            hold,
+            window,
+        }));
     }
     match &node.value {
-        Value::Scalar { text, style: ScalarStyle::Plain } if text == "off" => Some(None),
-        Value::Scalar { text, style: ScalarStyle::Plain } if text == "on" => Some(Some(Change::default())),
-        _ => read_figure(levels, key, unit).map(|figure| Some(Change { figure: Some(figure), ..Change::default() })),
+        Value::Scalar {
+            text,
+            style: ScalarStyle::Plain,
+        } if text == "off" => Some(None),
+        Value::Scalar {
+            text,
+            style: ScalarStyle::Plain,
+        } if text == "on" => Some(Some(Change::default())),
+        _ => read_figure(levels, key, unit).map(|figure| {
+            Some(Change {
+                figure: Some(figure),
+                ..Change::default()
+            })
+        }),
     }
 }
 
 fn read_figure(section: &Section<'_>, key: &str, unit: Option<Unit>) -> Option<f64> {
     let text = String::from_node(section, key, section.node(key)?)?;
     let Some(unit) = unit else {
-        section.error(key, "names an alert, whose figure has no name", "write on, off, or {for: 5m}");
+        section.error(
+            key,
+            "names an alert, whose figure has no name",
+            "write on, off, or {for: 5m}",
+        );
         return None;
     };
     let figure = unit.parse(&text);
     if figure.is_none() {
-        section.error(key, format!("{text:?} is not valid here"), format!("give {}, or off", unit.wanted()));
+        section.error(
+            key,
+            format!("{text:?} is not valid here"),
+            format!("give {}, or off", unit.wanted()),
+        );
     }
     figure
 }

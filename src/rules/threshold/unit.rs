@@ -23,12 +23,21 @@ impl Unit {
     /// Reads a figure; `None` when it is not written in this unit.
     pub fn parse(self, text: &str) -> Option<f64> {
         let text = text.trim();
-        let number = |text: &str| text.trim().parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
+        let number = |text: &str| {
+            text.trim()
+                .parse::<f64>()
+                .ok()
+                .filter(|value| value.is_finite() && *value >= 0.0)
+        };
         match self {
-            Unit::Share => number(text.strip_suffix('%')?).filter(|percent| *percent <= 100.0).map(|percent| percent / 100.0),
+            Unit::Share => number(text.strip_suffix('%')?)
+                .filter(|percent| *percent <= 100.0)
+                .map(|percent| percent / 100.0),
             Unit::Seconds => parse_duration(text).ok().map(|time| time.as_secs_f64()),
             Unit::Bytes => {
-                let (digits, size) = SIZES.iter().find_map(|(name, size)| Some((text.strip_suffix(name)?, *size)))?;
+                let (digits, size) = SIZES
+                    .iter()
+                    .find_map(|(name, size)| Some((text.strip_suffix(name)?, *size)))?;
                 number(digits).map(|count| count * size)
             }
             Unit::Number => number(text),
@@ -42,7 +51,10 @@ impl Unit {
             Unit::Share => format!("{} %", (value * 1e6).round() / 1e4),
             Unit::Seconds => in_words(value),
             Unit::Bytes => {
-                let (name, size) = SIZES.into_iter().find(|(_, size)| value >= *size).unwrap_or(("B", 1.0));
+                let (name, size) = SIZES
+                    .into_iter()
+                    .find(|(_, size)| value >= *size)
+                    .unwrap_or(("B", 1.0));
                 format!("{} {name}", value / size)
             }
             Unit::Number => value.to_string(),
@@ -63,7 +75,10 @@ impl Unit {
 /// A time in the largest unit that gives a whole number: `90 min`, `500 ms`.
 pub(super) fn in_words(seconds: f64) -> String {
     let whole = |size: &f64| (seconds / size) >= 1.0 && (seconds % size) == 0.0;
-    match TIMES.iter().find(|(name, size)| whole(size) && (*name != "days" || seconds > *size)) {
+    match TIMES
+        .iter()
+        .find(|(name, size)| whole(size) && (*name != "days" || seconds > *size))
+    {
         Some((name, size)) => format!("{} {name}", seconds / size),
         None if seconds >= 1.0 || seconds == 0.0 => format!("{seconds} s"),
         None => format!("{} ms", (seconds * 1e6).round() / 1e3),
@@ -97,8 +112,13 @@ mod tests {
             assert_eq!(unit.parse(text), Some(value), "{text}");
             assert_eq!(unit.write(value), written, "{text}");
         }
-        for (unit, text) in [(Unit::Share, "0.8"), (Unit::Share, "120%"), (Unit::Seconds, "2"), (Unit::Number, "80%"), (Unit::Number, "-1")]
-        {
+        for (unit, text) in [
+            (Unit::Share, "0.8"),
+            (Unit::Share, "120%"),
+            (Unit::Seconds, "2"),
+            (Unit::Number, "80%"),
+            (Unit::Number, "-1"),
+        ] {
             assert_eq!(unit.parse(text), None, "{text}");
         }
     }

@@ -1,8 +1,10 @@
-//! What tests do not show: rules that no test makes fire, label sets that only ever wait, branches of expressions that never decide.
+//! What tests do not show: rules that no test makes fire, label sets that only ever wait, branches
+//! of expressions that never decide.
 //!
-//! A branch is a comparison, or a set operator. Of each, both outcomes are looked for at every instant of every test, with the values
-//! that the operands have there: a comparison holds and does not hold; `and` and `unless` let pass and hold back; each side of `or` gives
-//! something. A constant expression has no branch.
+//! A branch is a comparison, or a set operator. Of each, both outcomes are looked for at every
+//! instant of every test, with the values that the operands have there: a comparison holds and does
+//! not hold; `and` and `unless` let pass and hold back; each side of `or` gives something. A
+//! constant expression has no branch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -64,37 +66,71 @@ impl Coverage {
     }
 
     fn shown(&mut self, group: &RuleGroup, rule: &Rule) -> &mut Shown {
-        self.rules.entry((group.file.clone(), rule.position())).or_insert_with(|| Shown::new(&group.name, rule))
+        self.rules
+            .entry((group.file.clone(), rule.position()))
+            .or_insert_with(|| Shown::new(&group.name, rule))
     }
 
     /// Looks at rules that were just evaluated at `at`.
     pub fn observe(&mut self, groups: &[Group], engine: &Engine, store: &Store, at: Timestamp) {
         for group in groups {
             for rule in &group.rules {
-                let evaluate = |expr: &Expr| engine.instant(store, expr, at).ok().map(|evaluated| evaluated.value);
-                self.shown(&group.definition, &rule.rule).observe(rule, &evaluate);
+                let evaluate = |expr: &Expr| {
+                    engine
+                        .instant(store, expr, at)
+                        .ok()
+                        .map(|evaluated| evaluated.value)
+                };
+                self.shown(&group.definition, &rule.rule)
+                    .observe(rule, &evaluate);
             }
         }
     }
 
     /// What is missing.
     pub fn gaps(&self) -> Gaps {
-        let mut gaps = Gaps { rules: (0, self.rules.len()), outcomes: (0, 0), lines: Vec::new() };
+        let mut gaps = Gaps {
+            rules: (0, self.rules.len()),
+            outcomes: (0, 0),
+            lines: Vec::new(),
+        };
         for ((file, position), rule) in &self.rules {
             let place = format!("{file}:{position}: {rule}");
             gaps.rules.0 += usize::from(rule.fires);
             gaps.outcomes.1 += rule.branches.len() * 2;
-            gaps.outcomes.0 += rule.branches.iter().flat_map(|b| b.seen).filter(|seen| *seen).count();
+            gaps.outcomes.0 += rule
+                .branches
+                .iter()
+                .flat_map(|b| b.seen)
+                .filter(|seen| *seen)
+                .count();
             if !rule.fires {
-                let word = if rule.is_alert { "no test makes it fire" } else { "no test makes it give a sample" };
+                let word = if rule.is_alert {
+                    "no test makes it fire"
+                } else {
+                    "no test makes it give a sample"
+                };
                 gaps.lines.push(format!("{place}: {word}"));
             }
-            for (labels, _) in rule.alerts.iter().filter(|(_, fired)| rule.fires && !**fired) {
-                gaps.lines.push(format!("{place}: {} is pending, and never fires", labels.braced()));
+            for (labels, _) in rule
+                .alerts
+                .iter()
+                .filter(|(_, fired)| rule.fires && !**fired)
+            {
+                gaps.lines.push(format!(
+                    "{place}: {} is pending, and never fires",
+                    labels.braced()
+                ));
             }
             for branch in &rule.branches {
-                let missing = branch.outcomes().into_iter().zip(branch.seen).filter(|(_, seen)| !seen);
-                gaps.lines.extend(missing.map(|(outcome, _)| format!("{place}: {}: {outcome}", Expr::Binary(branch.expr.clone()))));
+                let missing = branch
+                    .outcomes()
+                    .into_iter()
+                    .zip(branch.seen)
+                    .filter(|(_, seen)| !seen);
+                gaps.lines.extend(missing.map(|(outcome, _)| {
+                    format!("{place}: {}: {outcome}", Expr::Binary(branch.expr.clone()))
+                }));
             }
         }
         gaps
@@ -108,15 +144,28 @@ impl fmt::Display for Gaps {
             let _ = writeln!(text, "    {line}");
         }
         let ((fire, rules), (seen, outcomes)) = (self.rules, self.outcomes);
-        writeln!(f, "  COVERAGE: {fire} of {rules} rules fire, {seen} of {outcomes} outcomes of branches are tested")?;
+        writeln!(
+            f,
+            "  COVERAGE: {fire} of {rules} rules fire, {seen} of {outcomes} outcomes of branches are tested"
+        )?;
         f.write_str(&text)
     }
 }
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let labels = if self.labels.is_empty() { String::new() } else { self.labels.braced() };
-        write!(f, "group {:?}, {} {}{labels}", self.group, if self.is_alert { "alert" } else { "record" }, self.name)
+        let labels = if self.labels.is_empty() {
+            String::new()
+        } else {
+            self.labels.braced()
+        };
+        write!(
+            f,
+            "group {:?}, {} {}{labels}",
+            self.group,
+            if self.is_alert { "alert" } else { "record" },
+            self.name
+        )
     }
 }
 
@@ -138,16 +187,24 @@ impl Shown {
     fn observe(&mut self, rule: &RunningRule, evaluate: &impl Fn(&Expr) -> Option<Value>) {
         match &rule.alerting {
             Some(state) => {
-                for alert in state.alerts().filter(|alert| alert.state != AlertState::Inactive) {
+                for alert in state
+                    .alerts()
+                    .filter(|alert| alert.state != AlertState::Inactive)
+                {
                     let fires = alert.state == AlertState::Firing;
                     *self.alerts.entry(alert.labels.clone()).or_default() |= fires;
                     self.fires |= fires;
                 }
             }
-            None if !self.fires => self.fires = evaluate(rule.rule.expr()).is_some_and(|value| count(&value) > 0),
+            None if !self.fires => {
+                self.fires = evaluate(rule.rule.expr()).is_some_and(|value| count(&value) > 0)
+            }
             None => {}
         }
-        self.branches.iter_mut().filter(|branch| branch.seen != [true; 2]).for_each(|branch| branch.observe(evaluate));
+        self.branches
+            .iter_mut()
+            .filter(|branch| branch.seen != [true; 2])
+            .for_each(|branch| branch.observe(evaluate));
     }
 }
 
@@ -156,14 +213,24 @@ fn collect(expr: &Expr, found: &mut Vec<Branch>) {
     if let Expr::Binary(binary) = expr {
         let is_constant = expr.value_type() == ValueType::Scalar && !selects(expr);
         if (binary.op.is_comparison() || binary.op.is_set()) && !is_constant {
-            found.push(Branch { expr: binary.clone(), seen: [false; 2] });
+            found.push(Branch {
+                expr: binary.clone(),
+                seen: [false; 2],
+            });
         }
     }
-    deep(|| expr.children().into_iter().for_each(|child| collect(child, found)));
+    deep(|| {
+        expr.children()
+            .into_iter()
+            .for_each(|child| collect(child, found))
+    });
 }
 
 fn selects(expr: &Expr) -> bool {
-    matches!(expr, Expr::VectorSelector(_) | Expr::MatrixSelector(_) | Expr::Call(_)) || deep(|| expr.children().into_iter().any(selects))
+    matches!(
+        expr,
+        Expr::VectorSelector(_) | Expr::MatrixSelector(_) | Expr::Call(_)
+    ) || deep(|| expr.children().into_iter().any(selects))
 }
 
 impl Branch {
@@ -172,16 +239,26 @@ impl Branch {
         match self.expr.op {
             BinaryOp::And => ["never lets anything pass", "never holds anything back"],
             BinaryOp::Unless => ["never lets anything pass", "never holds anything back"],
-            BinaryOp::Or => ["the left side never gives anything", "the right side never gives anything that the left does not"],
+            BinaryOp::Or => [
+                "the left side never gives anything",
+                "the right side never gives anything that the left does not",
+            ],
             _ => ["never holds", "never fails to hold"],
         }
     }
 
     fn observe(&mut self, evaluate: &impl Fn(&Expr) -> Option<Value>) {
-        let Some(result) = evaluate(&Expr::Binary(self.expr.clone())) else { return };
+        let Some(result) = evaluate(&Expr::Binary(self.expr.clone())) else {
+            return;
+        };
         let [first, second] = &mut self.seen;
-        if self.expr.op.is_comparison() && (self.expr.return_bool || matches!(result, Value::Scalar(_))) {
-            let values: BTreeSet<bool> = numbers(&result).into_iter().map(|value| value != 0.0).collect();
+        if self.expr.op.is_comparison()
+            && (self.expr.return_bool || matches!(result, Value::Scalar(_)))
+        {
+            let values: BTreeSet<bool> = numbers(&result)
+                .into_iter()
+                .map(|value| value != 0.0)
+                .collect();
             *first |= values.contains(&true);
             *second |= values.contains(&false);
             return;
@@ -189,7 +266,11 @@ impl Branch {
         let side = |expr: &Expr| evaluate(expr).map_or(0, |value| count(&value));
         let result = count(&result);
         // The side whose samples are compared: the vector, where the other one is a number.
-        let left = if self.expr.lhs.value_type() == ValueType::Scalar { side(&self.expr.rhs) } else { side(&self.expr.lhs) };
+        let left = if self.expr.lhs.value_type() == ValueType::Scalar {
+            side(&self.expr.rhs)
+        } else {
+            side(&self.expr.lhs)
+        };
         if self.expr.op == BinaryOp::Or {
             *first |= left > 0;
             *second |= result > left;

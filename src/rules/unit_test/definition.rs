@@ -59,7 +59,8 @@ pub struct AlertTest {
     pub expected: Vec<ExpectedAlert>,
 }
 
-/// Names and values; unlike [`Labels`] with those whose value is empty, because promtool tells an empty annotation from none.
+/// Names and values; unlike [`Labels`] with those whose value is empty, because promtool tells an
+/// empty annotation from none.
 pub type Pairs = BTreeMap<String, String>;
 
 /// An alert that must fire.
@@ -109,23 +110,59 @@ impl TestFile {
     fn check(document: &Document) -> Result<TestFile, RuleFileErrors> {
         const MINUTE: Duration = Duration::from_secs(60);
         let (mut reading, root) = (Reading::new(document), &document.root);
-        reading.known_keys(root, &["rule_files", "evaluation_interval", "group_eval_order", "fuzzy_compare", "tests"]);
+        reading.known_keys(
+            root,
+            &[
+                "rule_files",
+                "evaluation_interval",
+                "group_eval_order",
+                "fuzzy_compare",
+                "tests",
+            ],
+        );
         let rule_files = texts(&mut reading, root, "rule_files");
         let group_eval_order = texts(&mut reading, root, "group_eval_order");
         if let Some(name) = repeated(&group_eval_order) {
-            let position = root.get("group_eval_order").map_or(root.position, |n| n.position);
-            reading.error(position, format!("group name repeated in evaluation order: {name}"));
+            let position = root
+                .get("group_eval_order")
+                .map_or(root.position, |n| n.position);
+            reading.error(
+                position,
+                format!("group name repeated in evaluation order: {name}"),
+            );
         }
-        let evaluation_interval = reading.duration(root, "evaluation_interval").filter(|d| !d.is_zero()).unwrap_or(MINUTE);
-        let fuzzy_compare = reading.text(root, "fuzzy_compare").is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let evaluation_interval = reading
+            .duration(root, "evaluation_interval")
+            .filter(|d| !d.is_zero())
+            .unwrap_or(MINUTE);
+        let fuzzy_compare = reading
+            .text(root, "fuzzy_compare")
+            .is_some_and(|text| text.eq_ignore_ascii_case("true"));
         let nodes = reading.list(root, "tests");
-        let tests = nodes.iter().map(|node| read_group(&mut reading, node, evaluation_interval)).collect();
-        reading.finish(TestFile { rule_files, evaluation_interval, group_eval_order, fuzzy_compare, tests })
+        let tests = nodes
+            .iter()
+            .map(|node| read_group(&mut reading, node, evaluation_interval))
+            .collect();
+        reading.finish(TestFile {
+            rule_files,
+            evaluation_interval,
+            group_eval_order,
+            fuzzy_compare,
+            tests,
+        })
     }
 }
 
-const GROUP_KEYS: [&str; 8] =
-    ["name", "interval", "start_timestamp", "input_series", "alert_rule_test", "promql_expr_test", "external_labels", "external_url"];
+const GROUP_KEYS: [&str; 8] = [
+    "name",
+    "interval",
+    "start_timestamp",
+    "input_series",
+    "alert_rule_test",
+    "promql_expr_test",
+    "external_labels",
+    "external_url",
+];
 
 fn read_group(reading: &mut Reading<'_>, node: &Node, default_interval: Duration) -> TestGroup {
     reading.known_keys(node, &GROUP_KEYS);
@@ -150,22 +187,45 @@ fn read_group(reading: &mut Reading<'_>, node: &Node, default_interval: Duration
     }
     TestGroup {
         name: reading.text(node, "name").unwrap_or_default(),
-        interval: reading.duration(node, "interval").filter(|d| !d.is_zero()).unwrap_or(default_interval),
+        interval: reading
+            .duration(node, "interval")
+            .filter(|d| !d.is_zero())
+            .unwrap_or(default_interval),
         start: read_start(reading, node),
         series,
         broken_series,
-        alerts: reading.list(node, "alert_rule_test").iter().map(|n| read_alert_test(reading, n)).collect(),
-        exprs: reading.list(node, "promql_expr_test").iter().map(|n| read_expr_test(reading, n)).collect(),
+        alerts: reading
+            .list(node, "alert_rule_test")
+            .iter()
+            .map(|n| read_alert_test(reading, n))
+            .collect(),
+        exprs: reading
+            .list(node, "promql_expr_test")
+            .iter()
+            .map(|n| read_expr_test(reading, n))
+            .collect(),
         external_labels: Labels::from_pairs(read_pairs(reading, node, "external_labels")),
         external_url: reading.text(node, "external_url").unwrap_or_default(),
     }
 }
 
 fn read_start(reading: &mut Reading<'_>, node: &Node) -> Timestamp {
-    let Some(text) = reading.text(node, "start_timestamp") else { return Timestamp(0) };
-    let unix = text.parse::<f64>().ok().filter(|seconds| seconds.abs() < 1e12).map(Timestamp::from_seconds);
+    let Some(text) = reading.text(node, "start_timestamp") else {
+        return Timestamp(0);
+    };
+    let unix = text
+        .parse::<f64>()
+        .ok()
+        .filter(|seconds| seconds.abs() < 1e12)
+        .map(Timestamp::from_seconds);
     let time = unix.or_else(|| Timestamp::parse_rfc3339(&text));
-    reading.parsed(node, "start_timestamp", time.ok_or(format!("{text:?} is neither Unix seconds nor RFC 3339"))).unwrap_or_default()
+    reading
+        .parsed(
+            node,
+            "start_timestamp",
+            time.ok_or(format!("{text:?} is neither Unix seconds nor RFC 3339")),
+        )
+        .unwrap_or_default()
 }
 
 fn read_alert_test(reading: &mut Reading<'_>, node: &Node) -> AlertTest {
@@ -176,10 +236,17 @@ fn read_alert_test(reading: &mut Reading<'_>, node: &Node) -> AlertTest {
         reading.known_keys(alert, &["exp_labels", "exp_annotations"]);
         let mut labels = read_pairs(reading, alert, "exp_labels");
         labels.insert("alertname".to_owned(), alertname.clone());
-        expected.push(ExpectedAlert { labels, annotations: read_pairs(reading, alert, "exp_annotations") });
+        expected.push(ExpectedAlert {
+            labels,
+            annotations: read_pairs(reading, alert, "exp_annotations"),
+        });
     }
     expected.sort();
-    AlertTest { eval_time: reading.duration(node, "eval_time").unwrap_or_default(), alertname, expected }
+    AlertTest {
+        eval_time: reading.duration(node, "eval_time").unwrap_or_default(),
+        alertname,
+        expected,
+    }
 }
 
 fn read_expr_test(reading: &mut Reading<'_>, node: &Node) -> ExprTest {
@@ -189,20 +256,38 @@ fn read_expr_test(reading: &mut Reading<'_>, node: &Node) -> ExprTest {
         reading.known_keys(sample, &["labels", "value", "histogram"]);
         let written = reading.text(sample, "labels").unwrap_or_default();
         let value = reading.text(sample, "value").unwrap_or_else(|| "0".into());
-        let value = read_float(&value).ok_or(format!("{value:?} is not a number; YAML writes .inf and .nan"));
+        let value = read_float(&value).ok_or(format!(
+            "{value:?} is not a number; YAML writes .inf and .nan"
+        ));
         let value = reading.parsed(sample, "value", value).unwrap_or(f64::NAN);
         let labels = parse_metric(&written).map_err(|e| format!("labels {written:?}: {e}"));
-        let histogram = reading.text(sample, "histogram").filter(|text| !text.is_empty()).map(|text| read_histogram(&text)).transpose();
+        let histogram = reading
+            .text(sample, "histogram")
+            .filter(|text| !text.is_empty())
+            .map(|text| read_histogram(&text))
+            .transpose();
         let histogram = histogram.map_err(|error| format!("labels {written:?}: {error}"));
-        expected.push(labels.and_then(|labels| Ok(ExpectedSample { labels, value, histogram: histogram? })));
+        expected.push(labels.and_then(|labels| {
+            Ok(ExpectedSample {
+                labels,
+                value,
+                histogram: histogram?,
+            })
+        }));
     }
     let expr = reading.text(node, "expr").unwrap_or_default();
-    ExprTest { expr, eval_time: reading.duration(node, "eval_time").unwrap_or_default(), expected }
+    ExprTest {
+        expr,
+        eval_time: reading.duration(node, "eval_time").unwrap_or_default(),
+        expected,
+    }
 }
 
 /// A native histogram in the one way that it is printed.
 fn read_histogram(text: &str) -> Result<String, String> {
-    let values = parse_series(&format!("{{}} {text}")).map_err(|error| error.to_string())?.values;
+    let values = parse_series(&format!("{{}} {text}"))
+        .map_err(|error| error.to_string())?
+        .values;
     match values.get(0).filter(|_| values.len() == 1) {
         Some(SeriesValue::Histogram(histogram)) => Ok(histogram.notation()),
         Some(SeriesValue::Float(value)) => Err(format!("expected histogram, got {value:.6}")),
@@ -211,7 +296,8 @@ fn read_histogram(text: &str) -> Result<String, String> {
     }
 }
 
-/// A number as YAML spells it: `1e3`, `0x1f`, `.inf`, `-.Inf`, `.nan`; without the dot those are words, for promtool too.
+/// A number as YAML spells it: `1e3`, `0x1f`, `.inf`, `-.Inf`, `.nan`; without the dot those are
+/// words, for promtool too.
 fn read_float(text: &str) -> Option<f64> {
     let plain = text.replace('_', "");
     let sign = if plain.starts_with('-') { -1.0 } else { 1.0 };
@@ -221,23 +307,42 @@ fn read_float(text: &str) -> Option<f64> {
         ".nan" | ".NaN" | ".NAN" => return Some(f64::NAN),
         _ => {}
     }
-    let based = [("0x", 16), ("0o", 8), ("0b", 2)].into_iter().find_map(|(prefix, base)| Some((digits.strip_prefix(prefix)?, base)));
+    let based = [("0x", 16), ("0o", 8), ("0b", 2)]
+        .into_iter()
+        .find_map(|(prefix, base)| Some((digits.strip_prefix(prefix)?, base)));
     match based {
-        Some((digits, base)) => u64::from_str_radix(digits, base).ok().map(|n| sign * n as f64),
+        Some((digits, base)) => u64::from_str_radix(digits, base)
+            .ok()
+            .map(|n| sign * n as f64),
         None => plain.parse().ok().filter(|n: &f64| n.is_finite()),
     }
 }
 
 fn read_pairs(reading: &mut Reading<'_>, node: &Node, key: &str) -> Pairs {
     let pairs = reading.mapping(node, key);
-    pairs.iter().map(|(name, _, value)| (name.to_owned(), reading.scalar(value, name).unwrap_or_default())).collect()
+    pairs
+        .iter()
+        .map(|(name, _, value)| {
+            (
+                name.to_owned(),
+                reading.scalar(value, name).unwrap_or_default(),
+            )
+        })
+        .collect()
 }
 
 fn repeated(names: &[String]) -> Option<&String> {
-    names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)).map(|(_, name)| name)
+    names
+        .iter()
+        .enumerate()
+        .find(|(index, name)| names[..*index].contains(name))
+        .map(|(_, name)| name)
 }
 
 fn texts(reading: &mut Reading<'_>, node: &Node, key: &str) -> Vec<String> {
     let items = reading.list(node, key);
-    items.iter().filter_map(|item| reading.scalar(item, key)).collect()
+    items
+        .iter()
+        .filter_map(|item| reading.scalar(item, key))
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! Expected and found alerts side by side, in promtool's colours: red is missing, green is too much, yellow differs.
+//! Expected and found alerts side by side, in promtool's colours: red is missing, green is too
+//! much, yellow differs.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +15,11 @@ const PLAIN: &str = "\u{1b}[0m";
 
 /// The difference of two lists of alerts; an empty list stands as one alert without labels.
 pub(super) fn alerts(expected: &[ExpectedAlert], got: &[ExpectedAlert]) -> String {
-    let mut painter = Painter { out: String::new(), level: 0, colour: None };
+    let mut painter = Painter {
+        out: String::new(),
+        level: 0,
+        colour: None,
+    };
     painter.lists(&to_json(expected), &to_json(got));
     painter.paint(None);
     painter.out
@@ -24,7 +29,10 @@ fn to_json(alerts: &[ExpectedAlert]) -> Vec<Json> {
     if alerts.is_empty() {
         return vec![json!({ "Labels": {}, "Annotations": {} })];
     }
-    alerts.iter().map(|a| json!({ "Labels": a.labels, "Annotations": a.annotations })).collect()
+    alerts
+        .iter()
+        .map(|a| json!({ "Labels": a.labels, "Annotations": a.annotations }))
+        .collect()
 }
 
 struct Painter {
@@ -38,7 +46,8 @@ impl Painter {
         if self.colour == colour {
             return;
         }
-        self.out.push_str(if self.colour.is_some() { PLAIN } else { "" });
+        self.out
+            .push_str(if self.colour.is_some() { PLAIN } else { "" });
         self.out.push_str(colour.unwrap_or(""));
         self.colour = colour;
     }
@@ -54,7 +63,13 @@ impl Painter {
     }
 
     /// Members between brackets, each written by `member`.
-    fn block(&mut self, open: &str, close: &str, count: usize, mut member: impl FnMut(&mut Self, usize)) {
+    fn block(
+        &mut self,
+        open: &str,
+        close: &str,
+        count: usize,
+        mut member: impl FnMut(&mut Self, usize),
+    ) {
         if count == 0 {
             self.out.push_str(open);
         } else {
@@ -82,7 +97,12 @@ impl Painter {
     }
 
     fn objects(&mut self, expected: &Map<String, Json>, got: &Map<String, Json>) {
-        let keys: Vec<&String> = expected.keys().chain(got.keys()).collect::<BTreeSet<_>>().into_iter().collect();
+        let keys: Vec<&String> = expected
+            .keys()
+            .chain(got.keys())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
         self.paint(None);
         self.block("{", "}", keys.len(), |painter, index| {
             let key = keys[index];

@@ -1,5 +1,6 @@
 //! Rule tests in promtool's format
-//! (<https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/>): reading, running, and reporting as promtool does.
+//! (<https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/>): reading,
+//! running, and reporting as promtool does.
 //!
 //! Time is the test's own: nothing here asks the clock, and nothing waits.
 

@@ -6,14 +6,15 @@ use super::native::NativeHistograms;
 use crate::config::{ByteSize, Section};
 use crate::model::Labels;
 
-/// Time between collections when the file names none (Prometheus's default is 1m; see [`Global::collector_interval`]).
+/// Time between collections when the file names none (Prometheus's default is 1m; see
+/// [`Global::collector_interval`]).
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(60);
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between collections of nightbell's own collectors when the file names none.
 const COLLECTOR_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Bounds on what one scrape may bring. One that is absent in the file is nightbell's own: a target must not be able to fill the memory.
-/// 0 in the file is no bound.
+/// Bounds on what one scrape may bring. One that is absent in the file is nightbell's own: a target
+/// must not be able to fill the memory. 0 in the file is no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// `body_size_limit`: bytes after decompression; 64 MiB by default.
@@ -47,7 +48,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Reads the limits of a block; those it does not name are `inherited`. As in Prometheus, 0 in a job leaves what `global` sets.
+    /// Reads the limits of a block; those it does not name are `inherited`. As in Prometheus, 0 in
+    /// a job leaves what `global` sets.
     pub fn read(section: &Section<'_>, inherited: &Limits) -> Self {
         let defaults = Limits::default();
         let bound = |given: Option<u64>, inherited: u64, default: u64| match given {
@@ -55,14 +57,26 @@ impl Limits {
             Some(0) | None => inherited,
             Some(most) => most,
         };
-        let whole = |key: &str, inherited: u64, default: u64| bound(section.get::<u64>(key), inherited, default);
-        let body_size = section.get::<ByteSize>("body_size_limit").map(|size| size.0);
+        let whole = |key: &str, inherited: u64, default: u64| {
+            bound(section.get::<u64>(key), inherited, default)
+        };
+        let body_size = section
+            .get::<ByteSize>("body_size_limit")
+            .map(|size| size.0);
         Limits {
             body_size: bound(body_size, inherited.body_size, defaults.body_size),
             samples: whole("sample_limit", inherited.samples, defaults.samples),
             labels: whole("label_limit", inherited.labels, defaults.labels),
-            label_name_length: whole("label_name_length_limit", inherited.label_name_length, defaults.label_name_length),
-            label_value_length: whole("label_value_length_limit", inherited.label_value_length, defaults.label_value_length),
+            label_name_length: whole(
+                "label_name_length_limit",
+                inherited.label_name_length,
+                defaults.label_name_length,
+            ),
+            label_value_length: whole(
+                "label_value_length_limit",
+                inherited.label_value_length,
+                defaults.label_value_length,
+            ),
             targets: whole("target_limit", inherited.targets, defaults.targets),
         }
     }
@@ -120,12 +134,20 @@ impl Default for Global {
 }
 
 /// Keys of `global` that change nothing here: log files are the log.
-const WITHOUT_EFFECT: [&str; 4] = ["query_log_file", "scrape_failure_log_file", "keep_dropped_targets", "extra_scrape_metrics"];
+const WITHOUT_EFFECT: [&str; 4] = [
+    "query_log_file",
+    "scrape_failure_log_file",
+    "keep_dropped_targets",
+    "extra_scrape_metrics",
+];
 
 impl Global {
-    /// Reads the block `global`; absent, it is the default. Does not finish it: Alertmanager's settings may stand there too.
+    /// Reads the block `global`; absent, it is the default. Does not finish it: Alertmanager's
+    /// settings may stand there too.
     pub fn read(section: Option<&Section<'_>>) -> Self {
-        let Some(section) = section else { return Global::default() };
+        let Some(section) = section else {
+            return Global::default();
+        };
         let interval = written(section, "scrape_interval");
         let timeout = written(section, "scrape_timeout");
         let scrape_interval = interval.unwrap_or(SCRAPE_INTERVAL);
@@ -154,9 +176,12 @@ impl Global {
     }
 }
 
-/// `$NAME`, `${NAME}` and `$$` in the values as Prometheus's shell-like expansion has them: what is not set is empty.
+/// `$NAME`, `${NAME}` and `$$` in the values as Prometheus's shell-like expansion has them: what is
+/// not set is empty.
 fn external_labels(section: &Section<'_>) -> Labels {
-    let written: Labels = section.get_as_written("external_labels").unwrap_or_else(Labels::empty);
+    let written: Labels = section
+        .get_as_written("external_labels")
+        .unwrap_or_else(Labels::empty);
     let mut labels = written.to_builder();
     for (name, value) in written.iter() {
         labels.set(name, &section.environment().expand_as_shell(value));
@@ -175,17 +200,33 @@ pub(in crate::scrape) fn written(section: &Section<'_>, key: &str) -> Option<Dur
 /// Records an error for an interval that is too short to keep.
 pub(in crate::scrape) fn check_interval(section: &Section<'_>, key: &str, interval: Duration) {
     if interval < SHORTEST {
-        section.error(key, "is shorter than 100ms", "give at least 100ms; 15s is usual");
+        section.error(
+            key,
+            "is shorter than 100ms",
+            "give at least 100ms; 15s is usual",
+        );
     }
 }
 
 /// SEMANTICS 29: a written timeout must not exceed the interval.
-pub(in crate::scrape) fn check_timeout(section: &Section<'_>, timeout: Option<Duration>, interval: Duration) {
+pub(in crate::scrape) fn check_timeout(
+    section: &Section<'_>,
+    timeout: Option<Duration>,
+    interval: Duration,
+) {
     if let Some(timeout) = timeout
         && (timeout > interval || timeout.is_zero())
     {
-        let key = if section.own_node().get("timeout").is_some() { "timeout" } else { "scrape_timeout" };
+        let key = if section.own_node().get("timeout").is_some() {
+            "timeout"
+        } else {
+            "scrape_timeout"
+        };
         let interval = crate::model::format_duration(interval);
-        section.error(key, format!("must be above 0 and at most the interval, {interval}"), format!("give at most {interval}"));
+        section.error(
+            key,
+            format!("must be above 0 and at most the interval, {interval}"),
+            format!("give at most {interval}"),
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Whether a block of the configuration says the same as before a reload: a hash over its keys, its values with variables replaced,
-//! and the contents of the files that `*_file` keys name.
+//! Whether a block of the configuration says the same as before a reload: a hash over its keys, its
+//! values with variables replaced, and the contents of the files that `*_file` keys name.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -26,13 +26,17 @@ fn add(section: &Section<'_>, key: &str, node: &Node, hasher: &mut DefaultHasher
         Value::Scalar { text, style } => {
             let text = section.environment().expand(text).unwrap_or_default();
             if key.ends_with("_file") {
-                std::fs::read(section.resolve(&text)).unwrap_or_default().hash(hasher);
+                std::fs::read(section.resolve(&text))
+                    .unwrap_or_default()
+                    .hash(hasher);
             }
             (text, *style as u8).hash(hasher);
         }
         Value::List(items) => {
             items.len().hash(hasher);
-            items.iter().for_each(|item| add(section, key, item, hasher));
+            items
+                .iter()
+                .for_each(|item| add(section, key, item, hasher));
         }
         Value::Map(entries) => {
             entries.len().hash(hasher);

@@ -3,7 +3,9 @@
 //!
 //! Discovery other than static and file is refused with a remedy.
 
-use super::protocol::{Encoding, Protocol, accept_header, default_protocols, protocol, read_protocols};
+use super::protocol::{
+    Encoding, Protocol, accept_header, default_protocols, protocol, read_protocols,
+};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -112,12 +114,17 @@ const OTHER_DISCOVERY: [&str; 29] = [
 /// Keys that change nothing here.
 const WITHOUT_EFFECT: [&str; 2] = ["keep_dropped_targets", "scrape_failure_log_file"];
 
-/// Reads `scrape_configs` from the file's root, and from the files that `scrape_config_files` names. A pattern may match nothing.
+/// Reads `scrape_configs` from the file's root, and from the files that `scrape_config_files`
+/// names. A pattern may match nothing.
 pub fn read_jobs(root: &Section<'_>, global: &Global) -> Vec<Job> {
     let mut jobs = jobs_of(root, global, &[]);
     for pattern in root.or("scrape_config_files", Vec::<PathBuf>::new()) {
         let files = glob(&pattern).unwrap_or_else(|problem| {
-            root.error("scrape_config_files", problem.to_string(), "check the pattern");
+            root.error(
+                "scrape_config_files",
+                problem.to_string(),
+                "check the pattern",
+            );
             Vec::new()
         });
         for file in files.iter().filter(|file| file.is_file()) {
@@ -128,7 +135,8 @@ pub fn read_jobs(root: &Section<'_>, global: &Global) -> Vec<Job> {
     jobs
 }
 
-/// The jobs of a file that holds nothing but `scrape_configs`; its relative paths start in its own folder.
+/// The jobs of a file that holds nothing but `scrape_configs`; its relative paths start in its own
+/// folder.
 fn jobs_of_file(file: &Path, root: &Section<'_>, global: &Global, known: &[Job]) -> Vec<Job> {
     let document = match Document::read(file) {
         Ok(document) => document,
@@ -137,7 +145,11 @@ fn jobs_of_file(file: &Path, root: &Section<'_>, global: &Global, known: &[Job])
             return Vec::new();
         }
     };
-    let loader = Loader::new(&document, root.environment(), file.parent().unwrap_or(Path::new(".")));
+    let loader = Loader::new(
+        &document,
+        root.environment(),
+        file.parent().unwrap_or(Path::new(".")),
+    );
     let jobs = {
         let section = loader.root();
         let jobs = jobs_of(&section, global, known);
@@ -152,11 +164,27 @@ fn jobs_of_file(file: &Path, root: &Section<'_>, global: &Global, known: &[Job])
 
 fn jobs_of(root: &Section<'_>, global: &Global, known: &[Job]) -> Vec<Job> {
     // Prometheus expands no variable here: a password may hold `${`.
-    let sections: Vec<Section<'_>> = root.sections("scrape_configs").into_iter().map(Section::as_written).collect();
-    let jobs: Vec<Job> = sections.iter().map(|section| Job::read(section, global)).collect();
+    let sections: Vec<Section<'_>> = root
+        .sections("scrape_configs")
+        .into_iter()
+        .map(Section::as_written)
+        .collect();
+    let jobs: Vec<Job> = sections
+        .iter()
+        .map(|section| Job::read(section, global))
+        .collect();
     for (index, job) in jobs.iter().enumerate() {
-        if !job.name.is_empty() && jobs[..index].iter().chain(known).any(|other| other.name == job.name) {
-            sections[index].error("job_name", format!("another job is named {:?} already", job.name), "give each job its own name");
+        if !job.name.is_empty()
+            && jobs[..index]
+                .iter()
+                .chain(known)
+                .any(|other| other.name == job.name)
+        {
+            sections[index].error(
+                "job_name",
+                format!("another job is named {:?} already", job.name),
+                "give each job its own name",
+            );
         }
     }
     jobs
@@ -169,11 +197,22 @@ impl Job {
         let timeout = written(section, "scrape_timeout");
         check_timeout(section, timeout, interval);
         let native = NativeHistograms::read(section, &global.native);
-        let protocols = [read_protocols(section), global.scrape_protocols.clone(), default_protocols(native.scrape)];
-        let protocols = protocols.iter().find(|protocols| !protocols.is_empty()).map_or(&[][..], Vec::as_slice);
+        let protocols = [
+            read_protocols(section),
+            global.scrape_protocols.clone(),
+            default_protocols(native.scrape),
+        ];
+        let protocols = protocols
+            .iter()
+            .find(|protocols| !protocols.is_empty())
+            .map_or(&[][..], Vec::as_slice);
         let names = Names::read(section, &global.names);
         let client = Client::build(&HttpConfig::read(section)).unwrap_or_else(|error| {
-            section.error("", error.to_string(), "check tls_config, http_headers and proxy_url");
+            section.error(
+                "",
+                error.to_string(),
+                "check tls_config, http_headers and proxy_url",
+            );
             Client::plain()
         });
         let relabel = read_rules(section, "relabel_configs");
@@ -190,28 +229,52 @@ impl Job {
             track_timestamps_staleness: section.or("track_timestamps_staleness", false),
             compression: section.or("enable_compression", true),
             accept: accept_header(protocols, names.escaping),
-            fallback: section.get::<String>("fallback_scrape_protocol").and_then(|word| {
-                match protocol(section, "fallback_scrape_protocol", &word)? {
-                    Protocol::OpenMetrics1 | Protocol::OpenMetrics0 => Some(Encoding::Text(Format::OpenMetrics)),
-                    Protocol::Text1 | Protocol::Text0 => Some(Encoding::Text(Format::Text)),
-                    Protocol::Protobuf => Some(Encoding::Protobuf),
-                }
-            }),
+            fallback: section
+                .get::<String>("fallback_scrape_protocol")
+                .and_then(
+                    |word| match protocol(section, "fallback_scrape_protocol", &word)? {
+                        Protocol::OpenMetrics1 | Protocol::OpenMetrics0 => {
+                            Some(Encoding::Text(Format::OpenMetrics))
+                        }
+                        Protocol::Text1 | Protocol::Text0 => Some(Encoding::Text(Format::Text)),
+                        Protocol::Protobuf => Some(Encoding::Protobuf),
+                    },
+                ),
             names,
             native,
-            // As in Prometheus: with relabelling a URL may be meant (a prober's target), without it is the commonest slip.
-            groups: groups.iter().map(|s| TargetGroup::read(s, relabel.is_empty())).collect(),
-            files: section.sections("file_sd_configs").iter().flat_map(read_files).collect(),
+            // As in Prometheus: with relabelling a URL may be meant (a prober's target), without it
+            // is the commonest slip.
+            groups: groups
+                .iter()
+                .map(|s| TargetGroup::read(s, relabel.is_empty()))
+                .collect(),
+            files: section
+                .sections("file_sd_configs")
+                .iter()
+                .flat_map(read_files)
+                .collect(),
             relabel,
             metric_relabel: read_rules(section, "metric_relabel_configs"),
             limits: Limits::read(section, &global.limits),
             client,
-            identity: super::identity::of(section, &(global.scrape_interval, global.scrape_timeout, protocols, native.identity(), names)),
+            identity: super::identity::of(
+                section,
+                &(
+                    global.scrape_interval,
+                    global.scrape_timeout,
+                    protocols,
+                    native.identity(),
+                    names,
+                ),
+            ),
         };
         if !matches!(job.scheme.as_str(), "http" | "https") {
             section.error("scheme", "is neither http nor https", "give http or https");
         }
-        for key in OTHER_DISCOVERY.into_iter().filter(|key| section.node(key).is_some()) {
+        for key in OTHER_DISCOVERY
+            .into_iter()
+            .filter(|key| section.node(key).is_some())
+        {
             section.error(
                 key,
                 "this service discovery is not supported",
@@ -249,11 +312,19 @@ impl TargetGroup {
 
 fn read_files(section: &Section<'_>) -> Vec<PathBuf> {
     let files: Vec<PathBuf> = section.or("files", Vec::new());
-    // Files are looked at every few seconds, so the interval has no effect; a wrong one is still reported.
+    // Files are looked at every few seconds, so the interval has no effect; a wrong one is still
+    // reported.
     section.get::<Duration>("refresh_interval");
     for path in &files {
-        if !matches!(path.extension().and_then(|e| e.to_str()), Some("json" | "yml" | "yaml")) {
-            section.error("files", format!("{} is neither .json nor .yml nor .yaml", path.display()), "give it one of these endings");
+        if !matches!(
+            path.extension().and_then(|e| e.to_str()),
+            Some("json" | "yml" | "yaml")
+        ) {
+            section.error(
+                "files",
+                format!("{} is neither .json nor .yml nor .yaml", path.display()),
+                "give it one of these endings",
+            );
         }
     }
     section.finish();

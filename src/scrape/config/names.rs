@@ -1,12 +1,14 @@
-//! Which metric and label names are taken, and how a target is asked to write the others (`metric_name_validation_scheme`,
-//! `metric_name_escaping_scheme`), in `global` and in a job as in Prometheus.
+//! Which metric and label names are taken, and how a target is asked to write the others
+//! (`metric_name_validation_scheme`, `metric_name_escaping_scheme`), in `global` and in a job as in
+//! Prometheus.
 
 use crate::config::Section;
 
 /// The two settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Names {
-    /// `metric_name_validation_scheme: legacy`: a page with any other name than `[a-zA-Z_:][a-zA-Z0-9_:]*` is refused.
+    /// `metric_name_validation_scheme: legacy`: a page with any other name than
+    /// `[a-zA-Z_:][a-zA-Z0-9_:]*` is refused.
     pub legacy: bool,
     /// `metric_name_escaping_scheme`.
     pub escaping: Escaping,
@@ -26,13 +28,20 @@ pub enum Escaping {
     Values,
 }
 
-const SCHEMES: [(&str, Escaping); 4] =
-    [("allow-utf-8", Escaping::AllowUtf8), ("underscores", Escaping::Underscores), ("dots", Escaping::Dots), ("values", Escaping::Values)];
+const SCHEMES: [(&str, Escaping); 4] = [
+    ("allow-utf-8", Escaping::AllowUtf8),
+    ("underscores", Escaping::Underscores),
+    ("dots", Escaping::Dots),
+    ("values", Escaping::Values),
+];
 
 impl Escaping {
     /// The word of the setting and of the `Accept` header.
     pub fn as_str(self) -> &'static str {
-        SCHEMES.iter().find(|(_, scheme)| *scheme == self).map_or("", |(name, _)| name)
+        SCHEMES
+            .iter()
+            .find(|(_, scheme)| *scheme == self)
+            .map_or("", |(name, _)| name)
     }
 }
 
@@ -45,17 +54,27 @@ impl Names {
             Some("legacy") => true,
             Some("utf8") => false,
             Some(other) => {
-                section.error("metric_name_validation_scheme", format!("{other:?} is not known"), "give utf8 or legacy");
+                section.error(
+                    "metric_name_validation_scheme",
+                    format!("{other:?} is not known"),
+                    "give utf8 or legacy",
+                );
                 inherited.legacy
             }
         };
         let escaping = match written("metric_name_escaping_scheme") {
-            None if legacy && !inherited.legacy && inherited.escaping == Escaping::AllowUtf8 => Escaping::Underscores,
+            None if legacy && !inherited.legacy && inherited.escaping == Escaping::AllowUtf8 => {
+                Escaping::Underscores
+            }
             None => inherited.escaping,
             Some(word) => SCHEMES.iter().find(|(name, _)| *name == word).map_or_else(
                 || {
                     let remedy = "give allow-utf-8, underscores, dots or values";
-                    section.error("metric_name_escaping_scheme", format!("{word:?} is not known"), remedy);
+                    section.error(
+                        "metric_name_escaping_scheme",
+                        format!("{word:?} is not known"),
+                        remedy,
+                    );
                     inherited.escaping
                 },
                 |(_, scheme)| *scheme,
@@ -63,7 +82,11 @@ impl Names {
         };
         if legacy && escaping == Escaping::AllowUtf8 {
             let problem = "allows names of all of UTF-8, which metric_name_validation_scheme: legacy does not";
-            section.error("metric_name_escaping_scheme", problem, "give underscores, dots or values");
+            section.error(
+                "metric_name_escaping_scheme",
+                problem,
+                "give underscores, dots or values",
+            );
         }
         Names { legacy, escaping }
     }

@@ -1,7 +1,9 @@
-//! Group files (`file_sd_configs`): read again when their time or size changes; a broken file keeps its last good groups.
+//! Group files (`file_sd_configs`): read again when their time or size changes; a broken file keeps
+//! its last good groups.
 //!
-//! A file or a folder that hangs in the kernel must hold up nothing but its own targets. So each pattern is looked at by a thread of its own;
-//! as long as one hangs, no other is started for it, and the groups that it gave last stand.
+//! A file or a folder that hangs in the kernel must hold up nothing but its own targets. So each
+//! pattern is looked at by a thread of its own; as long as one hangs, no other is started for it,
+//! and the groups that it gave last stand.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -52,9 +54,13 @@ struct Looked {
 }
 
 impl GroupFiles {
-    /// Looks at the files of these patterns and forgets all others. Adds what is wrong with a file when it is first seen so, and which
-    /// patterns do not answer.
-    pub(in crate::scrape) fn look(&mut self, patterns: &HashSet<&PathBuf>, problems: &mut Vec<String>) {
+    /// Looks at the files of these patterns and forgets all others. Adds what is wrong with a file
+    /// when it is first seen so, and which patterns do not answer.
+    pub(in crate::scrape) fn look(
+        &mut self,
+        patterns: &HashSet<&PathBuf>,
+        problems: &mut Vec<String>,
+    ) {
         self.patterns.retain(|path, _| patterns.contains(path));
         let deadline = Instant::now() + PATIENCE;
         for path in patterns {
@@ -62,19 +68,29 @@ impl GroupFiles {
             if pattern.looking.is_none()
                 && let Err(error) = pattern.start((*path).clone())
             {
-                problems.push(format!("{}: no thread can be started to read it: {error}", path.display()));
+                problems.push(format!(
+                    "{}: no thread can be started to read it: {error}",
+                    path.display()
+                ));
             }
         }
         for (path, pattern) in &mut self.patterns {
             if !pattern.finish(deadline, problems) {
-                problems.push(format!("{}: does not answer; its last targets stay until it does", path.display()));
+                problems.push(format!(
+                    "{}: does not answer; its last targets stay until it does",
+                    path.display()
+                ));
             }
         }
     }
 
     /// The groups of the files that match these patterns, as the last look that ended found them.
     pub(in crate::scrape) fn groups(&self, patterns: &[PathBuf]) -> Vec<TargetGroup> {
-        patterns.iter().filter_map(|path| self.patterns.get(path)).flat_map(|pattern| pattern.groups.iter().cloned()).collect()
+        patterns
+            .iter()
+            .filter_map(|path| self.patterns.get(path))
+            .flat_map(|pattern| pattern.groups.iter().cloned())
+            .collect()
     }
 }
 
@@ -86,15 +102,25 @@ impl Pattern {
             // Nobody receives it any more when the pattern was forgotten.
             let _ = sender.send(look(&path, files));
         };
-        std::thread::Builder::new().name("group-files".into()).stack_size(STACK).spawn(look)?;
+        std::thread::Builder::new()
+            .name("group-files".into())
+            .stack_size(STACK)
+            .spawn(look)?;
         self.looking = Some(receiver);
         Ok(())
     }
 
-    /// Takes what the look brought, if it ends by the deadline; one that hung before is not waited for.
+    /// Takes what the look brought, if it ends by the deadline; one that hung before is not waited
+    /// for.
     fn finish(&mut self, deadline: Instant, problems: &mut Vec<String>) -> bool {
-        let Some(receiver) = &self.looking else { return true };
-        let wait = if self.hangs { Duration::ZERO } else { deadline.saturating_duration_since(Instant::now()) };
+        let Some(receiver) = &self.looking else {
+            return true;
+        };
+        let wait = if self.hangs {
+            Duration::ZERO
+        } else {
+            deadline.saturating_duration_since(Instant::now())
+        };
         let looked = receiver.recv_timeout(wait);
         self.hangs = matches!(looked, Err(RecvTimeoutError::Timeout));
         if self.hangs {
@@ -116,9 +142,17 @@ fn look(pattern: &Path, mut files: Files) -> Looked {
     let paths = glob(pattern).unwrap_or_default();
     files.retain(|path, _| paths.contains(path));
     for path in paths {
-        let Ok(meta) = std::fs::metadata(&path) else { continue };
-        let stamp = (meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len());
-        let file = files.entry(path.clone()).or_insert(GroupFile { stamp: (SystemTime::UNIX_EPOCH, u64::MAX), groups: Vec::new() });
+        let Ok(meta) = std::fs::metadata(&path) else {
+            continue;
+        };
+        let stamp = (
+            meta.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            meta.len(),
+        );
+        let file = files.entry(path.clone()).or_insert(GroupFile {
+            stamp: (SystemTime::UNIX_EPOCH, u64::MAX),
+            groups: Vec::new(),
+        });
         if file.stamp != stamp {
             file.stamp = stamp;
             match read_groups(&path, meta.len()) {
@@ -128,17 +162,25 @@ fn look(pattern: &Path, mut files: Files) -> Looked {
         }
         groups.extend(file.groups.iter().cloned());
     }
-    Looked { files, groups, problems }
+    Looked {
+        files,
+        groups,
+        problems,
+    }
 }
 
 /// What is wrong with the group files that jobs name, as far as they are there.
 pub fn group_file_problems(jobs: &[Job]) -> Vec<String> {
     let mut problems = Vec::new();
-    GroupFiles::default().look(&jobs.iter().flat_map(|job| &job.files).collect(), &mut problems);
+    GroupFiles::default().look(
+        &jobs.iter().flat_map(|job| &job.files).collect(),
+        &mut problems,
+    );
     problems
 }
 
-/// A file's groups. JSON is read by the YAML parser, of which it is a subset; `${NAME}` has no meaning in it.
+/// A file's groups. JSON is read by the YAML parser, of which it is a subset; `${NAME}` has no
+/// meaning in it.
 fn read_groups(path: &Path, size: u64) -> Result<Vec<TargetGroup>, String> {
     if size > MAX_FILE {
         return Err(format!("{}: larger than {MAX_FILE} bytes", path.display()));
@@ -157,7 +199,9 @@ fn read_groups(path: &Path, size: u64) -> Result<Vec<TargetGroup>, String> {
     };
     let group = |item: &Node| {
         let targets = match item.get("targets").map(|n| (n, &n.value)) {
-            Some((_, Value::List(targets))) => targets.iter().map(text).collect::<Result<Vec<_>, _>>()?,
+            Some((_, Value::List(targets))) => {
+                targets.iter().map(text).collect::<Result<Vec<_>, _>>()?
+            }
             Some((node, _)) => return Err(fail(node, "targets: expected a list")),
             None => return Err(fail(item, "targets: missing")),
         };
@@ -168,7 +212,11 @@ fn read_groups(path: &Path, size: u64) -> Result<Vec<TargetGroup>, String> {
             }
         }
         labels.set("__meta_filepath", &path.display().to_string());
-        Ok(TargetGroup { targets, labels: labels.build(), source: path.display().to_string() })
+        Ok(TargetGroup {
+            targets,
+            labels: labels.build(),
+            source: path.display().to_string(),
+        })
     };
     items.iter().map(group).collect()
 }

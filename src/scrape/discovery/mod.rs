@@ -41,7 +41,10 @@ pub(super) fn targets_of(job: &Job, from_files: &[TargetGroup]) -> Found {
     'groups: for group in job.groups.iter().chain(from_files) {
         for address in &group.targets {
             if found.targets.len() >= most {
-                found.errors.push(format!("job {:?} has more than {most} targets; the rest is left out", job.name));
+                found.errors.push(format!(
+                    "job {:?} has more than {most} targets; the rest is left out",
+                    job.name
+                ));
                 break 'groups;
             }
             let discovered = discovered_labels(job, group, address);
@@ -53,13 +56,19 @@ pub(super) fn targets_of(job: &Job, from_files: &[TargetGroup]) -> Found {
             match target(job, discovered, labels) {
                 Ok(target) if found.targets.iter().any(|other| other.key == target.key) => {}
                 Ok(target) => found.targets.push(target),
-                Err(problem) => found.errors.push(format!("job {:?}: target {address:?}: {problem}", job.name)),
+                Err(problem) => found
+                    .errors
+                    .push(format!("job {:?}: target {address:?}: {problem}", job.name)),
             }
         }
     }
-    // As in Prometheus, a limit that the file sets and that is exceeded is a failure of every target of the job.
+    // As in Prometheus, a limit that the file sets and that is exceeded is a failure of every
+    // target of the job.
     if limit != own && found.targets.len() as u64 > limit {
-        let reason = format!("target_limit exceeded (number of targets: {}, limit: {limit})", found.targets.len());
+        let reason = format!(
+            "target_limit exceeded (number of targets: {}, limit: {limit})",
+            found.targets.len()
+        );
         for target in &mut found.targets {
             target.key = super::config::identity::hash(&(target.key, &reason));
             target.url = Err(reason.clone());
@@ -79,18 +88,33 @@ fn discovered_labels(job: &Job, group: &TargetGroup, address: &str) -> Labels {
     default("job", &job.name);
     default("__scheme__", &job.scheme);
     default("__metrics_path__", &job.metrics_path);
-    default("__scrape_interval__", &crate::model::format_duration(job.interval));
-    default("__scrape_timeout__", &crate::model::format_duration(job.timeout));
+    default(
+        "__scrape_interval__",
+        &crate::model::format_duration(job.interval),
+    );
+    default(
+        "__scrape_timeout__",
+        &crate::model::format_duration(job.timeout),
+    );
     for (name, values) in &job.params {
-        default(&format!("__param_{name}"), values.first().map_or("", String::as_str));
+        default(
+            &format!("__param_{name}"),
+            values.first().map_or("", String::as_str),
+        );
     }
     labels.build()
 }
 
 fn target(job: &Job, discovered: Labels, mut labels: LabelsBuilder) -> Result<HttpTarget, String> {
-    let address = labels.get("__address__").ok_or("no address after relabelling")?.to_owned();
+    let address = labels
+        .get("__address__")
+        .ok_or("no address after relabelling")?
+        .to_owned();
     let scheme = labels.get("__scheme__").unwrap_or("http").to_owned();
-    let path = labels.get("__metrics_path__").unwrap_or("/metrics").to_owned();
+    let path = labels
+        .get("__metrics_path__")
+        .unwrap_or("/metrics")
+        .to_owned();
     let mut params = job.params.clone();
     for (name, value) in labels.iter() {
         if let Some(name) = name.strip_prefix("__param_") {
@@ -108,12 +132,18 @@ fn target(job: &Job, discovered: Labels, mut labels: LabelsBuilder) -> Result<Ht
     let times = duration("__scrape_interval__", job.interval).and_then(|interval| {
         let timeout = duration("__scrape_timeout__", job.timeout)?;
         let fit = !interval.is_zero() && !timeout.is_zero() && timeout <= interval;
-        if fit { Ok((interval, timeout)) } else { Err("the timeout must be above 0 and at most the interval".to_owned()) }
+        if fit {
+            Ok((interval, timeout))
+        } else {
+            Err("the timeout must be above 0 and at most the interval".to_owned())
+        }
     });
     let url = match &times {
         Err(problem) => Err(problem.clone()),
         Ok(_) if address.contains('/') => Err("the address is not host:port".to_owned()),
-        Ok(_) if !matches!(scheme.as_str(), "http" | "https") => Err(format!("unsupported scheme {scheme:?}: neither http nor https")),
+        Ok(_) if !matches!(scheme.as_str(), "http" | "https") => Err(format!(
+            "unsupported scheme {scheme:?}: neither http nor https"
+        )),
         Ok(_) => url_of(&scheme, &address, &path, &params),
     };
     let (interval, timeout) = times.unwrap_or((job.interval, job.timeout));
@@ -121,13 +151,30 @@ fn target(job: &Job, discovered: Labels, mut labels: LabelsBuilder) -> Result<Ht
         labels.set("instance", &address);
     }
     let labels = labels.retain(|name, _| !name.starts_with("__")).build();
-    let key = super::config::identity::hash(&(job.identity, &labels, url.as_ref().map(Url::as_str), interval, timeout));
+    let key = super::config::identity::hash(&(
+        job.identity,
+        &labels,
+        url.as_ref().map(Url::as_str),
+        interval,
+        timeout,
+    ));
     let address = match &url {
         Ok(url) => shown(url),
         // Userinfo is a secret.
-        Err(_) => format!("{scheme}://{}{path}", address.rsplit_once('@').map_or(&*address, |(_, host)| host)),
+        Err(_) => format!(
+            "{scheme}://{}{path}",
+            address.rsplit_once('@').map_or(&*address, |(_, host)| host)
+        ),
     };
-    let info = TargetInfo { kind: "app_metrics", pool: job.name.clone(), labels, discovered, address, interval, timeout };
+    let info = TargetInfo {
+        kind: "app_metrics",
+        pool: job.name.clone(),
+        labels,
+        discovered,
+        address,
+        interval,
+        timeout,
+    };
     Ok(HttpTarget { key, info, url })
 }
 

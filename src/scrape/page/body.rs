@@ -40,9 +40,14 @@ impl Body {
             Body::Plain(body) => Cow::Borrowed(body),
             Body::Deflated { bytes, length } => {
                 let mut text = Vec::with_capacity(*length);
-                // A `Writer` made these bytes and nothing changes them: only broken memory could, and then the request gets no page.
+                // A `Writer` made these bytes and nothing changes them: only broken memory could,
+                // and then the request gets no page.
                 let inflated = DeflateDecoder::new(&**bytes).read_to_end(&mut text);
-                assert_eq!(inflated.ok(), Some(*length), "what was deflated here can be inflated");
+                assert_eq!(
+                    inflated.ok(),
+                    Some(*length),
+                    "what was deflated here can be inflated"
+                );
                 Cow::Owned(text)
             }
         }
@@ -68,7 +73,9 @@ impl Writer {
                 Ok(())
             }
             None => {
-                let deflate = self.deflate.insert(DeflateEncoder::new(Vec::new(), Compression::fast()));
+                let deflate = self
+                    .deflate
+                    .insert(DeflateEncoder::new(Vec::new(), Compression::fast()));
                 deflate.write_all(&std::mem::take(&mut self.plain))?;
                 deflate.write_all(part)
             }
@@ -78,7 +85,10 @@ impl Writer {
     /// The body, when it has come to its end.
     pub(in crate::scrape) fn finish(self) -> io::Result<Body> {
         Ok(match self.deflate {
-            Some(deflate) => Body::Deflated { bytes: deflate.finish()?.into(), length: self.length },
+            Some(deflate) => Body::Deflated {
+                bytes: deflate.finish()?.into(),
+                length: self.length,
+            },
             None => Body::Plain(self.plain.into_boxed_slice().into()),
         })
     }
@@ -90,11 +100,20 @@ mod tests {
 
     #[test]
     fn a_large_body_takes_little_room_and_comes_back_as_it_was() {
-        let text: String =
-            (0..10_000).map(|n| format!("app_requests_total{{route=\"/r{}\",pod=\"p{n}\"}} {}\n", n % 200, n * 17)).collect();
+        let text: String = (0..10_000)
+            .map(|n| {
+                format!(
+                    "app_requests_total{{route=\"/r{}\",pod=\"p{n}\"}} {}\n",
+                    n % 200,
+                    n * 17
+                )
+            })
+            .collect();
         for size in [1000, 50_000, LARGE - 1, LARGE, text.len()] {
             let mut writer = Writer::default();
-            text.as_bytes().chunks(size).for_each(|part| writer.write(part).expect("in memory"));
+            text.as_bytes()
+                .chunks(size)
+                .for_each(|part| writer.write(part).expect("in memory"));
             let body = writer.finish().expect("in memory");
             assert!(matches!(&body, Body::Deflated { bytes, .. } if bytes.len() < text.len() / 4));
             assert!(body.text() == text.as_bytes());
@@ -104,7 +123,9 @@ mod tests {
     #[test]
     #[should_panic(expected = "what was deflated here can be inflated")]
     fn a_damaged_body_is_no_page() {
-        let Ok(Body::Deflated { mut bytes, length }) = Body::of(vec![b'a'; LARGE].into()) else { panic!("large") };
+        let Ok(Body::Deflated { mut bytes, length }) = Body::of(vec![b'a'; LARGE].into()) else {
+            panic!("large")
+        };
         let middle = bytes.len() / 2;
         bytes[middle..].fill(0xff);
         Body::Deflated { bytes, length }.text();
@@ -113,7 +134,10 @@ mod tests {
     #[test]
     fn a_small_body_stays_as_it_is() {
         let mut writer = Writer::default();
-        writer.write(b"up").and_then(|()| writer.write(b" 1\n")).expect("in memory");
+        writer
+            .write(b"up")
+            .and_then(|()| writer.write(b" 1\n"))
+            .expect("in memory");
         assert!(matches!(writer.finish(), Ok(Body::Plain(body)) if body == "up 1\n"));
     }
 }

@@ -1,6 +1,8 @@
-//! What a target's previous page taught: from the bytes (or labels) of a series to its number, in the order in which they came.
+//! What a target's previous page taught: from the bytes (or labels) of a series to its number, in
+//! the order in which they came.
 //!
-//! The same page comes every interval, so the successor of the line before is tried first: no hash, no label is parsed twice.
+//! The same page comes every interval, so the successor of the line before is tried first: no hash,
+//! no label is parsed twice.
 
 use std::hash::Hash;
 
@@ -23,13 +25,15 @@ pub(in crate::scrape) struct Entry<V> {
     pub(in crate::scrape) kind: MetricKind,
     /// What else the owner keeps.
     pub(in crate::scrape) extra: V,
-    /// Whether it last came with a timestamp of its own, and so gets no stale marker (SEMANTICS 17).
+    /// Whether it last came with a timestamp of its own, and so gets no stale marker
+    /// (SEMANTICS 17).
     stamped: bool,
     seen: Seen,
     follower: u32,
 }
 
-/// When an entry was shown last: never or long ago, or on one of two pages of which each follows the other.
+/// When an entry was shown last: never or long ago, or on one of two pages of which each follows
+/// the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seen {
     Never,
@@ -40,7 +44,15 @@ enum Seen {
 impl<V> Entry<V> {
     /// An entry that no page has shown yet.
     pub(in crate::scrape) fn new(id: Option<SeriesId>, kind: MetricKind, extra: V) -> Self {
-        Entry { id, refused: false, kind, extra, stamped: false, seen: Seen::Never, follower: 0 }
+        Entry {
+            id,
+            refused: false,
+            kind,
+            extra,
+            stamped: false,
+            seen: Seen::Never,
+            follower: 0,
+        }
     }
 
     /// The same, marked as refused by the store.
@@ -50,7 +62,8 @@ impl<V> Entry<V> {
     }
 }
 
-/// The series of one target. An entry stands once, in the order of coming; the table holds numbers only.
+/// The series of one target. An entry stands once, in the order of coming; the table holds numbers
+/// only.
 pub(in crate::scrape) struct Cache<K, V> {
     rows: Vec<(K, Entry<V>)>,
     table: HashTable<u32>,
@@ -77,7 +90,15 @@ pub(in crate::scrape) struct Changes {
 impl<K: Hash + Eq, V> Cache<K, V> {
     pub(in crate::scrape) fn new() -> Self {
         let (table, hasher) = (HashTable::new(), ahash::RandomState::new());
-        Cache { rows: Vec::new(), table, hasher, page: Seen::Odd, living: 0, first: 0, renumbered: 0 }
+        Cache {
+            rows: Vec::new(),
+            table,
+            hasher,
+            page: Seen::Odd,
+            living: 0,
+            first: 0,
+            renumbered: 0,
+        }
     }
 
     /// Number of entries, dead ones included.
@@ -101,7 +122,10 @@ impl<K: Hash + Eq, V> Cache<K, V> {
     }
 
     /// The entry that probably comes after `previous` (at the start: `None`).
-    pub(in crate::scrape) fn probable(&self, previous: Option<usize>) -> Option<(usize, &K, &Entry<V>)> {
+    pub(in crate::scrape) fn probable(
+        &self,
+        previous: Option<usize>,
+    ) -> Option<(usize, &K, &Entry<V>)> {
         let index = match previous {
             Some(previous) => self.rows.get(previous)?.1.follower,
             None => self.first,
@@ -111,16 +135,20 @@ impl<K: Hash + Eq, V> Cache<K, V> {
 
     /// The entry of a key.
     pub(in crate::scrape) fn find(&self, key: &K) -> Option<(usize, &Entry<V>)> {
-        let index = *self.table.find(self.hasher.hash_one(key), |index| self.rows[*index as usize].0 == *key)? as usize;
+        let index = *self.table.find(self.hasher.hash_one(key), |index| {
+            self.rows[*index as usize].0 == *key
+        })? as usize;
         Some((index, &self.rows[index].1))
     }
 
-    /// Makes room for so many more entries: no less than an eighth, so that growing costs little, and not twice as much as there are.
+    /// Makes room for so many more entries: no less than an eighth, so that growing costs little,
+    /// and not twice as much as there are.
     pub(in crate::scrape) fn reserve(&mut self, more: usize) {
         if self.rows.capacity() - self.rows.len() < more {
             self.rows.reserve_exact(more.max(self.rows.len() / 8));
             let (rows, hasher) = (&self.rows, &self.hasher);
-            self.table.reserve(more, |index| hasher.hash_one(&rows[*index as usize].0));
+            self.table
+                .reserve(more, |index| hasher.hash_one(&rows[*index as usize].0));
         }
     }
 
@@ -137,7 +165,8 @@ impl<K: Hash + Eq, V> Cache<K, V> {
         self.rows.push((key, entry));
         let (rows, hasher) = (&self.rows, &self.hasher);
         let hash = |index: &u32| hasher.hash_one(&rows[*index as usize].0);
-        self.table.insert_unique(hash(&(index as u32)), index as u32, hash);
+        self.table
+            .insert_unique(hash(&(index as u32)), index as u32, hash);
         index
     }
 
@@ -155,7 +184,10 @@ impl<K: Hash + Eq, V> Cache<K, V> {
         self.rows.shrink_to(self.rows.len() + self.rows.len() / 8);
         self.renumbered = self.renumbered.wrapping_add(1);
         self.first = 0;
-        self.rows.iter_mut().enumerate().for_each(|(index, (_, entry))| entry.follower = index as u32 + 1);
+        self.rows
+            .iter_mut()
+            .enumerate()
+            .for_each(|(index, (_, entry))| entry.follower = index as u32 + 1);
         let (rows, hasher) = (&self.rows, &self.hasher);
         let hash = |index: &u32| hasher.hash_one(&rows[*index as usize].0);
         self.table = HashTable::with_capacity(rows.len());
@@ -164,13 +196,24 @@ impl<K: Hash + Eq, V> Cache<K, V> {
         }
     }
 
-    /// Begins to go through a page that is sound, or through an empty one: that ends everything (SEMANTICS 12 to 14). With `keep_stamped`
-    /// series that come with timestamps of their own are marked when they go, like all others (SEMANTICS 17).
+    /// Begins to go through a page that is sound, or through an empty one: that ends everything
+    /// (SEMANTICS 12 to 14). With `keep_stamped` series that come with timestamps of their own are
+    /// marked when they go, like all others (SEMANTICS 17).
     pub(in crate::scrape) fn turn(&mut self, keep_stamped: bool) -> Turn<'_, K, V> {
         let before = self.page;
-        self.page = if before == Seen::Odd { Seen::Even } else { Seen::Odd };
+        self.page = if before == Seen::Odd {
+            Seen::Even
+        } else {
+            Seen::Odd
+        };
         self.living = 0;
-        Turn { cache: self, before, keep_stamped, previous: None, changes: Changes::default() }
+        Turn {
+            cache: self,
+            before,
+            keep_stamped,
+            previous: None,
+            changes: Changes::default(),
+        }
     }
 
     /// Two spellings may stand for one series: one that lives under another spelling is not gone.
@@ -189,7 +232,11 @@ impl<K: Hash + Eq, V> Cache<K, V> {
 
     /// Numbers of the series of the last page: what must be marked when the target goes away.
     pub(in crate::scrape) fn alive(&self) -> Vec<SeriesId> {
-        self.rows.iter().filter(|(_, e)| e.seen == self.page && !e.stamped).filter_map(|(_, e)| e.id).collect()
+        self.rows
+            .iter()
+            .filter(|(_, e)| e.seen == self.page && !e.stamped)
+            .filter_map(|(_, e)| e.id)
+            .collect()
     }
 }
 
@@ -204,8 +251,8 @@ pub(in crate::scrape) struct Turn<'a, K, V> {
 }
 
 impl<K: Hash + Eq, V> Turn<'_, K, V> {
-    /// The entry that the page shows next, and whether it does so with a timestamp. `None` when the sample does not count, because the
-    /// page showed its series before (SEMANTICS 27).
+    /// The entry that the page shows next, and whether it does so with a timestamp. `None` when the
+    /// sample does not count, because the page showed its series before (SEMANTICS 27).
     pub(in crate::scrape) fn show(&mut self, index: usize, stamped: bool) -> Option<&mut Entry<V>> {
         let cache = &mut *self.cache;
         match self.previous {
@@ -228,7 +275,12 @@ impl<K: Hash + Eq, V> Turn<'_, K, V> {
 
     /// The end of the page.
     pub(in crate::scrape) fn end(self) -> Changes {
-        let Turn { cache, before, mut changes, .. } = self;
+        let Turn {
+            cache,
+            before,
+            mut changes,
+            ..
+        } = self;
         let dead = cache.rows.len() - cache.living;
         if dead > 0 {
             for (_, entry) in cache.rows.iter_mut().filter(|(_, e)| e.seen == before) {
@@ -253,7 +305,9 @@ mod tests {
 
     /// The number of a series; names with the same first letter are spellings of one series.
     fn number(store: &Store, name: &str) -> SeriesId {
-        store.series_id(&Labels::from_pairs([(METRIC_NAME, &name[..1])])).expect("room")
+        store
+            .series_id(&Labels::from_pairs([(METRIC_NAME, &name[..1])]))
+            .expect("room")
     }
 
     fn finish<K: Hash + Eq>(cache: &mut Cache<K, ()>, shown: &[usize]) -> Changes {
@@ -269,7 +323,10 @@ mod tests {
         for key in keys {
             let index = match cache.find(key) {
                 Some((index, _)) => index,
-                None => cache.put(key, Entry::new(Some(number(store, key)), MetricKind::Untyped, ())),
+                None => cache.put(
+                    key,
+                    Entry::new(Some(number(store, key)), MetricKind::Untyped, ()),
+                ),
             };
             shown.push(index);
         }
@@ -281,11 +338,43 @@ mod tests {
     fn series_come_go_and_repeat() {
         let (store, mut cache) = (Store::new(Limits::default()), Cache::new());
         let (a, b) = (number(&store, "a"), number(&store, "b"));
-        assert_eq!(page(&store, &mut cache, &["a", "b", "b"]), Changes { added: 2, repeated: 1, gone: vec![] });
-        assert_eq!(page(&store, &mut cache, &["b"]), Changes { added: 0, repeated: 0, gone: vec![a] });
-        assert_eq!(page(&store, &mut cache, &["b"]), Changes::default(), "a marker is written once");
-        assert_eq!(page(&store, &mut cache, &["a", "b"]), Changes { added: 1, repeated: 0, gone: vec![] });
-        assert_eq!(page(&store, &mut cache, &[]), Changes { added: 0, repeated: 0, gone: vec![a, b] });
+        assert_eq!(
+            page(&store, &mut cache, &["a", "b", "b"]),
+            Changes {
+                added: 2,
+                repeated: 1,
+                gone: vec![]
+            }
+        );
+        assert_eq!(
+            page(&store, &mut cache, &["b"]),
+            Changes {
+                added: 0,
+                repeated: 0,
+                gone: vec![a]
+            }
+        );
+        assert_eq!(
+            page(&store, &mut cache, &["b"]),
+            Changes::default(),
+            "a marker is written once"
+        );
+        assert_eq!(
+            page(&store, &mut cache, &["a", "b"]),
+            Changes {
+                added: 1,
+                repeated: 0,
+                gone: vec![]
+            }
+        );
+        assert_eq!(
+            page(&store, &mut cache, &[]),
+            Changes {
+                added: 0,
+                repeated: 0,
+                gone: vec![a, b]
+            }
+        );
         assert!(cache.alive().is_empty());
     }
 
@@ -294,7 +383,10 @@ mod tests {
     fn another_spelling_keeps_a_series_alive() {
         let (store, mut cache) = (Store::new(Limits::default()), Cache::new());
         page(&store, &mut cache, &["a1"]);
-        assert_eq!(page(&store, &mut cache, &["a2"]).gone, Vec::<SeriesId>::new());
+        assert_eq!(
+            page(&store, &mut cache, &["a2"]).gone,
+            Vec::<SeriesId>::new()
+        );
     }
 
     #[test]
@@ -302,7 +394,10 @@ mod tests {
         let (store, mut cache) = (Store::new(Limits::default()), Cache::new());
         page(&store, &mut cache, &["a", "b", "c"]);
         page(&store, &mut cache, &["c", "a", "b"]);
-        let first = cache.probable(None).map(|(i, k, _)| (i, *k)).expect("learnt");
+        let first = cache
+            .probable(None)
+            .map(|(i, k, _)| (i, *k))
+            .expect("learnt");
         assert_eq!(first.1, "c");
         assert_eq!(cache.probable(Some(first.0)).map(|(_, k, _)| *k), Some("a"));
     }
@@ -312,8 +407,14 @@ mod tests {
         let mut cache: Cache<String, ()> = Cache::new();
         let id = number(&Store::new(Limits::default()), "a");
         for round in 0..50 {
-            let shown: Vec<usize> =
-                (0..100).map(|n| cache.put(format!("{round}-{n}"), Entry::new(Some(id), MetricKind::Untyped, ()))).collect();
+            let shown: Vec<usize> = (0..100)
+                .map(|n| {
+                    cache.put(
+                        format!("{round}-{n}"),
+                        Entry::new(Some(id), MetricKind::Untyped, ()),
+                    )
+                })
+                .collect();
             finish(&mut cache, &shown);
         }
         assert!(cache.len() < 100 + 100 / 4 + SPARE + 101, "{}", cache.len());
@@ -326,17 +427,25 @@ mod tests {
         let id = number(&Store::new(Limits::default()), "a");
         let fill = |cache: &mut Cache<[u32; 3], ()>, keys: std::ops::Range<u32>| {
             cache.reserve(keys.len().saturating_sub(cache.len()));
-            let shown: Vec<usize> = keys.map(|n| cache.put([n, 0, 0], Entry::new(Some(id), MetricKind::Untyped, ()))).collect();
+            let shown: Vec<usize> = keys
+                .map(|n| cache.put([n, 0, 0], Entry::new(Some(id), MetricKind::Untyped, ())))
+                .collect();
             finish(cache, &shown);
         };
-        let bytes =
-            |cache: &Cache<[u32; 3], ()>| cache.rows.capacity() * size_of::<([u32; 3], Entry<()>)>() + cache.table.allocation_size();
+        let bytes = |cache: &Cache<[u32; 3], ()>| {
+            cache.rows.capacity() * size_of::<([u32; 3], Entry<()>)>()
+                + cache.table.allocation_size()
+        };
         fill(&mut cache, 0..50_000);
         assert!(bytes(&cache) <= 1_740_000, "{}", bytes(&cache));
         fill(&mut cache, 0..51_000);
         assert!(bytes(&cache) <= 1_920_000, "{}", bytes(&cache));
         fill(&mut cache, 0..100);
         assert!(bytes(&cache) <= 10_000, "{}", bytes(&cache));
-        assert!((0..100).all(|n| cache.find(&[n, 0, 0]).is_some_and(|(index, entry)| index == n as usize && cache.is_alive(entry))));
+        assert!((0..100).all(|n| {
+            cache
+                .find(&[n, 0, 0])
+                .is_some_and(|(index, entry)| index == n as usize && cache.is_alive(entry))
+        }));
     }
 }

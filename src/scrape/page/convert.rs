@@ -1,7 +1,9 @@
-//! `convert_classic_histograms_to_nhcb`: the lines of a classic histogram become one native histogram with custom bounds.
+//! `convert_classic_histograms_to_nhcb`: the lines of a classic histogram become one native
+//! histogram with custom bounds.
 //!
-//! As in Prometheus, lines belong together while they follow each other and differ in `le` and suffix only. A histogram that makes no
-//! sense (counts that sink from bucket to bucket, negative ones) is left out.
+//! As in Prometheus, lines belong together while they follow each other and differ in `le` and
+//! suffix only. A histogram that makes no sense (counts that sink from bucket to bucket, negative
+//! ones) is left out.
 
 use std::collections::HashSet;
 
@@ -36,7 +38,10 @@ impl Converter {
     /// `native`: the native histograms of the page, which need no conversion.
     pub(in crate::scrape) fn new(native: &[Exposed]) -> Self {
         let labels = |exposed: &Exposed| read(exposed.series.as_bytes());
-        Converter { native: native.iter().filter_map(labels).collect(), ..Converter::default() }
+        Converter {
+            native: native.iter().filter_map(labels).collect(),
+            ..Converter::default()
+        }
     }
 
     /// A TYPE line.
@@ -46,14 +51,30 @@ impl Converter {
     }
 
     /// A sample line; returns whether it is part of a histogram that is converted.
-    pub(in crate::scrape) fn take(&mut self, series: &[u8], value: f64, timestamp: Option<Timestamp>) -> bool {
-        let Some(family) = self.family.as_deref() else { return false };
-        let Some(labels) = read(series) else { return false };
-        let Some(suffix) = labels.metric_name().strip_prefix(family).filter(|s| matches!(*s, "_bucket" | "_count" | "_sum")) else {
+    pub(in crate::scrape) fn take(
+        &mut self,
+        series: &[u8],
+        value: f64,
+        timestamp: Option<Timestamp>,
+    ) -> bool {
+        let Some(family) = self.family.as_deref() else {
+            return false;
+        };
+        let Some(labels) = read(series) else {
+            return false;
+        };
+        let Some(suffix) = labels
+            .metric_name()
+            .strip_prefix(family)
+            .filter(|s| matches!(*s, "_bucket" | "_count" | "_sum"))
+        else {
             self.finish();
             return false;
         };
-        let bound = labels.get("le").and_then(|le| le.parse::<f64>().ok()).filter(|bound| !bound.is_nan());
+        let bound = labels
+            .get("le")
+            .and_then(|le| le.parse::<f64>().ok())
+            .filter(|bound| !bound.is_nan());
         if suffix == "_bucket" && bound.is_none() {
             return false;
         }
@@ -66,7 +87,11 @@ impl Converter {
         if self.native.contains(&base) {
             return false;
         }
-        if self.gathering.as_ref().is_none_or(|gathered| gathered.labels != base) {
+        if self
+            .gathering
+            .as_ref()
+            .is_none_or(|gathered| gathered.labels != base)
+        {
             self.finish();
         }
         let gathered = self.gathering.get_or_insert_with(|| Gathered::new(base));
@@ -84,10 +109,16 @@ impl Converter {
 
     /// Ends the histogram that is being gathered.
     fn finish(&mut self) {
-        let Some(gathered) = self.gathering.take() else { return };
+        let Some(gathered) = self.gathering.take() else {
+            return;
+        };
         let (labels, timestamp) = (gathered.labels.clone(), gathered.timestamp);
         if let Some(histogram) = gathered.convert() {
-            self.done.push(Exposed { series: exposition::written(&labels).into(), timestamp, histogram });
+            self.done.push(Exposed {
+                series: exposition::written(&labels).into(),
+                timestamp,
+                histogram,
+            });
         }
     }
 
@@ -107,13 +138,24 @@ fn read(series: &[u8]) -> Option<Labels> {
 
 impl Gathered {
     fn new(labels: Labels) -> Self {
-        Gathered { labels, timestamp: None, buckets: Vec::new(), count: None, sum: 0.0, broken: false }
+        Gathered {
+            labels,
+            timestamp: None,
+            buckets: Vec::new(),
+            count: None,
+            sum: 0.0,
+            broken: false,
+        }
     }
 
     fn add(&mut self, bound: f64, count: f64) {
         let position = self.buckets.partition_point(|(other, _)| *other < bound);
         // A bucket that comes twice counts once.
-        if self.buckets.get(position).is_some_and(|(other, _)| *other == bound) {
+        if self
+            .buckets
+            .get(position)
+            .is_some_and(|(other, _)| *other == bound)
+        {
             return;
         }
         self.broken |= count < 0.0 || count.is_nan();
@@ -121,26 +163,53 @@ impl Gathered {
     }
 
     fn convert(mut self) -> Option<NativeHistogram> {
-        let count = self.count.or_else(|| self.buckets.last().map(|(_, count)| *count)).unwrap_or(0.0);
-        if self.buckets.last().is_none_or(|(bound, _)| *bound != f64::INFINITY) {
+        let count = self
+            .count
+            .or_else(|| self.buckets.last().map(|(_, count)| *count))
+            .unwrap_or(0.0);
+        if self
+            .buckets
+            .last()
+            .is_none_or(|(bound, _)| *bound != f64::INFINITY)
+        {
             self.buckets.push((f64::INFINITY, count));
         }
         if self.broken || !self.buckets.is_sorted_by(|(_, a), (_, b)| a <= b) {
             return None;
         }
         let mut before = 0.0;
-        let counts: Vec<f64> =
-            self.buckets.iter().map(|(_, cumulative)| cumulative - std::mem::replace(&mut before, *cumulative)).collect();
+        let counts: Vec<f64> = self
+            .buckets
+            .iter()
+            .map(|(_, cumulative)| cumulative - std::mem::replace(&mut before, *cumulative))
+            .collect();
         let whole = |value: f64| value.round() == value;
-        let integer = whole(count) && self.buckets.iter().all(|(_, cumulative)| whole(*cumulative));
+        let integer = whole(count)
+            && self
+                .buckets
+                .iter()
+                .all(|(_, cumulative)| whole(*cumulative));
         // Of an integer histogram the buckets hold what the count says, or there is none.
         if integer && (before > count || (before < count && !self.sum.is_nan())) {
             return None;
         }
-        let span = Span { offset: 0, length: u32::try_from(counts.len()).ok()? };
-        let bounds = self.buckets[..self.buckets.len() - 1].iter().map(|(bound, _)| *bound).collect();
+        let span = Span {
+            offset: 0,
+            length: u32::try_from(counts.len()).ok()?,
+        };
+        let bounds = self.buckets[..self.buckets.len() - 1]
+            .iter()
+            .map(|(bound, _)| *bound)
+            .collect();
         let positive = Buckets::new(&[span], counts).ok()?;
-        let histogram = NativeHistogram { schema: CUSTOM_SCHEMA, count, sum: self.sum, positive, bounds, ..NativeHistogram::default() };
+        let histogram = NativeHistogram {
+            schema: CUSTOM_SCHEMA,
+            count,
+            sum: self.sum,
+            positive,
+            bounds,
+            ..NativeHistogram::default()
+        };
         histogram.validate().ok()?;
         Some(histogram.compacted())
     }
@@ -164,7 +233,11 @@ mod tests {
                 _ => {}
             }
         }
-        let shown = converter.into_histograms().iter().map(|e| format!("{} {}", e.series, e.histogram)).collect();
+        let shown = converter
+            .into_histograms()
+            .iter()
+            .map(|e| format!("{} {}", e.series, e.histogram))
+            .collect();
         (shown, rest)
     }
 
@@ -176,15 +249,26 @@ mod tests {
         let (histograms, rest) = converted(page);
         assert_eq!(
             histograms,
-            ["h{a=\"1\"} {count:6, sum:12.5, [-Inf,1]:2, (1,5]:3, (5,+Inf]:1}", "h{a=\"2\"} {count:3, sum:0, [-Inf,1]:1, (1,+Inf]:2}"]
+            [
+                "h{a=\"1\"} {count:6, sum:12.5, [-Inf,1]:2, (1,5]:3, (5,+Inf]:1}",
+                "h{a=\"2\"} {count:3, sum:0, [-Inf,1]:1, (1,+Inf]:2}"
+            ]
         );
         assert_eq!(rest, ["h_other", "x_count", "s_count"]);
     }
 
     #[test]
     fn what_makes_no_sense_is_left_out() {
-        for page in ["h_bucket{le=\"1\"} 5\nh_bucket{le=\"2\"} 4\n", "h_bucket{le=\"1\"} -1\n", "h_bucket{le=\"+Inf\"} 2\nh_count 3\n"] {
-            assert_eq!(converted(&format!("# TYPE h histogram\n{page}")), (vec![], vec![]), "{page}");
+        for page in [
+            "h_bucket{le=\"1\"} 5\nh_bucket{le=\"2\"} 4\n",
+            "h_bucket{le=\"1\"} -1\n",
+            "h_bucket{le=\"+Inf\"} 2\nh_count 3\n",
+        ] {
+            assert_eq!(
+                converted(&format!("# TYPE h histogram\n{page}")),
+                (vec![], vec![]),
+                "{page}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! One HTTP scrape: the request Prometheus would send (SEMANTICS 31), and what its answer may look like (32, 33).
+//! One HTTP scrape: the request Prometheus would send (SEMANTICS 31), and what its answer may look
+//! like (32, 33).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +10,10 @@ use url::Url;
 
 use super::reader::{Fetched, Reader};
 use crate::exposition::Format;
-use crate::http::{Client, HeaderMap, HeaderName, HeaderValue, HttpError, HttpErrorKind, Incoming, Method, Request, within};
+use crate::http::{
+    Client, HeaderMap, HeaderName, HeaderValue, HttpError, HttpErrorKind, Incoming, Method,
+    Request, within,
+};
 use crate::scrape::config::protocol::Encoding;
 
 /// How to fetch one target's page.
@@ -26,9 +30,14 @@ pub(in crate::scrape) struct Fetch {
 }
 
 impl Fetch {
-    /// Prepares the request. The job's client was built once when its configuration was read, so building it again can only fail when
-    /// the machine's certificates went away meanwhile.
-    pub(in crate::scrape) fn new(client: Client, url: Result<Url, String>, job: &crate::scrape::Job, timeout: Duration) -> Self {
+    /// Prepares the request. The job's client was built once when its configuration was read, so
+    /// building it again can only fail when the machine's certificates went away meanwhile.
+    pub(in crate::scrape) fn new(
+        client: Client,
+        url: Result<Url, String>,
+        job: &crate::scrape::Job,
+        timeout: Duration,
+    ) -> Self {
         let mut headers = HeaderMap::new();
         let mut put = |name: &'static str, value: &str| {
             if let Ok(value) = HeaderValue::from_str(value) {
@@ -36,10 +45,24 @@ impl Fetch {
             }
         };
         put("accept", &job.accept);
-        put("accept-encoding", if job.compression { "gzip" } else { "identity" });
-        put("x-prometheus-scrape-timeout-seconds", &timeout.as_secs_f64().to_string());
+        put(
+            "accept-encoding",
+            if job.compression { "gzip" } else { "identity" },
+        );
+        put(
+            "x-prometheus-scrape-timeout-seconds",
+            &timeout.as_secs_f64().to_string(),
+        );
         let max_body = usize::try_from(job.limits.body_size).unwrap_or(usize::MAX);
-        Fetch { client, url, headers, timeout, max_body, fallback: job.fallback, kept: AtomicBool::new(false) }
+        Fetch {
+            client,
+            url,
+            headers,
+            timeout,
+            max_body,
+            fallback: job.fallback,
+            kept: AtomicBool::new(false),
+        }
     }
 
     /// Fetches the page and reads it. The error is one line without secrets.
@@ -52,13 +75,16 @@ impl Fetch {
             timeout: self.timeout,
             max_body: self.max_body,
         };
-        // An answer that does not come to its end is a failure of its own, whatever else is wrong with it.
+        // An answer that does not come to its end is a failure of its own, whatever else is wrong
+        // with it.
         let exchange = async {
             let mut incoming = self.start(request).await?;
             let page = match self.encoding(&incoming) {
                 Ok(Encoding::Text(format)) if !reader.often => {
                     let mut parts = reader.parts(format);
-                    incoming.pass(self.max_body, |part| parts.take(part)).await?;
+                    incoming
+                        .pass(self.max_body, |part| parts.take(part))
+                        .await?;
                     not_empty(&incoming)?;
                     Ok(parts.finish())
                 }
@@ -75,11 +101,14 @@ impl Fetch {
             self.kept.store(true, Ordering::Relaxed);
             Ok(page)
         };
-        within(self.timeout, exchange).await.unwrap_or_else(|e| Err(format!("{}: {e}", e.kind.as_str())))
+        within(self.timeout, exchange)
+            .await
+            .unwrap_or_else(|e| Err(format!("{}: {e}", e.kind.as_str())))
     }
 
-    /// Sends the request. A connection that was used before may be closed by the other side just as it is used again: where it ended without
-    /// an answer the request goes out once more, on a fresh one, as Go's client does.
+    /// Sends the request. A connection that was used before may be closed by the other side just as
+    /// it is used again: where it ended without an answer the request goes out once more, on a
+    /// fresh one, as Go's client does.
     async fn start(&self, request: Request) -> Result<Incoming, HttpError> {
         let kept = self.kept.swap(false, Ordering::Relaxed);
         match self.client.start(request.clone()).await {
@@ -92,20 +121,42 @@ impl Fetch {
         if answer.status != 200 {
             return Err(format!("server returned HTTP status {}", answer.status));
         }
-        let written = answer.headers.get("content-type").and_then(|v| v.to_str().ok()).unwrap_or("");
+        let written = answer
+            .headers
+            .get("content-type")
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or("");
         encoding_of(written).or(self.fallback).ok_or_else(|| {
-            let shown: String = written.chars().filter(|c| !c.is_control()).take(60).collect();
+            let shown: String = written
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(60)
+                .collect();
             format!("unsupported Content-Type {shown:?} and no fallback_scrape_protocol")
         })
     }
 }
 
 fn not_empty(answer: &Incoming) -> Result<(), HttpError> {
-    if answer.lacks_its_gzip() { Err(HttpError::new(HttpErrorKind::Protocol, "the gzip body is empty")) } else { Ok(()) }
+    if answer.lacks_its_gzip() {
+        Err(HttpError::new(
+            HttpErrorKind::Protocol,
+            "the gzip body is empty",
+        ))
+    } else {
+        Ok(())
+    }
 }
 
 fn encoding_of(content_type: &str) -> Option<Encoding> {
-    match content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase().as_str() {
+    match content_type
+        .split(';')
+        .next()
+        .unwrap_or("")
+        .trim()
+        .to_ascii_lowercase()
+        .as_str()
+    {
         "text/plain" => Some(Encoding::Text(Format::Text)),
         "application/openmetrics-text" => Some(Encoding::Text(Format::OpenMetrics)),
         "application/vnd.google.protobuf" => Some(Encoding::Protobuf),
@@ -114,13 +165,23 @@ fn encoding_of(content_type: &str) -> Option<Encoding> {
 }
 
 /// `scheme://address/path?params` of a target; errs when that is not a URL.
-pub(in crate::scrape) fn url_of(scheme: &str, address: &str, path: &str, params: &BTreeMap<String, Vec<String>>) -> Result<Url, String> {
-    let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
-    let mut url = Url::parse(&format!("{scheme}://{address}")).map_err(|error| format!("the address is not host:port: {error}"))?;
+pub(in crate::scrape) fn url_of(
+    scheme: &str,
+    address: &str,
+    path: &str,
+    params: &BTreeMap<String, Vec<String>>,
+) -> Result<Url, String> {
+    let (path, query) = path
+        .split_once('?')
+        .map_or((path, None), |(p, q)| (p, Some(q)));
+    let mut url = Url::parse(&format!("{scheme}://{address}"))
+        .map_err(|error| format!("the address is not host:port: {error}"))?;
     url.set_path(path);
     url.set_query(query);
     if !params.is_empty() {
-        let pairs = params.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+        let pairs = params
+            .iter()
+            .flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
         url.query_pairs_mut().extend_pairs(pairs);
     }
     Ok(url)

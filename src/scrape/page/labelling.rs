@@ -1,4 +1,5 @@
-//! From an exposed series to the stored one: target labels, `honor_labels`, `metric_relabel_configs`, limits (SEMANTICS 22, 23, 25).
+//! From an exposed series to the stored one: target labels, `honor_labels`,
+//! `metric_relabel_configs`, limits (SEMANTICS 22, 23, 25).
 
 use std::borrow::Cow;
 
@@ -56,20 +57,35 @@ impl Labelling {
     }
 
     /// The stored labels of a series as a page writes it; `None` when relabelling drops it.
-    pub(in crate::scrape) fn of_text(&self, series: &[u8], kind: MetricKind) -> Result<Option<Labels>, Cow<'static, str>> {
-        // With honor_labels an exposed empty label removes the target's, so the target's labels must be there before.
-        let mut labels = if self.honor_labels { self.target.to_builder() } else { LabelsBuilder::new() };
+    pub(in crate::scrape) fn of_text(
+        &self,
+        series: &[u8],
+        kind: MetricKind,
+    ) -> Result<Option<Labels>, Cow<'static, str>> {
+        // With honor_labels an exposed empty label removes the target's, so the target's labels
+        // must be there before.
+        let mut labels = if self.honor_labels {
+            self.target.to_builder()
+        } else {
+            LabelsBuilder::new()
+        };
         exposition::labels(series, kind, &mut labels)?;
         self.finish(labels)
     }
 
     /// The stored labels of a collected series.
-    pub(in crate::scrape) fn of_labels(&self, labels: &Labels) -> Result<Option<Labels>, Cow<'static, str>> {
+    pub(in crate::scrape) fn of_labels(
+        &self,
+        labels: &Labels,
+    ) -> Result<Option<Labels>, Cow<'static, str>> {
         let mut builder = labels.to_builder();
         if self.honor_labels {
-            // What names its own job was pushed: it has the labels that it was pushed with, and no instance of ours.
+            // What names its own job was pushed: it has the labels that it was pushed with, and no
+            // instance of ours.
             let is_pushed = labels.get("job").is_some();
-            for (name, value) in self.target.iter().filter(|(name, _)| labels.get(name).is_none() && !(is_pushed && *name == "instance")) {
+            for (name, value) in self.target.iter().filter(|(name, _)| {
+                labels.get(name).is_none() && !(is_pushed && *name == "instance")
+            }) {
                 builder.set(name, value);
             }
         }
@@ -87,24 +103,60 @@ impl Labelling {
             return Err("a sample has no metric name after relabelling".into());
         }
         if self.legacy_names && !has_legacy_names(&labels) {
-            return Err(format!("invalid metric name or label names: {}", shortened(&labels.build().to_string())).into());
+            return Err(format!(
+                "invalid metric name or label names: {}",
+                shortened(&labels.build().to_string())
+            )
+            .into());
         }
         let limits = &self.limits;
         let count = labels.iter().count() as u64;
         if count > limits.labels {
-            return Err(too_large(&labels, format!("{count} labels"), "label_limit", limits.labels, Limits::default().labels));
+            return Err(too_large(
+                &labels,
+                format!("{count} labels"),
+                "label_limit",
+                limits.labels,
+                Limits::default().labels,
+            ));
         }
         for (name, value) in labels.iter() {
             if name.is_empty() {
                 return Err("a label has no name".into());
             }
             if name.len() as u64 > limits.label_name_length {
-                let (what, default) = (format!("a label name of {} bytes, {:?}", name.len(), shortened(name)), Limits::default());
-                return Err(too_large(&labels, what, "label_name_length_limit", limits.label_name_length, default.label_name_length));
+                let (what, default) = (
+                    format!(
+                        "a label name of {} bytes, {:?}",
+                        name.len(),
+                        shortened(name)
+                    ),
+                    Limits::default(),
+                );
+                return Err(too_large(
+                    &labels,
+                    what,
+                    "label_name_length_limit",
+                    limits.label_name_length,
+                    default.label_name_length,
+                ));
             }
             if value.len() as u64 > limits.label_value_length {
-                let (what, default) = (format!("a value of {} bytes in label {:?}", value.len(), shortened(name)), Limits::default());
-                return Err(too_large(&labels, what, "label_value_length_limit", limits.label_value_length, default.label_value_length));
+                let (what, default) = (
+                    format!(
+                        "a value of {} bytes in label {:?}",
+                        value.len(),
+                        shortened(name)
+                    ),
+                    Limits::default(),
+                );
+                return Err(too_large(
+                    &labels,
+                    what,
+                    "label_value_length_limit",
+                    limits.label_value_length,
+                    default.label_value_length,
+                ));
             }
         }
         Ok(Some(labels.build()))
@@ -112,8 +164,11 @@ impl Labelling {
 
     /// Target labels win; an exposed one of the same name is kept as `exported_<name>`.
     fn add_target_labels(&self, labels: &mut LabelsBuilder) {
-        let exposed: Vec<(String, String)> =
-            self.target.iter().filter_map(|(name, _)| labels.get(name).map(|v| (name.to_owned(), v.to_owned()))).collect();
+        let exposed: Vec<(String, String)> = self
+            .target
+            .iter()
+            .filter_map(|(name, _)| labels.get(name).map(|v| (name.to_owned(), v.to_owned())))
+            .collect();
         for (name, value) in self.target.iter() {
             labels.set(name, value);
         }
@@ -130,18 +185,39 @@ impl Labelling {
 /// Why a series is not taken.
 #[cold]
 fn has_legacy_names(labels: &LabelsBuilder) -> bool {
-    labels.iter().all(|(name, value)| if name == METRIC_NAME { is_legacy_metric_name(value) } else { is_legacy_label_name(name) })
+    labels.iter().all(|(name, value)| {
+        if name == METRIC_NAME {
+            is_legacy_metric_name(value)
+        } else {
+            is_legacy_label_name(name)
+        }
+    })
 }
 
-fn too_large(labels: &LabelsBuilder, what: String, key: &str, most: u64, default: u64) -> Cow<'static, str> {
+fn too_large(
+    labels: &LabelsBuilder,
+    what: String,
+    key: &str,
+    most: u64,
+    default: u64,
+) -> Cow<'static, str> {
     let metric = labels.get(METRIC_NAME).unwrap_or_default();
-    format!("a sample of {:?} has {what}, {}", shortened(metric), bound_of(key, most, default)).into()
+    format!(
+        "a sample of {:?} has {what}, {}",
+        shortened(metric),
+        bound_of(key, most, default)
+    )
+    .into()
 }
 
 /// The beginning of a text that may be very long.
 fn shortened(text: &str) -> String {
     const MOST: usize = 80;
-    if text.chars().count() <= MOST { text.to_owned() } else { text.chars().take(MOST).chain(['…']).collect() }
+    if text.chars().count() <= MOST {
+        text.to_owned()
+    } else {
+        text.chars().take(MOST).chain(['…']).collect()
+    }
 }
 
 #[cfg(test)]
@@ -149,21 +225,33 @@ mod tests {
     use super::*;
 
     fn labelling(honor_labels: bool) -> Labelling {
-        Labelling { honor_labels, ..Labelling::plain(Labels::from_pairs([("instance", "i"), ("job", "j")])) }
+        Labelling {
+            honor_labels,
+            ..Labelling::plain(Labels::from_pairs([("instance", "i"), ("job", "j")]))
+        }
     }
 
     /// SEMANTICS 22.
     #[test]
     fn target_labels_win_and_exposed_ones_are_kept_aside() {
         let series = br#"m{job="x",exported_job="y",other="z"}"#;
-        let got = labelling(false).of_text(series, MetricKind::Untyped).expect("valid").expect("kept");
-        assert_eq!(got.to_string(), r#"m{exported_exported_job="x", exported_job="y", instance="i", job="j", other="z"}"#);
+        let got = labelling(false)
+            .of_text(series, MetricKind::Untyped)
+            .expect("valid")
+            .expect("kept");
+        assert_eq!(
+            got.to_string(),
+            r#"m{exported_exported_job="x", exported_job="y", instance="i", job="j", other="z"}"#
+        );
     }
 
     /// SEMANTICS 22: the way to drop `instance`.
     #[test]
     fn honoured_labels_win_and_an_empty_one_removes() {
-        let got = labelling(true).of_text(br#"m{job="x",instance=""}"#, MetricKind::Untyped).expect("valid").expect("kept");
+        let got = labelling(true)
+            .of_text(br#"m{job="x",instance=""}"#, MetricKind::Untyped)
+            .expect("valid")
+            .expect("kept");
         assert_eq!(got.to_string(), r#"m{job="x"}"#);
     }
 
@@ -172,8 +260,16 @@ mod tests {
     fn limits_on_labels_are_kept() {
         let mut labelling = labelling(false);
         labelling.limits.label_value_length = 3;
-        assert!(labelling.of_text(br#"m{a="long"}"#, MetricKind::Untyped).is_err());
+        assert!(
+            labelling
+                .of_text(br#"m{a="long"}"#, MetricKind::Untyped)
+                .is_err()
+        );
         labelling.limits.labels = 3;
-        assert!(labelling.of_text(br#"m{a="x"}"#, MetricKind::Untyped).is_err());
+        assert!(
+            labelling
+                .of_text(br#"m{a="x"}"#, MetricKind::Untyped)
+                .is_err()
+        );
     }
 }

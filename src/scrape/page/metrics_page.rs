@@ -1,4 +1,5 @@
-//! Pages for /metrics: from a collector's batch, from a scraped body, and the report series of each target.
+//! Pages for /metrics: from a collector's batch, from a scraped body, and the report series of each
+//! target.
 
 use super::body::Body;
 use std::borrow::Cow;
@@ -24,10 +25,11 @@ pub(in crate::scrape) struct ScrapedPage {
     pub(in crate::scrape) encoded: OnceLock<Arc<Page>>,
 }
 
-/// Writes a scraped page again, under its target's labels. The page was read without mistake before.
+/// Writes a scraped page again, under its target's labels. The page was read without mistake
+/// before.
 ///
-/// A series that comes twice is shown once, with its first sample: that is the one that was stored, and a page that repeats a series is
-/// none that can be scraped.
+/// A series that comes twice is shown once, with its first sample: that is the one that was stored,
+/// and a page that repeats a series is none that can be scraped.
 pub(in crate::scrape) fn encode_scraped(scraped: &ScrapedPage) -> Page {
     let mut families = Families::default();
     let body = scraped.body.text();
@@ -39,7 +41,9 @@ pub(in crate::scrape) fn encode_scraped(scraped: &ScrapedPage) -> Page {
     let mut seen: HashSet<u64, ahash::RandomState> = HashSet::default();
     while let Ok(Some(item)) = lines.next(b"") {
         match item {
-            Item::Help(family, text) => families.declared(&family).help = help_text(text, scraped.format),
+            Item::Help(family, text) => {
+                families.declared(&family).help = help_text(text, scraped.format)
+            }
             Item::Type(family, declared) => {
                 kind = declared;
                 families.declared(&family).kind = declared;
@@ -47,10 +51,15 @@ pub(in crate::scrape) fn encode_scraped(scraped: &ScrapedPage) -> Page {
             Item::Unit(family, unit) => families.declared(&family).unit = unit.to_owned(),
             Item::Sample(line) => {
                 series.clear();
-                let name = match splice.as_ref().and_then(|s| s.write(line.series, &mut series)) {
+                let name = match splice
+                    .as_ref()
+                    .and_then(|s| s.write(line.series, &mut series))
+                {
                     Some(name) => Cow::Borrowed(name),
                     None => {
-                        let Ok(Some(labels)) = scraped.labelling.of_text(line.series, kind) else { continue };
+                        let Ok(Some(labels)) = scraped.labelling.of_text(line.series, kind) else {
+                            continue;
+                        };
                         series_text(&mut series, &labels);
                         Cow::Owned(labels.metric_name().to_owned())
                     }
@@ -63,7 +72,10 @@ pub(in crate::scrape) fn encode_scraped(scraped: &ScrapedPage) -> Page {
     }
     for family in scraped.report.families() {
         // Of a target that shows an `up` of its own.
-        let series = family.lines.rsplit_once(' ').map_or("", |(series, _)| series);
+        let series = family
+            .lines
+            .rsplit_once(' ')
+            .map_or("", |(series, _)| series);
         if seen.insert(hasher.hash_one(series)) {
             families.list.push(family.clone());
         }
@@ -71,7 +83,8 @@ pub(in crate::scrape) fn encode_scraped(scraped: &ScrapedPage) -> Page {
     families.finish(scraped.format)
 }
 
-/// The usual case in one copy: the target's labels are put behind the opening brace of the series as the page wrote it.
+/// The usual case in one copy: the target's labels are put behind the opening brace of the series
+/// as the page wrote it.
 struct Splice {
     /// `instance="…",job="…"`.
     labels: String,
@@ -87,18 +100,26 @@ impl Splice {
         let mut text = String::new();
         series_text(&mut text, &labelling.target);
         let labels = text.split_once('{')?.1.strip_suffix('}')?.to_owned();
-        let names = labelling.target.iter().map(|(name, _)| memmem::Finder::new(name).into_owned()).collect();
+        let names = labelling
+            .target
+            .iter()
+            .map(|(name, _)| memmem::Finder::new(name).into_owned())
+            .collect();
         Some(Splice { labels, names })
     }
 
-    /// Writes the series and returns its name; `None`, and nothing written, for a series that must be read: escapes, line breaks, quoted
-    /// names, or the text of a target label's name anywhere in it.
+    /// Writes the series and returns its name; `None`, and nothing written, for a series that must
+    /// be read: escapes, line breaks, quoted names, or the text of a target label's name anywhere
+    /// in it.
     fn write<'a>(&self, series: &'a [u8], out: &mut String) -> Option<&'a str> {
-        if memchr2(b'\\', b'\n', series).is_some() || self.names.iter().any(|name| name.find(series).is_some()) {
+        if memchr2(b'\\', b'\n', series).is_some()
+            || self.names.iter().any(|name| name.find(series).is_some())
+        {
             return None;
         }
-        // Without escapes quotes come in pairs. What stands outside must hold no blank, which OpenMetrics forbids, and each opening quote
-        // stands behind an equals sign, or it opens a quoted name.
+        // Without escapes quotes come in pairs. What stands outside must hold no blank, which
+        // OpenMetrics forbids, and each opening quote stands behind an equals sign, or it opens a
+        // quoted name.
         let text = std::str::from_utf8(series).ok()?;
         let mut outside = text.split('"').step_by(2).peekable();
         while let Some(part) = outside.next() {
@@ -110,7 +131,14 @@ impl Splice {
             Some((name, inner)) => (name, inner.strip_suffix('}')?),
             None => (text, ""),
         };
-        out.extend([name, "{", &self.labels, if inner.is_empty() { "" } else { "," }, inner, "}"]);
+        out.extend([
+            name,
+            "{",
+            &self.labels,
+            if inner.is_empty() { "" } else { "," },
+            inner,
+            "}",
+        ]);
         (!name.is_empty()).then_some(name)
     }
 }
@@ -123,7 +151,8 @@ struct Families {
     declared: HashMap<String, Declared, ahash::RandomState>,
 }
 
-/// What the page says of a family so far; the last line of each sort holds, also behind the samples.
+/// What the page says of a family so far; the last line of each sort holds, also behind the
+/// samples.
 struct Declared {
     kind: MetricKind,
     help: String,
@@ -132,17 +161,26 @@ struct Declared {
 
 impl Families {
     fn declared(&mut self, family: &str) -> &mut Declared {
-        let none = || Declared { kind: MetricKind::Untyped, help: String::new(), unit: String::new() };
+        let none = || Declared {
+            kind: MetricKind::Untyped,
+            help: String::new(),
+            unit: String::new(),
+        };
         self.declared.entry(family.to_owned()).or_insert_with(none)
     }
 
-    /// The family of a sample's name: the declared one that it belongs to by its suffix, or one of its own.
+    /// The family of a sample's name: the declared one that it belongs to by its suffix, or one of
+    /// its own.
     fn of(&mut self, sample: &str) -> &mut EncodedFamily {
         let owner = self.owner(sample);
         let at = match self.index.get(owner) {
             Some(at) => *at,
             None => {
-                self.list.push(EncodedFamily::new(Cow::Owned(owner.to_owned()), MetricKind::Untyped, Cow::Borrowed("")));
+                self.list.push(EncodedFamily::new(
+                    Cow::Owned(owner.to_owned()),
+                    MetricKind::Untyped,
+                    Cow::Borrowed(""),
+                ));
                 self.index.insert(owner.to_owned(), self.list.len() - 1);
                 self.list.len() - 1
             }
@@ -152,23 +190,43 @@ impl Families {
 
     /// The page, with the types and texts that were declared.
     fn finish(mut self, format: Format) -> Page {
-        for family in self.list.iter_mut().filter(|family| self.index.contains_key(&*family.name)) {
+        for family in self
+            .list
+            .iter_mut()
+            .filter(|family| self.index.contains_key(&*family.name))
+        {
             // OpenMetrics declares a counter without `_total`, text with it.
-            let declared = self.declared.get(&*family.name).or_else(|| self.declared.get(family.name.strip_suffix("_total")?));
+            let declared = self
+                .declared
+                .get(&*family.name)
+                .or_else(|| self.declared.get(family.name.strip_suffix("_total")?));
             if let Some(declared) = declared {
                 (family.kind, family.help) = (declared.kind, Cow::Owned(declared.help.clone()));
             }
         }
         let mut all = Vec::with_capacity(self.declared.len());
         for (mut name, Declared { kind, help, unit }) in self.declared {
-            // Histograms without lines: their samples are native ones, of which text can say only this.
+            // Histograms without lines: their samples are native ones, of which text can say only
+            // this.
             if kind == MetricKind::Histogram && !self.index.contains_key(&name) {
-                self.list.push(EncodedFamily::new(Cow::Owned(name.clone()), kind, Cow::Owned(help.clone())));
+                self.list.push(EncodedFamily::new(
+                    Cow::Owned(name.clone()),
+                    kind,
+                    Cow::Owned(help.clone()),
+                ));
             }
-            if format == Format::OpenMetrics && kind == MetricKind::Counter && !name.ends_with("_total") {
+            if format == Format::OpenMetrics
+                && kind == MetricKind::Counter
+                && !name.ends_with("_total")
+            {
                 name.push_str("_total");
             }
-            all.push(Metadata { name: name.into(), kind, help: help.into(), unit: unit.into() });
+            all.push(Metadata {
+                name: name.into(),
+                kind,
+                help: help.into(),
+                unit: unit.into(),
+            });
         }
         Page::new(self.list).with_declared(all)
     }
@@ -177,7 +235,9 @@ impl Families {
         for suffix in ["_bucket", "_sum", "_count"] {
             let family = sample.strip_suffix(suffix);
             let declared = family.and_then(|name| self.declared.get(name));
-            if let (Some(family), Some(MetricKind::Histogram | MetricKind::Summary)) = (family, declared.map(|d| d.kind)) {
+            if let (Some(family), Some(MetricKind::Histogram | MetricKind::Summary)) =
+                (family, declared.map(|d| d.kind))
+            {
                 return family;
             }
         }
@@ -186,8 +246,14 @@ impl Families {
 }
 
 /// A family of one sample, for report series.
-pub(in crate::scrape) fn single(name: &'static str, help: &'static str, labels: &Labels, value: f64) -> EncodedFamily {
-    let mut family = EncodedFamily::new(Cow::Borrowed(name), MetricKind::Gauge, Cow::Borrowed(help));
+pub(in crate::scrape) fn single(
+    name: &'static str,
+    help: &'static str,
+    labels: &Labels,
+    value: f64,
+) -> EncodedFamily {
+    let mut family =
+        EncodedFamily::new(Cow::Borrowed(name), MetricKind::Gauge, Cow::Borrowed(help));
     let mut series = String::new();
     series_text(&mut series, labels);
     family.push(&series, value, None);
@@ -219,7 +285,10 @@ mod tests {
             "a{\"x\"=\"1\"}",
             "a{x=\"1\",\"y z\"=\"2\"}",
         ] {
-            let want = labelling.of_text(series.as_bytes(), MetricKind::Untyped).expect("sound").expect("kept");
+            let want = labelling
+                .of_text(series.as_bytes(), MetricKind::Untyped)
+                .expect("sound")
+                .expect("kept");
             let mut out = String::new();
             let Some(name) = splice.write(series.as_bytes(), &mut out) else {
                 assert_eq!(out, "", "{series}");
@@ -227,7 +296,10 @@ mod tests {
             };
             spliced += 1;
             assert_eq!(name, want.metric_name(), "{series}");
-            let got = Labelling::plain(Labels::empty()).of_text(out.as_bytes(), MetricKind::Untyped).expect("sound").expect("kept");
+            let got = Labelling::plain(Labels::empty())
+                .of_text(out.as_bytes(), MetricKind::Untyped)
+                .expect("sound")
+                .expect("kept");
             assert_eq!(got, want, "{series}: {out}");
         }
         assert_eq!(spliced, 5);

@@ -1,7 +1,9 @@
-//! From the bytes of an answer to a page that was read: as a whole, or part by part while they come.
+//! From the bytes of an answer to a page that was read: as a whole, or part by part while they
+//! come.
 //!
-//! Pages that come often are read as a whole: they are kept as they came and compared with the next one, which is the quickest. Of others
-//! only the line that is not there to its end is held, so that a page of megabytes passes through little room.
+//! Pages that come often are read as a whole: they are kept as they came and compared with the next
+//! one, which is the quickest. Of others only the line that is not there to its end is held, so
+//! that a page of megabytes passes through little room.
 
 use bytes::{Bytes, BytesMut};
 use memchr::memchr;
@@ -14,7 +16,8 @@ use super::labelling::Labelling;
 use super::scan::{Hit, PageCache, Scanned, Scanner};
 use crate::scrape::config::protocol::Encoding;
 
-/// A protobuf body may become so many times its size limit: text is longer, and a histogram takes more room in memory.
+/// A protobuf body may become so many times its size limit: text is longer, and a histogram takes
+/// more room in memory.
 const EXPANDED: u64 = 2;
 
 /// A page that was read: what it brought so far, and the page itself or why it is not sound.
@@ -40,30 +43,65 @@ impl<'a> Reader<'a> {
         self.cache.room()
     }
 
-    /// Reads a page that is there as a whole; the error says why what is no text cannot be read at all.
-    pub(in crate::scrape) fn whole(self, body: Bytes, encoding: Encoding) -> Result<Fetched, String> {
-        let Reader { cache, labelling, often, hits } = self;
+    /// Reads a page that is there as a whole; the error says why what is no text cannot be read at
+    /// all.
+    pub(in crate::scrape) fn whole(
+        self,
+        body: Bytes,
+        encoding: Encoding,
+    ) -> Result<Fetched, String> {
+        let Reader {
+            cache,
+            labelling,
+            often,
+            hits,
+        } = self;
         let (text, format, native) = match encoding {
             Encoding::Text(format) => (body, format, Vec::new()),
             Encoding::Protobuf => {
-                let bound = usize::try_from(labelling.limits.body_size.saturating_mul(EXPANDED)).unwrap_or(usize::MAX);
-                let options = Options { native: labelling.native.scrape, classic: labelling.native.classic, bound };
+                let bound = usize::try_from(labelling.limits.body_size.saturating_mul(EXPANDED))
+                    .unwrap_or(usize::MAX);
+                let options = Options {
+                    native: labelling.native.scrape,
+                    classic: labelling.native.classic,
+                    bound,
+                };
                 let expanded = expand(&body, &options).map_err(|error| error.to_string())?;
-                (Bytes::from(expanded.text), Format::Text, expanded.histograms)
+                (
+                    Bytes::from(expanded.text),
+                    Format::Text,
+                    expanded.histograms,
+                )
             }
         };
         let positions = often.then(|| cache.spare());
         let mut scanner = Scanner::new(cache, labelling, format, native, hits);
         scanner.read_whole(&text, positions);
         let (scanned, done) = scanner.finish();
-        let body = done.and_then(|()| if often { Ok(Body::Plain(text)) } else { Body::of(text).map_err(not_kept) });
-        Ok(Fetched { scanned, format, body })
+        let body = done.and_then(|()| {
+            if often {
+                Ok(Body::Plain(text))
+            } else {
+                Body::of(text).map_err(not_kept)
+            }
+        });
+        Ok(Fetched {
+            scanned,
+            format,
+            body,
+        })
     }
 
     /// Reads a page of text while it comes.
     pub(in crate::scrape) fn parts(self, format: Format) -> Parts<'a> {
         let scanner = Scanner::new(self.cache, self.labelling, format, Vec::new(), self.hits);
-        Parts { scanner, format, left: Vec::new(), enough: 0, writer: Ok(Writer::default()) }
+        Parts {
+            scanner,
+            format,
+            left: Vec::new(),
+            enough: 0,
+            writer: Ok(Writer::default()),
+        }
     }
 }
 
@@ -90,14 +128,17 @@ impl Parts<'_> {
             self.writer = Err(not_kept(error));
         }
         if !self.left.is_empty() {
-            let Some(end) = memchr(b'\n', part) else { return self.left.extend_from_slice(part) };
+            let Some(end) = memchr(b'\n', part) else {
+                return self.left.extend_from_slice(part);
+            };
             let rest;
             (rest, part) = part.split_at(end + 1);
             self.left.extend_from_slice(rest);
             if self.left.len() >= self.enough {
                 let taken = self.scanner.read(&self.left, false);
                 self.left.drain(..taken);
-                // Quotes are open over its line end: reading it after every line that follows would take time without bound.
+                // Quotes are open over its line end: reading it after every line that follows would
+                // take time without bound.
                 self.enough = self.left.len() * 2;
             }
             if !self.left.is_empty() {
@@ -112,8 +153,14 @@ impl Parts<'_> {
     pub(in crate::scrape) fn finish(mut self) -> Fetched {
         self.scanner.read(&self.left, true);
         let (scanned, done) = self.scanner.finish();
-        let body = done.and(self.writer).and_then(|writer| writer.finish().map_err(not_kept));
-        Fetched { scanned, format: self.format, body }
+        let body = done
+            .and(self.writer)
+            .and_then(|writer| writer.finish().map_err(not_kept));
+        Fetched {
+            scanned,
+            format: self.format,
+            body,
+        }
     }
 }
 
@@ -162,8 +209,20 @@ mod tests {
     ];
 
     /// The seldom way, with parts of these lengths in turn.
-    fn in_parts(cache: &mut PageCache, labelling: &Labelling, format: Format, page: &[u8], lengths: &[usize]) -> String {
-        let mut parts = Reader { cache, labelling, often: false, hits: Vec::new() }.parts(format);
+    fn in_parts(
+        cache: &mut PageCache,
+        labelling: &Labelling,
+        format: Format,
+        page: &[u8],
+        lengths: &[usize],
+    ) -> String {
+        let mut parts = Reader {
+            cache,
+            labelling,
+            often: false,
+            hits: Vec::new(),
+        }
+        .parts(format);
         let (mut rest, mut turn) = (page, lengths.iter().cycle());
         while !rest.is_empty() {
             let part;
@@ -174,17 +233,43 @@ mod tests {
     }
 
     /// The other way, for pages that come often and for those that are kept deflated.
-    fn whole(cache: &mut PageCache, labelling: &Labelling, format: Format, page: &[u8], often: bool) -> String {
-        let reader = Reader { cache, labelling, often, hits: Vec::new() };
-        shown(reader.whole(Bytes::copy_from_slice(page), Encoding::Text(format)).expect("text"))
+    fn whole(
+        cache: &mut PageCache,
+        labelling: &Labelling,
+        format: Format,
+        page: &[u8],
+        often: bool,
+    ) -> String {
+        let reader = Reader {
+            cache,
+            labelling,
+            often,
+            hits: Vec::new(),
+        };
+        shown(
+            reader
+                .whole(Bytes::copy_from_slice(page), Encoding::Text(format))
+                .expect("text"),
+        )
     }
 
     fn shown(page: Fetched) -> String {
-        let Fetched { mut scanned, body, .. } = page;
-        let new: Vec<_> = scanned.new.iter().map(|n| format!("{:?} {:?} {:?}", n.fingerprint, n.kind, n.labels)).collect();
+        let Fetched {
+            mut scanned, body, ..
+        } = page;
+        let new: Vec<_> = scanned
+            .new
+            .iter()
+            .map(|n| format!("{:?} {:?} {:?}", n.fingerprint, n.kind, n.labels))
+            .collect();
         let stamps = scanned.timestamps();
         let stamps: Vec<_> = (0..scanned.hits.len()).map(stamps).collect();
-        let counts = (scanned.scraped, scanned.kept, &scanned.hits, &scanned.histograms);
+        let counts = (
+            scanned.scraped,
+            scanned.kept,
+            &scanned.hits,
+            &scanned.histograms,
+        );
         let body = body.map(|body| String::from_utf8_lossy(&body.text()).into_owned());
         format!("{counts:?} {stamps:?} {new:?} {body:?}")
     }
@@ -200,29 +285,44 @@ mod tests {
         let mut cache = PageCache::new();
         for series in ["a", "a{x=\"2\"}", "b"] {
             let fingerprint = cache.fingerprint(series.as_bytes());
-            cache.series.put(fingerprint, Entry::new(None, MetricKind::Untyped, ()));
+            cache
+                .series
+                .put(fingerprint, Entry::new(None, MetricKind::Untyped, ()));
         }
         cache
     }
 
-    /// SEMANTICS 13, 14, 26, 36, 42: wherever the network cuts a page, it brings the same samples, or the same mistake in the same line.
+    /// SEMANTICS 13, 14, 26, 36, 42: wherever the network cuts a page, it brings the same samples,
+    /// or the same mistake in the same line.
     #[test]
     fn a_page_in_parts_is_the_page_as_a_whole() {
-        let pages =
-            [(Format::Text, TEXT), (Format::OpenMetrics, OPEN)].into_iter().flat_map(|(f, pages)| pages.iter().map(move |p| (f, p)));
+        let pages = [(Format::Text, TEXT), (Format::OpenMetrics, OPEN)]
+            .into_iter()
+            .flat_map(|(f, pages)| pages.iter().map(move |p| (f, p)));
         let mut mistakes = std::collections::HashSet::new();
         for (format, page) in pages {
-            for labelling in [labelling(1000, false), labelling(1000, true), labelling(3, false)] {
+            for labelling in [
+                labelling(1000, false),
+                labelling(1000, true),
+                labelling(3, false),
+            ] {
                 let (cache, page) = (&mut cache(), page.as_bytes());
                 let want = whole(cache, &labelling, format, page, false);
                 assert_eq!(whole(cache, &labelling, format, page, true), want);
                 for length in 1..=page.len().max(1) {
                     let cut = [length, page.len()];
                     for lengths in [&cut[..1], &cut, &[length, 1], &[length, 2, 5]] {
-                        assert_eq!(in_parts(cache, &labelling, format, page, lengths), want, "{page:?} by {lengths:?}");
+                        assert_eq!(
+                            in_parts(cache, &labelling, format, page, lengths),
+                            want,
+                            "{page:?} by {lengths:?}"
+                        );
                     }
                 }
-                mistakes.extend(want.split_once("Err(").map(|(_, mistake)| mistake.to_owned()));
+                mistakes.extend(
+                    want.split_once("Err(")
+                        .map(|(_, mistake)| mistake.to_owned()),
+                );
             }
         }
         assert!(mistakes.len() > 12, "{mistakes:?}");
@@ -239,12 +339,19 @@ mod tests {
         }
     }
 
-    /// What is left of a page without line ends, or with quotes that never close, is not read again and again.
+    /// What is left of a page without line ends, or with quotes that never close, is not read again
+    /// and again.
     #[test]
     fn a_line_without_end_takes_time_in_proportion_to_its_length() {
         for endless in ["x", "x\n"] {
             let (cache, labelling) = (&mut cache(), labelling(1000, false));
-            let mut parts = Reader { cache, labelling: &labelling, often: false, hits: Vec::new() }.parts(Format::Text);
+            let mut parts = Reader {
+                cache,
+                labelling: &labelling,
+                often: false,
+                hits: Vec::new(),
+            }
+            .parts(Format::Text);
             parts.take(b"a 1\nb{c=\"\n");
             let mut reads = 0;
             for _ in 0..10_000 {
@@ -253,7 +360,10 @@ mod tests {
                 reads += usize::from(parts.enough != before);
             }
             assert!(reads < 20, "{reads}");
-            assert_eq!(parts.finish().body.expect_err("unsound"), "line 2: quoted text without closing quote");
+            assert_eq!(
+                parts.finish().body.expect_err("unsound"),
+                "line 2: quoted text without closing quote"
+            );
         }
     }
 }

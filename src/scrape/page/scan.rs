@@ -1,4 +1,5 @@
-//! Reads a page, whole or part by part, into series numbers and values. Nothing is stored unless it is sound to its end (SEMANTICS 13).
+//! Reads a page, whole or part by part, into series numbers and values. Nothing is stored unless it
+//! is sound to its end (SEMANTICS 13).
 
 use bytes::{Bytes, BytesMut};
 
@@ -14,10 +15,12 @@ use crate::scrape::config::global::{Limits, bound_of};
 /// A page may bring this many times its sample limit where relabelling drops the rest.
 const DROPPED: usize = 10;
 
-/// Stands for the raw bytes of a series: 96 bits of keyed hashes, so that nobody can make two series look alike.
+/// Stands for the raw bytes of a series: 96 bits of keyed hashes, so that nobody can make two
+/// series look alike.
 pub(in crate::scrape) type Fingerprint = [u32; 3];
 
-/// Series of scraped pages by their raw bytes. Of pages that come often the bytes themselves stand in the last sound one.
+/// Series of scraped pages by their raw bytes. Of pages that come often the bytes themselves stand
+/// in the last sound one.
 pub(in crate::scrape) struct PageCache {
     pub(in crate::scrape) series: Cache<Fingerprint, ()>,
     hashers: [ahash::RandomState; 2],
@@ -50,33 +53,51 @@ impl Span {
     fn of(part: &[u8], body: &[u8]) -> Self {
         let start = (part.as_ptr() as usize).wrapping_sub(body.as_ptr() as usize);
         match (u32::try_from(start), u32::try_from(part.len())) {
-            (Ok(start), Ok(length)) if start as usize + part.len() <= body.len() => Span { start, length },
+            (Ok(start), Ok(length)) if start as usize + part.len() <= body.len() => {
+                Span { start, length }
+            }
             _ => Span::default(),
         }
     }
 
     fn bytes(self, body: &[u8]) -> &[u8] {
-        body.get(self.start as usize..(self.start as usize).saturating_add(self.length as usize)).unwrap_or_default()
+        body.get(self.start as usize..(self.start as usize).saturating_add(self.length as usize))
+            .unwrap_or_default()
     }
 }
 
 impl PageCache {
     pub(in crate::scrape) fn new() -> Self {
         let hashers = [ahash::RandomState::new(), ahash::RandomState::new()];
-        PageCache { series: Cache::new(), hashers, last: Last::default(), before: Bytes::new(), spare: Vec::new() }
+        PageCache {
+            series: Cache::new(),
+            hashers,
+            last: Last::default(),
+            before: Bytes::new(),
+            spare: Vec::new(),
+        }
     }
 
     pub(in crate::scrape) fn fingerprint(&self, series: &[u8]) -> Fingerprint {
-        let [one, other] = [self.hashers[0].hash_one(series), self.hashers[1].hash_one(series)];
+        let [one, other] = [
+            self.hashers[0].hash_one(series),
+            self.hashers[1].hash_one(series),
+        ];
         [one as u32, (one >> 32) as u32, other as u32]
     }
 
-    /// The entry that probably comes next, with what stands for its bytes, and these where they are there.
+    /// The entry that probably comes next, with what stands for its bytes, and these where they are
+    /// there.
     fn probable(&self, previous: Option<usize>) -> Option<Probable<'_>> {
         let (index, fingerprint, entry) = self.series.probable(previous)?;
         let known = self.last.numbered == self.series.renumbered() && self.series.is_alive(entry);
         let span = self.last.spans.get(index).filter(|_| known);
-        Some(Probable { index, fingerprint, entry, bytes: span.map_or(&[], |span| span.bytes(&self.last.body)) })
+        Some(Probable {
+            index,
+            fingerprint,
+            entry,
+            bytes: span.map_or(&[], |span| span.bytes(&self.last.body)),
+        })
     }
 
     /// The last page, to be made over into the one that comes after it.
@@ -98,12 +119,19 @@ impl PageCache {
         spare
     }
 
-    /// Room for the next body: that of the page before the last, unless somebody still reads it. Memory that was used a moment ago costs
-    /// nothing; of the kernel's each four kilobytes cost a fault.
+    /// Room for the next body: that of the page before the last, unless somebody still reads it.
+    /// Memory that was used a moment ago costs nothing; of the kernel's each four kilobytes cost a
+    /// fault.
     pub(in crate::scrape) fn room(&mut self) -> BytesMut {
-        let mut room = std::mem::take(&mut self.before).try_into_mut().unwrap_or_default();
+        let mut room = std::mem::take(&mut self.before)
+            .try_into_mut()
+            .unwrap_or_default();
         room.clear();
-        if room.capacity() / 2 > self.last.body.len() { BytesMut::new() } else { room }
+        if room.capacity() / 2 > self.last.body.len() {
+            BytesMut::new()
+        } else {
+            room
+        }
     }
 }
 
@@ -167,15 +195,25 @@ enum Series {
 }
 
 impl Series {
-    fn of(cache: &PageCache, bytes: &[u8], kind: MetricKind, probable: Option<Probable<'_>>) -> Self {
+    fn of(
+        cache: &PageCache,
+        bytes: &[u8],
+        kind: MetricKind,
+        probable: Option<Probable<'_>>,
+    ) -> Self {
         let fingerprint = cache.fingerprint(bytes);
         let found = match probable {
-            Some(probable) if *probable.fingerprint == fingerprint => Some((probable.index, probable.entry)),
+            Some(probable) if *probable.fingerprint == fingerprint => {
+                Some((probable.index, probable.entry))
+            }
             _ => cache.series.find(&fingerprint),
         };
         // A known series stands for the same labels only under the same TYPE (SEMANTICS 40).
         match found.filter(|(_, entry)| entry.kind == kind) {
-            Some((index, entry)) => Series::Known { index, kept: entry.id.is_some() },
+            Some((index, entry)) => Series::Known {
+                index,
+                kept: entry.id.is_some(),
+            },
             None => Series::New(fingerprint),
         }
     }
@@ -200,7 +238,8 @@ pub(in crate::scrape) struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    /// `native`: the histograms of the page that its text cannot say; `hits` may bring the room of an earlier page.
+    /// `native`: the histograms of the page that its text cannot say; `hits` may bring the room of
+    /// an earlier page.
     pub(in crate::scrape) fn new(
         cache: &'a PageCache,
         labelling: &'a Labelling,
@@ -221,7 +260,10 @@ impl<'a> Scanner<'a> {
             previous: None,
             converter: labelling.native.convert.then(|| Converter::new(&native)),
             native,
-            scanned: Scanned { hits, ..Scanned::default() },
+            scanned: Scanned {
+                hits,
+                ..Scanned::default()
+            },
             done: Ok(()),
         }
     }
@@ -238,8 +280,8 @@ impl<'a> Scanner<'a> {
         self.read(page, true);
     }
 
-    /// Reads a part as far as it can be, and returns how far that is: what is left must stand before the next part. Of a page that is not
-    /// sound the rest is passed over.
+    /// Reads a part as far as it can be, and returns how far that is: what is left must stand
+    /// before the next part. Of a page that is not sound the rest is passed over.
     pub(in crate::scrape) fn read(&mut self, part: &[u8], last: bool) -> usize {
         self.begun |= !part.is_empty();
         // An empty body is an empty page in every format (SEMANTICS 14).
@@ -256,11 +298,16 @@ impl<'a> Scanner<'a> {
         taken
     }
 
-    /// What the page brought, and whether it is sound: on an error the counts so far stand beside it; above the sample limit counting goes
-    /// on (SEMANTICS 26).
+    /// What the page brought, and whether it is sound: on an error the counts so far stand beside
+    /// it; above the sample limit counting goes on (SEMANTICS 26).
     pub(in crate::scrape) fn finish(mut self) -> (Scanned, Result<(), String>) {
         let mut histograms = std::mem::take(&mut self.native);
-        histograms.extend(self.converter.take().into_iter().flat_map(Converter::into_histograms));
+        histograms.extend(
+            self.converter
+                .take()
+                .into_iter()
+                .flat_map(Converter::into_histograms),
+        );
         let done = std::mem::replace(&mut self.done, Ok(()));
         let done = done.and_then(|()| self.histograms(histograms));
         (self.scanned, done)
@@ -269,7 +316,9 @@ impl<'a> Scanner<'a> {
     fn lines(&mut self, lines: &mut Lines<'_>, part: &[u8]) -> Result<(), String> {
         let cache = self.cache;
         loop {
-            let probable = cache.probable(self.previous).filter(|probable| probable.entry.kind == self.kind);
+            let probable = cache
+                .probable(self.previous)
+                .filter(|probable| probable.entry.kind == self.kind);
             let hint = probable.map_or(&[][..], |probable| probable.bytes);
             let line = match lines.next(hint).map_err(|e| e.to_string())? {
                 None => return Ok(()),
@@ -283,12 +332,18 @@ impl<'a> Scanner<'a> {
                 }
                 Some(Item::Sample(line)) => line,
             };
-            let converts = self.converter.as_mut().is_some_and(|c| c.take(line.series, line.value, line.timestamp));
+            let converts = self
+                .converter
+                .as_mut()
+                .is_some_and(|c| c.take(line.series, line.value, line.timestamp));
             if converts && !self.labelling.native.classic {
                 continue;
             }
             let series = match probable {
-                Some(Probable { index, entry, .. }) if line.expected => Series::Known { index, kept: entry.id.is_some() },
+                Some(Probable { index, entry, .. }) if line.expected => Series::Known {
+                    index,
+                    kept: entry.id.is_some(),
+                },
                 _ => Series::of(cache, line.series, self.kind, probable),
             };
             if let Series::Known { index, .. } = series {
@@ -304,14 +359,25 @@ impl<'a> Scanner<'a> {
     /// The native histograms, after all lines.
     fn histograms(&mut self, histograms: Vec<Exposed>) -> Result<(), String> {
         let kind = MetricKind::Histogram;
-        for Exposed { series, timestamp, histogram } in histograms {
+        for Exposed {
+            series,
+            timestamp,
+            histogram,
+        } in histograms
+        {
             let known = Series::of(self.cache, series.as_bytes(), kind, None);
             if self.take(known, series.as_bytes(), kind, (histogram_nan(), timestamp))? {
-                self.scanned.histograms.push(self.labelling.native.fit(histogram)?);
+                self.scanned
+                    .histograms
+                    .push(self.labelling.native.fit(histogram)?);
             }
         }
         let (kept, limit) = (self.scanned.kept, limit(self.labelling));
-        if kept > limit { Err(over(kept, limit)) } else { Ok(()) }
+        if kept > limit {
+            Err(over(kept, limit))
+        } else {
+            Ok(())
+        }
     }
 
     /// Takes one sample; returns whether it became a hit.
@@ -322,14 +388,19 @@ impl<'a> Scanner<'a> {
         kind: MetricKind,
         (value, timestamp): (f64, Option<Timestamp>),
     ) -> Result<bool, String> {
-        let (labelling, scanned, limit) = (self.labelling, &mut self.scanned, limit(self.labelling));
+        let (labelling, scanned, limit) =
+            (self.labelling, &mut self.scanned, limit(self.labelling));
         scanned.scraped += 1;
         if scanned.scraped > limit.saturating_mul(DROPPED) {
-            return Err(format!("sample limit exceeded: more than {} samples before relabelling", limit.saturating_mul(DROPPED)));
+            return Err(format!(
+                "sample limit exceeded: more than {} samples before relabelling",
+                limit.saturating_mul(DROPPED)
+            ));
         }
         let (series, kept) = match series {
             Series::Known { index, kept } => (index, kept),
-            // Over the limit the page is lost: only the count matters, and nothing more may pile up.
+            // Over the limit the page is lost: only the count matters, and nothing more may pile
+            // up.
             Series::New(_) if scanned.kept > limit && labelling.rules.is_empty() => {
                 scanned.kept += 1;
                 return Ok(false);
@@ -338,9 +409,16 @@ impl<'a> Scanner<'a> {
                 let labels = labelling.of_text(bytes, kind).map_err(String::from)?;
                 let kept = labels.is_some();
                 if scanned.kept <= limit {
-                    scanned.new.push(NewSeries { fingerprint, kind, labels });
+                    scanned.new.push(NewSeries {
+                        fingerprint,
+                        kind,
+                        labels,
+                    });
                 }
-                (self.cache.series.len() + scanned.new.len().saturating_sub(1), kept)
+                (
+                    self.cache.series.len() + scanned.new.len().saturating_sub(1),
+                    kept,
+                )
             }
         };
         scanned.kept += usize::from(kept);
@@ -350,7 +428,10 @@ impl<'a> Scanner<'a> {
                 scanned.timestamps.resize(scanned.hits.len(), None);
                 scanned.timestamps.push(timestamp);
             }
-            scanned.hits.push(Hit { series: series as u32, value });
+            scanned.hits.push(Hit {
+                series: series as u32,
+                value,
+            });
         }
         Ok(fits)
     }
@@ -358,7 +439,10 @@ impl<'a> Scanner<'a> {
 
 /// Why a page with so many samples is not taken.
 pub(in crate::scrape) fn over(samples: usize, limit: usize) -> String {
-    format!("sample limit exceeded: {samples} samples, {}", bound_of("sample_limit", limit as u64, Limits::default().samples))
+    format!(
+        "sample limit exceeded: {samples} samples, {}",
+        bound_of("sample_limit", limit as u64, Limits::default().samples)
+    )
 }
 
 fn limit(labelling: &Labelling) -> usize {

@@ -1,4 +1,5 @@
-//! Table `action_log`: what recovery actions did, for 30 days. A row is there before its action begins, so that nothing is done twice unknown.
+//! Table `action_log`: what recovery actions did, for 30 days. A row is there before its action
+//! begins, so that nothing is done twice unknown.
 
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +54,10 @@ pub struct ActionBody {
 /// A query for actions, as [`row`] reads them.
 macro_rules! actions {
     ($rest:literal) => {
-        concat!("SELECT id, integration, target, begun_ms, outcome, body FROM action_log ", $rest)
+        concat!(
+            "SELECT id, integration, target, begun_ms, outcome, body FROM action_log ",
+            $rest
+        )
     };
 }
 
@@ -62,7 +66,14 @@ type Columns = (String, String, String, i64, String, String);
 /// A row that another version wrote and this one cannot read is left out.
 fn row((id, integration, target, begun, outcome, body): Columns) -> Option<ActionRow> {
     let outcome = ActionOutcome::parse(&outcome)?;
-    Some(ActionRow { id, integration, target, begun_at: Timestamp(begun), outcome, body: serde_json::from_str(&body).ok()? })
+    Some(ActionRow {
+        id,
+        integration,
+        target,
+        begun_at: Timestamp(begun),
+        outcome,
+        body: serde_json::from_str(&body).ok()?,
+    })
 }
 
 impl State {
@@ -82,7 +93,13 @@ impl State {
     }
 
     /// What an integration did to one target since `since`, youngest first, at most `limit`.
-    pub async fn actions_on(&self, integration: &str, target: &str, since: Timestamp, limit: i64) -> Result<Vec<ActionRow>, Error> {
+    pub async fn actions_on(
+        &self,
+        integration: &str,
+        target: &str,
+        since: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<ActionRow>, Error> {
         let rows: Vec<Columns> = on_pool!(self, "read action log", |pool| async {
             sqlx::query_as(actions!(
                 "WHERE integration = $1 AND target = $2 \
@@ -120,14 +137,23 @@ impl State {
 
     /// After a start: what was under way then may have happened or not.
     pub async fn forget_running_actions(&self) -> Result<(), Error> {
-        let (running, unknown) = (ActionOutcome::Running.as_str(), ActionOutcome::Unknown.as_str());
-        let update = statement("UPDATE action_log SET outcome = $1 WHERE outcome = $2", [unknown.into(), running.into()]);
+        let (running, unknown) = (
+            ActionOutcome::Running.as_str(),
+            ActionOutcome::Unknown.as_str(),
+        );
+        let update = statement(
+            "UPDATE action_log SET outcome = $1 WHERE outcome = $2",
+            [unknown.into(), running.into()],
+        );
         self.write("write action", &[update]).await
     }
 
     /// Removes what began before `before`, and the oldest beyond [`MAX_ACTIONS`].
     pub async fn prune_actions(&self, before: Timestamp) -> Result<(), Error> {
-        let old = statement("DELETE FROM action_log WHERE begun_ms < $1", [before.into()]);
+        let old = statement(
+            "DELETE FROM action_log WHERE begun_ms < $1",
+            [before.into()],
+        );
         let many = statement(
             "DELETE FROM action_log WHERE id NOT IN (SELECT id FROM action_log ORDER BY begun_ms DESC LIMIT $1)",
             [MAX_ACTIONS.into()],

@@ -1,4 +1,5 @@
-//! Table `alert_groups`: the timers of the aggregation groups, so that a restart neither forgets nor repeats a wait.
+//! Table `alert_groups`: the timers of the aggregation groups, so that a restart neither forgets
+//! nor repeats a wait.
 
 use crate::model::Timestamp;
 use crate::state::statement::{Statement, statement};
@@ -19,9 +20,18 @@ impl State {
     /// Every timer.
     pub async fn alert_groups(&self) -> Result<Vec<GroupRow>, Error> {
         let rows: Vec<(String, i64, i64)> = on_pool!(self, "read groups", |pool| async {
-            sqlx::query_as("SELECT id, next_flush_ms, flushed FROM alert_groups").fetch_all(pool).await
+            sqlx::query_as("SELECT id, next_flush_ms, flushed FROM alert_groups")
+                .fetch_all(pool)
+                .await
         })?;
-        Ok(rows.into_iter().map(|(id, next, flushed)| GroupRow { id, next_flush: Timestamp(next), flushed: flushed != 0 }).collect())
+        Ok(rows
+            .into_iter()
+            .map(|(id, next, flushed)| GroupRow {
+                id,
+                next_flush: Timestamp(next),
+                flushed: flushed != 0,
+            })
+            .collect())
     }
 }
 
@@ -29,7 +39,11 @@ pub(in crate::state) fn put(row: &GroupRow) -> Statement {
     statement(
         "INSERT INTO alert_groups (id, next_flush_ms, flushed) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE \
          SET next_flush_ms = excluded.next_flush_ms, flushed = excluded.flushed",
-        [row.id.as_str().into(), row.next_flush.into(), i64::from(row.flushed).into()],
+        [
+            row.id.as_str().into(),
+            row.next_flush.into(),
+            i64::from(row.flushed).into(),
+        ],
     )
 }
 

@@ -1,4 +1,5 @@
-//! Table `alerts`: the alerts that some group still has to notify of. A resolved alert leaves when its end has been notified.
+//! Table `alerts`: the alerts that some group still has to notify of. A resolved alert leaves when
+//! its end has been notified.
 
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +43,10 @@ struct Body {
 }
 
 fn pairs(labels: &Labels) -> Vec<(String, String)> {
-    labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
+    labels
+        .iter()
+        .map(|(n, v)| (n.to_owned(), v.to_owned()))
+        .collect()
 }
 
 fn body(row: &AlertRow) -> String {
@@ -80,14 +84,22 @@ fn row(text: &str) -> Result<AlertRow, serde_json::Error> {
         evidence: body.evidence,
         shipped: body.shipped,
     };
-    Ok(AlertRow { alert, timeout: body.timeout, left: body.left, posted: body.posted })
+    Ok(AlertRow {
+        alert,
+        timeout: body.timeout,
+        left: body.left,
+        posted: body.posted,
+    })
 }
 
 impl State {
-    /// Every alert whose end was not notified yet. A row that cannot be read is left out, counted in the second value.
+    /// Every alert whose end was not notified yet. A row that cannot be read is left out, counted
+    /// in the second value.
     pub async fn alerts(&self) -> Result<(Vec<AlertRow>, usize), Error> {
         let rows: Vec<(String,)> = on_pool!(self, "read alerts", |pool| async {
-            sqlx::query_as("SELECT body FROM alerts ORDER BY fingerprint").fetch_all(pool).await
+            sqlx::query_as("SELECT body FROM alerts ORDER BY fingerprint")
+                .fetch_all(pool)
+                .await
         })?;
         let total = rows.len();
         let alerts: Vec<AlertRow> = rows.iter().filter_map(|(text,)| row(text).ok()).collect();
@@ -99,12 +111,18 @@ impl State {
 pub(in crate::state) fn put(row: &AlertRow) -> Statement {
     statement(
         "INSERT INTO alerts (fingerprint, body) VALUES ($1, $2) ON CONFLICT (fingerprint) DO UPDATE SET body = excluded.body",
-        [format!("{:016x}", row.alert.fingerprint()).into(), body(row).into()],
+        [
+            format!("{:016x}", row.alert.fingerprint()).into(),
+            body(row).into(),
+        ],
     )
 }
 
 pub(in crate::state) fn remove(fingerprint: u64) -> Statement {
-    statement("DELETE FROM alerts WHERE fingerprint = $1", [format!("{fingerprint:016x}").into()])
+    statement(
+        "DELETE FROM alerts WHERE fingerprint = $1",
+        [format!("{fingerprint:016x}").into()],
+    )
 }
 
 pub(in crate::state) fn clear() -> Statement {

@@ -1,4 +1,5 @@
-//! Table `decisions`: what was decided about alerts, for 30 days. A row is written in the transaction that the decision belongs to.
+//! Table `decisions`: what was decided about alerts, for 30 days. A row is written in the
+//! transaction that the decision belongs to.
 
 use serde::{Deserialize, Serialize};
 
@@ -69,8 +70,15 @@ fn row((scope, at, alerts, body): Columns) -> Option<DecisionRow> {
 }
 
 impl State {
-    /// What was decided up to `until` in a scope, youngest first, at most `limit`; about one alert, if `fingerprint` is given.
-    pub async fn decisions(&self, scope: &str, fingerprint: Option<u64>, until: Timestamp, limit: i64) -> Result<Vec<DecisionRow>, Error> {
+    /// What was decided up to `until` in a scope, youngest first, at most `limit`; about one alert,
+    /// if `fingerprint` is given.
+    pub async fn decisions(
+        &self,
+        scope: &str,
+        fingerprint: Option<u64>,
+        until: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<DecisionRow>, Error> {
         let pattern = fingerprint.map_or_else(|| "%".to_owned(), |f| format!("%{f:016x}%"));
         let rows: Vec<Columns> = on_pool!(self, "read decisions", |pool| async {
             sqlx::query_as(
@@ -88,7 +96,12 @@ impl State {
     }
 
     /// How often an alert came to fire since `since`, and when it did last.
-    pub async fn firings(&self, name: &str, fingerprint: u64, since: Timestamp) -> Result<(i64, Option<Timestamp>), Error> {
+    pub async fn firings(
+        &self,
+        name: &str,
+        fingerprint: u64,
+        since: Timestamp,
+    ) -> Result<(i64, Option<Timestamp>), Error> {
         let alert = format!("{fingerprint:016x}");
         let (count, last): (i64, Option<i64>) = on_pool!(self, "read decisions", |pool| async {
             sqlx::query_as(
@@ -106,13 +119,20 @@ impl State {
 
     /// Writes decisions that belong to no other change.
     pub async fn record_decisions(&self, decisions: &[DecisionRow]) -> Result<(), Error> {
-        self.write("write decisions", &decisions.iter().map(put).collect::<Vec<_>>()).await
+        self.write(
+            "write decisions",
+            &decisions.iter().map(put).collect::<Vec<_>>(),
+        )
+        .await
     }
 
     /// Removes what was decided before `before`, and the oldest beyond [`MAX_DECISIONS`].
     pub async fn prune_decisions(&self, before: Timestamp) -> Result<(), Error> {
         let old = statement("DELETE FROM decisions WHERE at_ms < $1", [before.into()]);
-        let many = statement("DELETE FROM decisions WHERE seq <= (SELECT MAX(seq) FROM decisions) - $1", [MAX_DECISIONS.into()]);
+        let many = statement(
+            "DELETE FROM decisions WHERE seq <= (SELECT MAX(seq) FROM decisions) - $1",
+            [MAX_DECISIONS.into()],
+        );
         self.write("prune decisions", &[old, many]).await
     }
 }
@@ -121,7 +141,11 @@ pub(in crate::state) fn put(row: &DecisionRow) -> Statement {
     let body = Body {
         integration: row.integration.clone(),
         decision: row.stage.clone(),
-        labels: row.labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
+        labels: row
+            .labels
+            .iter()
+            .map(|(n, v)| (n.to_owned(), v.to_owned()))
+            .collect(),
         paths: row.paths.clone(),
     };
     statement(

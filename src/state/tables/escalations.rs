@@ -1,4 +1,5 @@
-//! Tables `escalations` (critical alerts that wait for somebody to acknowledge them) and `secrets` (keys of this installation).
+//! Tables `escalations` (critical alerts that wait for somebody to acknowledge them) and `secrets`
+//! (keys of this installation).
 
 use crate::model::Timestamp;
 use crate::state::statement::{Statement, statement};
@@ -46,17 +47,26 @@ impl State {
 
     /// The key of this name; `fresh` becomes it where there is none yet.
     pub async fn secret(&self, name: &str, fresh: &str) -> Result<String, Error> {
-        let put = statement("INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING", [name.into(), fresh.into()]);
+        let put = statement(
+            "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
+            [name.into(), fresh.into()],
+        );
         self.write("write secret", &[put]).await?;
         let (value,): (String,) = on_pool!(self, "read secret", |pool| async {
-            sqlx::query_as("SELECT value FROM secrets WHERE name = $1").bind(name).fetch_one(pool).await
+            sqlx::query_as("SELECT value FROM secrets WHERE name = $1")
+                .bind(name)
+                .fetch_one(pool)
+                .await
         })?;
         Ok(value)
     }
 }
 
 pub(in crate::state) fn put(row: &EscalationRow) -> Statement {
-    let (at, by) = row.acknowledged.as_ref().map_or((0, ""), |(at, by)| (at.0, by.as_str()));
+    let (at, by) = row
+        .acknowledged
+        .as_ref()
+        .map_or((0, ""), |(at, by)| (at.0, by.as_str()));
     statement(
         "INSERT INTO escalations (fingerprint, receiver, starts_ms, told_ms, level, acknowledged_ms, acknowledged_by) \
          VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (fingerprint, receiver) DO UPDATE SET starts_ms = excluded.starts_ms, \
@@ -77,7 +87,10 @@ pub(in crate::state) fn put(row: &EscalationRow) -> Statement {
 pub(in crate::state) fn remove(row: &EscalationRow) -> Statement {
     statement(
         "DELETE FROM escalations WHERE fingerprint = $1 AND receiver = $2",
-        [format!("{:016x}", row.fingerprint).into(), row.receiver.as_str().into()],
+        [
+            format!("{:016x}", row.fingerprint).into(),
+            row.receiver.as_str().into(),
+        ],
     )
 }
 

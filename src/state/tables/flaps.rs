@@ -38,7 +38,9 @@ impl State {
     /// Every row; one that cannot be read is left out.
     pub async fn flaps(&self) -> Result<Vec<FlapRow>, Error> {
         let rows: Vec<(String, i64, String)> = on_pool!(self, "read flaps", |pool| async {
-            sqlx::query_as("SELECT fingerprint, changed_ms, body FROM flaps").fetch_all(pool).await
+            sqlx::query_as("SELECT fingerprint, changed_ms, body FROM flaps")
+                .fetch_all(pool)
+                .await
         })?;
         let row = |(fingerprint, changed, body): (String, i64, String)| {
             let body: Body = serde_json::from_str(&body).ok()?;
@@ -57,7 +59,14 @@ impl State {
 
     /// Forgets alerts that have not changed since `before`.
     pub async fn prune_flaps(&self, before: Timestamp) -> Result<(), Error> {
-        self.write("prune flaps", &[statement("DELETE FROM flaps WHERE changed_ms < $1", [before.into()])]).await
+        self.write(
+            "prune flaps",
+            &[statement(
+                "DELETE FROM flaps WHERE changed_ms < $1",
+                [before.into()],
+            )],
+        )
+        .await
     }
 }
 

@@ -1,4 +1,5 @@
-//! Tables `maintenance_done`, `maintenance_windows` and `schedules`: the maintenance calendar, and when what is scheduled last began.
+//! Tables `maintenance_done`, `maintenance_windows` and `schedules`: the maintenance calendar, and
+//! when what is scheduled last began.
 
 use crate::model::Timestamp;
 use crate::state::statement::statement;
@@ -42,27 +43,46 @@ pub struct WindowRow {
 impl State {
     /// The newest entries of all tasks, newest first, at most `limit`.
     pub async fn tasks_done(&self, limit: i64) -> Result<Vec<DoneRow>, Error> {
-        let rows: Vec<(String, String, i64, i64, String, String)> = on_pool!(self, "read maintenance", |pool| async {
-            sqlx::query_as("SELECT id, task, at_ms, noted_ms, who, note FROM maintenance_done ORDER BY at_ms DESC, id LIMIT $1")
+        let rows: Vec<(String, String, i64, i64, String, String)> = on_pool!(
+            self,
+            "read maintenance",
+            |pool| async {
+                sqlx::query_as("SELECT id, task, at_ms, noted_ms, who, note FROM maintenance_done ORDER BY at_ms DESC, id LIMIT $1")
                 .bind(limit)
                 .fetch_all(pool)
                 .await
-        })?;
-        let row = |(id, task, at, noted, by, note)| DoneRow { id, task, at: Timestamp(at), noted_at: Timestamp(noted), by, note };
+            }
+        )?;
+        let row = |(id, task, at, noted, by, note)| DoneRow {
+            id,
+            task,
+            at: Timestamp(at),
+            noted_at: Timestamp(noted),
+            by,
+            note,
+        };
         Ok(rows.into_iter().map(row).collect())
     }
 
     /// The newest entry of each task.
     pub async fn tasks_last_done(&self) -> Result<Vec<DoneRow>, Error> {
-        let rows: Vec<(String, String, i64, i64, String, String)> = on_pool!(self, "read maintenance", |pool| async {
-            sqlx::query_as(
-                "SELECT id, task, at_ms, noted_ms, who, note FROM maintenance_done AS one \
+        let rows: Vec<(String, String, i64, i64, String, String)> =
+            on_pool!(self, "read maintenance", |pool| async {
+                sqlx::query_as(
+                    "SELECT id, task, at_ms, noted_ms, who, note FROM maintenance_done AS one \
                  WHERE at_ms = (SELECT MAX(at_ms) FROM maintenance_done WHERE task = one.task)",
-            )
-            .fetch_all(pool)
-            .await
-        })?;
-        let row = |(id, task, at, noted, by, note)| DoneRow { id, task, at: Timestamp(at), noted_at: Timestamp(noted), by, note };
+                )
+                .fetch_all(pool)
+                .await
+            })?;
+        let row = |(id, task, at, noted, by, note)| DoneRow {
+            id,
+            task,
+            at: Timestamp(at),
+            noted_at: Timestamp(noted),
+            by,
+            note,
+        };
         Ok(rows.into_iter().map(row).collect())
     }
 
@@ -100,7 +120,12 @@ impl State {
             .fetch_all(pool)
             .await
         })?;
-        let row = |(id, starts, ends, body)| WindowRow { id, starts_at: Timestamp(starts), ends_at: Timestamp(ends), body };
+        let row = |(id, starts, ends, body)| WindowRow {
+            id,
+            starts_at: Timestamp(starts),
+            ends_at: Timestamp(ends),
+            body,
+        };
         Ok(rows.into_iter().map(row).collect())
     }
 
@@ -109,7 +134,12 @@ impl State {
         let put = statement(
             "INSERT INTO maintenance_windows (id, starts_ms, ends_ms, body) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO UPDATE \
              SET starts_ms = excluded.starts_ms, ends_ms = excluded.ends_ms, body = excluded.body",
-            [row.id.as_str().into(), row.starts_at.into(), row.ends_at.into(), row.body.as_str().into()],
+            [
+                row.id.as_str().into(),
+                row.starts_at.into(),
+                row.ends_at.into(),
+                row.body.as_str().into(),
+            ],
         );
         let forget = statement(
             "DELETE FROM maintenance_windows WHERE id NOT IN (SELECT id FROM maintenance_windows ORDER BY starts_ms DESC, id LIMIT $1)",
@@ -120,17 +150,31 @@ impl State {
 
     /// When everything that is scheduled last began, or was first seen.
     pub async fn schedules(&self) -> Result<Vec<(String, Timestamp)>, Error> {
-        let rows: Vec<(String, i64)> =
-            on_pool!(self, "read schedules", |pool| async { sqlx::query_as("SELECT name, at_ms FROM schedules").fetch_all(pool).await })?;
-        Ok(rows.into_iter().map(|(name, at)| (name, Timestamp(at))).collect())
+        let rows: Vec<(String, i64)> = on_pool!(self, "read schedules", |pool| async {
+            sqlx::query_as("SELECT name, at_ms FROM schedules")
+                .fetch_all(pool)
+                .await
+        })?;
+        Ok(rows
+            .into_iter()
+            .map(|(name, at)| (name, Timestamp(at)))
+            .collect())
     }
 
     /// Notes when something that is scheduled began; `anew` also where that is known already.
     pub async fn put_schedule(&self, name: &str, at: Timestamp, anew: bool) -> Result<(), Error> {
         let sql = match anew {
-            true => "INSERT INTO schedules (name, at_ms) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET at_ms = excluded.at_ms",
-            false => "INSERT INTO schedules (name, at_ms) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
+            true => {
+                "INSERT INTO schedules (name, at_ms) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET at_ms = excluded.at_ms"
+            }
+            false => {
+                "INSERT INTO schedules (name, at_ms) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING"
+            }
         };
-        self.write("write schedules", &[statement(sql, [name.into(), at.into()])]).await
+        self.write(
+            "write schedules",
+            &[statement(sql, [name.into(), at.into()])],
+        )
+        .await
     }
 }

@@ -1,4 +1,5 @@
-//! Table `notification_log`: what each integration was last notified of each group. Fingerprints are stored as hexadecimal words.
+//! Table `notification_log`: what each integration was last notified of each group. Fingerprints
+//! are stored as hexadecimal words.
 
 use crate::model::Timestamp;
 use crate::state::statement::{Statement, statement};
@@ -27,18 +28,32 @@ pub(in crate::state) fn words(fingerprints: &[u64]) -> String {
 }
 
 pub(in crate::state) fn fingerprints(words: &str) -> Vec<u64> {
-    words.split_ascii_whitespace().filter_map(|w| u64::from_str_radix(w, 16).ok()).collect()
+    words
+        .split_ascii_whitespace()
+        .filter_map(|w| u64::from_str_radix(w, 16).ok())
+        .collect()
 }
 
 impl State {
     /// Every entry.
     pub async fn notification_log(&self) -> Result<Vec<LogRow>, Error> {
-        let rows: Vec<(String, String, i64, String, String, i64)> = on_pool!(self, "read notification log", |pool| async {
-            sqlx::query_as("SELECT group_key, integration, sent_ms, firing, resolved, expires_ms FROM notification_log")
+        let rows: Vec<(String, String, i64, String, String, i64)> = on_pool!(
+            self,
+            "read notification log",
+            |pool| async {
+                sqlx::query_as("SELECT group_key, integration, sent_ms, firing, resolved, expires_ms FROM notification_log")
                 .fetch_all(pool)
                 .await
-        })?;
-        let row = |(group_key, integration, sent, firing, resolved, expires): (String, String, i64, String, String, i64)| LogRow {
+            }
+        )?;
+        let row = |(group_key, integration, sent, firing, resolved, expires): (
+            String,
+            String,
+            i64,
+            String,
+            String,
+            i64,
+        )| LogRow {
             group_key,
             integration,
             sent_at: Timestamp(sent),
@@ -57,7 +72,11 @@ impl State {
                 [group.as_str().into(), integration.as_str().into()],
             )
         };
-        self.write("prune notification log", &entries.iter().map(remove).collect::<Vec<_>>()).await
+        self.write(
+            "prune notification log",
+            &entries.iter().map(remove).collect::<Vec<_>>(),
+        )
+        .await
     }
 }
 

@@ -22,9 +22,14 @@ pub struct SilenceRow {
 impl State {
     /// Every silence, expired ones included until they are pruned.
     pub async fn silences(&self) -> Result<Vec<SilenceRow>, Error> {
-        let rows: Vec<(String, i64, i64, i64, String)> = on_pool!(self, "read silences", |pool| async {
-            sqlx::query_as("SELECT id, starts_ms, ends_ms, updated_ms, body FROM silences ORDER BY id").fetch_all(pool).await
-        })?;
+        let rows: Vec<(String, i64, i64, i64, String)> =
+            on_pool!(self, "read silences", |pool| async {
+                sqlx::query_as(
+                    "SELECT id, starts_ms, ends_ms, updated_ms, body FROM silences ORDER BY id",
+                )
+                .fetch_all(pool)
+                .await
+            })?;
         let row = |(id, starts, ends, updated, body)| SilenceRow {
             id,
             starts_at: Timestamp(starts),
@@ -43,7 +48,14 @@ impl State {
 
     /// Removes silences that ended before `before`.
     pub async fn prune_silences(&self, before: Timestamp) -> Result<(), Error> {
-        self.write("prune silences", &[statement("DELETE FROM silences WHERE ends_ms < $1", [before.into()])]).await
+        self.write(
+            "prune silences",
+            &[statement(
+                "DELETE FROM silences WHERE ends_ms < $1",
+                [before.into()],
+            )],
+        )
+        .await
     }
 }
 
@@ -51,6 +63,12 @@ fn put(row: &SilenceRow) -> Statement {
     statement(
         "INSERT INTO silences (id, starts_ms, ends_ms, updated_ms, body) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO UPDATE \
          SET starts_ms = excluded.starts_ms, ends_ms = excluded.ends_ms, updated_ms = excluded.updated_ms, body = excluded.body",
-        [row.id.as_str().into(), row.starts_at.into(), row.ends_at.into(), row.updated_at.into(), row.body.as_str().into()],
+        [
+            row.id.as_str().into(),
+            row.starts_at.into(),
+            row.ends_at.into(),
+            row.updated_at.into(),
+            row.body.as_str().into(),
+        ],
     )
 }

@@ -1,10 +1,12 @@
 //! A block: the samples of all series in a span of time, in one file that never changes.
 //!
-//! Layout: eight bytes that name the format; for each series its chunks, each `length, CRC-32, count, instants, values`; the index; a
-//! footer of fixed size. Instants are a slice of a column in the index, which series share, or stand in the chunk. A chunk with native
-//! histograms is `length, CRC-32, 0, count, instants, length, values, histograms`: among the values stands a marker for each, and they
-//! themselves follow, deflated. Series are grouped by metric name. Nothing of it stays in memory but the footer; the index is read when a
-//! query needs it and kept in a bounded cache.
+//! Layout: eight bytes that name the format; for each series its chunks, each
+//! `length, CRC-32, count, instants, values`; the index; a footer of fixed size. Instants are a
+//! slice of a column in the index, which series share, or stand in the chunk. A chunk with native
+//! histograms is `length, CRC-32, 0, count, instants, length, values, histograms`: among the values
+//! stands a marker for each, and they themselves follow, deflated. Series are grouped by metric
+//! name. Nothing of it stays in memory but the footer; the index is read when a query needs it and
+//! kept in a bounded cache.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -56,7 +58,8 @@ pub(in crate::store) struct Block {
     index_checksum: u32,
     /// Where time came by twice, which blocks were written last: those of the greater number.
     pub(super) later: u32,
-    /// What it holds after this time is not served: the clock was set back, and it has not come by again.
+    /// What it holds after this time is not served: the clock was set back, and it has not come by
+    /// again.
     pub(super) until: AtomicI64,
     /// A chunk was found to be damaged.
     pub(super) damaged: AtomicBool,
@@ -67,7 +70,8 @@ pub(in crate::store) struct Block {
 /// The number in a name such as `<start>-<end>.<number>.block`.
 fn later(path: &Path) -> u32 {
     let name = path.file_stem().map(Path::new).and_then(Path::extension);
-    name.and_then(|number| number.to_str()?.parse().ok()).unwrap_or(0)
+    name.and_then(|number| number.to_str()?.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Where a series lies in a block.
@@ -93,7 +97,8 @@ pub(super) struct Index {
     selections: Mutex<Selections>,
 }
 
-/// The columns of instants that series of a block share, compressed. They outlive the index, which is much larger.
+/// The columns of instants that series of a block share, compressed. They outlive the index, which
+/// is much larger.
 #[derive(Debug)]
 pub(super) struct Columns(Vec<(usize, Box<[u8]>)>);
 
@@ -123,7 +128,8 @@ impl Block {
         let bytes = file.metadata().map_err(|e| e.to_string())?.len();
         let at = bytes.checked_sub(FOOTER as u64).ok_or("it is too short")?;
         let mut footer = [0; FOOTER];
-        file.read_exact_at(&mut footer, at).map_err(|e| e.to_string())?;
+        file.read_exact_at(&mut footer, at)
+            .map_err(|e| e.to_string())?;
         if !footer.ends_with(FOOTER_MAGIC) {
             return Err("it does not end as a block does".into());
         }
@@ -132,7 +138,16 @@ impl Block {
         for number in &mut numbers {
             *number = reader.u64().ok_or("it is too short")?;
         }
-        let [index_at, index_length, series, samples, start, end, first, last] = numbers;
+        let [
+            index_at,
+            index_length,
+            series,
+            samples,
+            start,
+            end,
+            first,
+            last,
+        ] = numbers;
         let index_checksum = reader.u32().ok_or("it is too short")?;
         if reader.u32() != Some(crc32fast::hash(&footer[..FOOTER - 12])) {
             return Err("the checksum of its footer is wrong".into());
@@ -141,7 +156,8 @@ impl Block {
             return Err("its length is wrong".into());
         }
         let mut magic = [0; MAGIC.len()];
-        file.read_exact_at(&mut magic, 0).map_err(|e| e.to_string())?;
+        file.read_exact_at(&mut magic, 0)
+            .map_err(|e| e.to_string())?;
         if magic != *MAGIC {
             return Err("it does not begin as a block does".into());
         }
@@ -167,7 +183,8 @@ impl Block {
         })
     }
 
-    /// The last time of which it is served, and the end of the span that nobody looks for in memory because of it.
+    /// The last time of which it is served, and the end of the span that nobody looks for in memory
+    /// because of it.
     pub(super) fn served(&self) -> (i64, i64) {
         let until = self.until.load(Ordering::Relaxed);
         (self.last.min(until), self.end.min(until.saturating_add(1)))
@@ -175,7 +192,10 @@ impl Block {
 
     /// How many of these hold samples of `start <= timestamp < end`.
     pub(super) fn overlapping(blocks: &[Arc<Block>], start: i64, end: i64) -> usize {
-        blocks.iter().filter(|b| b.start < end && b.end > start).count()
+        blocks
+            .iter()
+            .filter(|b| b.start < end && b.end > start)
+            .count()
     }
 
     /// Where it is.
@@ -184,7 +204,12 @@ impl Block {
     }
 
     /// Milliseconds of the newest sample of a series; `None` when that is damaged.
-    pub(super) fn newest(&self, columns: &Columns, instants: &Instants, series: &Located) -> Option<i64> {
+    pub(super) fn newest(
+        &self,
+        columns: &Columns,
+        instants: &Instants,
+        series: &Located,
+    ) -> Option<i64> {
         let mut data = vec![0; series.length as usize];
         self.file.read_exact_at(&mut data, series.offset).ok()?;
         let (mut reader, mut last) = (Reader(&data), None);
@@ -209,7 +234,11 @@ impl Block {
     /// Numbers for people.
     pub(in crate::store) fn status(&self) -> BlockStatus {
         BlockStatus {
-            name: self.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+            name: self
+                .path
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default(),
             first: Timestamp(self.first),
             last: Timestamp(self.last),
             series: self.series,
@@ -221,15 +250,25 @@ impl Block {
     /// Reads the index.
     pub(super) fn index(&self) -> Result<Index, String> {
         let mut bytes = vec![0; self.index_length as usize];
-        self.file.read_exact_at(&mut bytes, self.index_at).map_err(|e| e.to_string())?;
+        self.file
+            .read_exact_at(&mut bytes, self.index_at)
+            .map_err(|e| e.to_string())?;
         if crc32fast::hash(&bytes) != self.index_checksum {
             return Err("the checksum of its index is wrong".into());
         }
         Index::parse(bytes).ok_or_else(|| "its index cannot be decoded".into())
     }
 
-    /// Appends the samples of a series with `from < timestamp <= to`. Returns how many chunks are damaged; those are left out.
-    pub(super) fn read(&self, columns: &Columns, instants: &Instants, series: &Located, span: (i64, i64), samples: &mut Gathered) -> u64 {
+    /// Appends the samples of a series with `from < timestamp <= to`. Returns how many chunks are
+    /// damaged; those are left out.
+    pub(super) fn read(
+        &self,
+        columns: &Columns,
+        instants: &Instants,
+        series: &Located,
+        span: (i64, i64),
+        samples: &mut Gathered,
+    ) -> u64 {
         let mut data = vec![0; series.length as usize];
         if self.file.read_exact_at(&mut data, series.offset).is_err() {
             self.damaged.store(true, Ordering::Relaxed);
@@ -239,19 +278,26 @@ impl Block {
         let mut known: Option<(usize, Arc<[i64]>)> = None;
         let mut column = |number: usize| {
             if known.as_ref().is_none_or(|(other, _)| *other != number) {
-                known = Some((number, instants.get((self.number, number), || columns.decode(number))?));
+                known = Some((
+                    number,
+                    instants.get((self.number, number), || columns.decode(number))?,
+                ));
             }
             known.as_ref().map(|(_, instants)| Arc::clone(instants))
         };
         let mut lost = 0;
         let mut reader = Reader(&data);
         while !reader.0.is_empty() {
-            let chunk = reader.size(data.len()).and_then(|length| Some((reader.u32()?, reader.take(length)?)));
+            let chunk = reader
+                .size(data.len())
+                .and_then(|length| Some((reader.u32()?, reader.take(length)?)));
             let Some((checksum, chunk)) = chunk else {
                 lost += 1;
                 break;
             };
-            if crc32fast::hash(chunk) != checksum || read_chunk(&mut column, chunk, span, samples).is_none() {
+            if crc32fast::hash(chunk) != checksum
+                || read_chunk(&mut column, chunk, span, samples).is_none()
+            {
                 lost += 1;
             }
         }
@@ -272,7 +318,11 @@ fn read_chunk(
     let mut reader = Reader(chunk);
     // A chunk with native histograms begins with a zero, where others have a count.
     let first = reader.size(u32::MAX as usize)?;
-    let count = if first == 0 { reader.size(u32::MAX as usize)? } else { first };
+    let count = if first == 0 {
+        reader.size(u32::MAX as usize)?
+    } else {
+        first
+    };
     let (own, shared);
     let all: &[i64] = match reader.uint()? {
         0 => {
@@ -286,7 +336,10 @@ fn read_chunk(
             shared.get(first..first.checked_add(count)?)?
         }
     };
-    let (start, end) = (all.partition_point(|t| *t <= from), all.partition_point(|t| *t <= to));
+    let (start, end) = (
+        all.partition_point(|t| *t <= from),
+        all.partition_point(|t| *t <= to),
+    );
     if start >= end {
         return Some(());
     }
@@ -303,7 +356,9 @@ fn read_chunk(
     let histograms = histogram::take_all(reader.0, all, &decoded)?;
     samples.times.extend_from_slice(&all[start..end]);
     samples.values.extend_from_slice(&decoded[start..end]);
-    samples.histograms.extend_from_slice(histograms_within(&histograms, from, to));
+    samples
+        .histograms
+        .extend_from_slice(histograms_within(&histograms, from, to));
     Some(())
 }
 
@@ -311,7 +366,11 @@ fn read_chunk(
 fn last_instant(column: impl Fn(usize) -> Option<Arc<[i64]>>, chunk: &[u8]) -> Option<i64> {
     let mut reader = Reader(chunk);
     let first = reader.size(u32::MAX as usize)?;
-    let count = if first == 0 { reader.size(u32::MAX as usize)? } else { first };
+    let count = if first == 0 {
+        reader.size(u32::MAX as usize)?
+    } else {
+        first
+    };
     match reader.uint()? {
         0 => {
             let length = reader.size(chunk.len())?;
@@ -319,7 +378,9 @@ fn last_instant(column: impl Fn(usize) -> Option<Arc<[i64]>>, chunk: &[u8]) -> O
         }
         number => {
             let first = reader.size(u32::MAX as usize)?;
-            column(usize::try_from(number - 1).ok()?)?.get(first.checked_add(count)?.checked_sub(1)?).copied()
+            column(usize::try_from(number - 1).ok()?)?
+                .get(first.checked_add(count)?.checked_sub(1)?)
+                .copied()
         }
     }
 }
@@ -331,7 +392,10 @@ impl Columns {
     }
 
     fn heap_size(&self) -> usize {
-        self.0.iter().map(|(_, packed)| packed.len() + size_of::<(usize, Box<[u8]>)>()).sum()
+        self.0
+            .iter()
+            .map(|(_, packed)| packed.len() + size_of::<(usize, Box<[u8]>)>())
+            .sum()
     }
 }
 
@@ -352,11 +416,23 @@ impl Index {
         let mut groups = Vec::new();
         for _ in 0..reader.size(bytes.len())? {
             let name = reader.size(symbols.len().checked_sub(1)?)? as u32;
-            groups.push(Group { name, count: reader.uint()?, entry: reader.size(bytes.len())?, data: reader.uint()? });
+            groups.push(Group {
+                name,
+                count: reader.uint()?,
+                entry: reader.size(bytes.len())?,
+                data: reader.uint()?,
+            });
         }
         let entries = offset_of(&reader);
         let columns = Arc::new(Columns(columns));
-        Some(Index { symbols, columns, groups, entries, bytes, selections: Mutex::default() })
+        Some(Index {
+            symbols,
+            columns,
+            groups,
+            entries,
+            bytes,
+            selections: Mutex::default(),
+        })
     }
 
     /// The names of the metrics in it.
@@ -364,20 +440,37 @@ impl Index {
         self.groups.iter().map(|group| self.symbol(group.name))
     }
 
-    /// The series at a cursor, which moves on to the next one; `None` at the end. Errs when the index cannot be decoded.
+    /// The series at a cursor, which moves on to the next one; `None` at the end. Errs when the
+    /// index cannot be decoded.
     pub(super) fn series_at(&self, cursor: &mut Cursor) -> Result<Option<Located>, String> {
         while cursor.left == 0 {
-            let Some(group) = self.groups.get(cursor.group) else { return Ok(None) };
-            *cursor = Cursor { group: cursor.group + 1, left: group.count, entry: self.entries + group.entry, offset: group.data };
+            let Some(group) = self.groups.get(cursor.group) else {
+                return Ok(None);
+            };
+            *cursor = Cursor {
+                group: cursor.group + 1,
+                left: group.count,
+                entry: self.entries + group.entry,
+                offset: group.data,
+            };
         }
         let broken = || "its index cannot be decoded".to_owned();
         let mut reader = Reader(self.bytes.get(cursor.entry..).ok_or_else(broken)?);
         let mut entry = || {
             let number = |reader: &mut Reader<'_>| Some(reader.size(u32::MAX as usize)? as u32);
-            let pairs: Option<Vec<(u32, u32)>> =
-                (0..reader.size(self.bytes.len())?).map(|_| Some((number(&mut reader)?, number(&mut reader)?))).collect();
-            let labels = Labels::from_pairs(pairs?.iter().map(|(name, value)| (self.symbol(*name), self.symbol(*value))));
-            Some(Located { labels, offset: cursor.offset, length: number(&mut reader)? })
+            let pairs: Option<Vec<(u32, u32)>> = (0..reader.size(self.bytes.len())?)
+                .map(|_| Some((number(&mut reader)?, number(&mut reader)?)))
+                .collect();
+            let labels = Labels::from_pairs(
+                pairs?
+                    .iter()
+                    .map(|(name, value)| (self.symbol(*name), self.symbol(*value))),
+            );
+            Some(Located {
+                labels,
+                offset: cursor.offset,
+                length: number(&mut reader)?,
+            })
         };
         let series = entry().ok_or_else(broken)?;
         cursor.left -= 1;
@@ -389,24 +482,44 @@ impl Index {
     /// Bytes in memory at most.
     pub(super) fn heap_size(&self) -> usize {
         let columns = self.columns.heap_size();
-        self.bytes.len() + self.symbols.len() * 8 + columns + self.groups.len() * size_of::<Group>() + REMEMBERED * size_of::<Located>()
+        self.bytes.len()
+            + self.symbols.len() * 8
+            + columns
+            + self.groups.len() * size_of::<Group>()
+            + REMEMBERED * size_of::<Located>()
     }
 
     fn symbol(&self, number: u32) -> &str {
-        let (start, length) = self.symbols.get(number as usize).copied().unwrap_or_default();
-        self.bytes.get(start as usize..(start + length) as usize).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or_default()
+        let (start, length) = self
+            .symbols
+            .get(number as usize)
+            .copied()
+            .unwrap_or_default();
+        self.bytes
+            .get(start as usize..(start + length) as usize)
+            .and_then(|b| std::str::from_utf8(b).ok())
+            .unwrap_or_default()
     }
 
-    /// The series that pass all matchers, in the block's order. `intern` may give back an equal label set that is in memory already.
-    pub(super) fn select(&self, matchers: &[Matcher], intern: impl Fn(Labels) -> Labels) -> Option<Arc<[Located]>> {
+    /// The series that pass all matchers, in the block's order. `intern` may give back an equal
+    /// label set that is in memory already.
+    pub(super) fn select(
+        &self,
+        matchers: &[Matcher],
+        intern: impl Fn(Labels) -> Labels,
+    ) -> Option<Arc<[Located]>> {
         if let Some(found) = self.selections.lock().get(matchers) {
             return Some(Arc::clone(found));
         }
-        let mut conditions: Vec<Condition<'_>> = matchers.iter().map(|m| Condition::new(self, m)).collect();
+        let mut conditions: Vec<Condition<'_>> =
+            matchers.iter().map(|m| Condition::new(self, m)).collect();
         let mut found = Vec::new();
         for group in &self.groups {
             let name = self.symbol(group.name);
-            if matchers.iter().any(|m| m.name == METRIC_NAME && !m.matches(name)) {
+            if matchers
+                .iter()
+                .any(|m| m.name == METRIC_NAME && !m.matches(name))
+            {
                 continue;
             }
             let mut reader = Reader(self.bytes.get(self.entries + group.entry..)?);
@@ -415,12 +528,23 @@ impl Index {
             for _ in 0..group.count {
                 pairs.clear();
                 for _ in 0..reader.size(self.bytes.len())? {
-                    pairs.push((reader.size(u32::MAX as usize)? as u32, reader.size(u32::MAX as usize)? as u32));
+                    pairs.push((
+                        reader.size(u32::MAX as usize)? as u32,
+                        reader.size(u32::MAX as usize)? as u32,
+                    ));
                 }
                 let length = reader.size(u32::MAX as usize)?;
                 if conditions.iter_mut().all(|c| c.holds(self, &pairs)) {
-                    let labels = Labels::from_pairs(pairs.iter().map(|(n, v)| (self.symbol(*n), self.symbol(*v))));
-                    found.push(Located { labels: intern(labels), offset, length: length as u32 });
+                    let labels = Labels::from_pairs(
+                        pairs
+                            .iter()
+                            .map(|(n, v)| (self.symbol(*n), self.symbol(*v))),
+                    );
+                    found.push(Located {
+                        labels: intern(labels),
+                        offset,
+                        length: length as u32,
+                    });
                 }
                 offset += length as u64;
             }
@@ -451,19 +575,39 @@ impl<'a> Condition<'a> {
     fn new(index: &Index, matcher: &'a Matcher) -> Self {
         let number = |text: &str| {
             let same = |(_, length): &&(u32, u32)| *length as usize == text.len();
-            let at = |(start, length): &(u32, u32)| &index.bytes[*start as usize..(*start + *length) as usize] == text.as_bytes();
-            index.symbols.iter().position(|symbol| same(&symbol) && at(symbol)).map(|n| n as u32)
+            let at = |(start, length): &(u32, u32)| {
+                &index.bytes[*start as usize..(*start + *length) as usize] == text.as_bytes()
+            };
+            index
+                .symbols
+                .iter()
+                .position(|symbol| same(&symbol) && at(symbol))
+                .map(|n| n as u32)
         };
-        let equal = (matcher.op == MatchOp::Equal).then(|| number(&matcher.value)).flatten();
-        Condition { matcher, name: number(&matcher.name), equal, known: HashMap::default(), absent: matcher.matches("") }
+        let equal = (matcher.op == MatchOp::Equal)
+            .then(|| number(&matcher.value))
+            .flatten();
+        Condition {
+            matcher,
+            name: number(&matcher.name),
+            equal,
+            known: HashMap::default(),
+            absent: matcher.matches(""),
+        }
     }
 
     fn holds(&mut self, index: &Index, pairs: &[(u32, u32)]) -> bool {
-        let value = pairs.iter().find(|(name, _)| Some(*name) == self.name).map(|(_, value)| *value);
+        let value = pairs
+            .iter()
+            .find(|(name, _)| Some(*name) == self.name)
+            .map(|(_, value)| *value);
         match (value, self.matcher.op) {
             (None, _) => self.absent,
             (Some(value), MatchOp::Equal) => Some(value) == self.equal,
-            (Some(value), _) => *self.known.entry(value).or_insert_with(|| self.matcher.matches(index.symbol(value))),
+            (Some(value), _) => *self
+                .known
+                .entry(value)
+                .or_insert_with(|| self.matcher.matches(index.symbol(value))),
         }
     }
 }

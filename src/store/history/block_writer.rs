@@ -1,6 +1,8 @@
-//! Writing a block: series in order of metric name and labels, each as chunks of compressed values, then an index, then a footer.
+//! Writing a block: series in order of metric name and labels, each as chunks of compressed values,
+//! then an index, then a footer.
 //!
-//! See [`super::block`] for the layout. The file gets its name only when it is whole and the disk has it.
+//! See [`super::block`] for the layout. The file gets its name only when it is whole and the disk
+//! has it.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -55,13 +57,22 @@ impl BlockWriter {
         Self::begin(named(folder, start, end, 0), start, end, None)
     }
 
-    /// Begins one that takes precedence where blocks overlap, see [`Block::later`]; 0 where none do.
-    pub(in crate::store) fn create_later(folder: &Path, (start, end): (i64, i64), later: u32) -> io::Result<Self> {
+    /// Begins one that takes precedence where blocks overlap, see [`Block::later`]; 0 where none
+    /// do.
+    pub(in crate::store) fn create_later(
+        folder: &Path,
+        (start, end): (i64, i64),
+        later: u32,
+    ) -> io::Result<Self> {
         Self::begin(named(folder, start, end, later), start, end, None)
     }
 
     /// Likewise for a part of that time: from its first sample to its last.
-    pub(in crate::store) fn create_part(folder: &Path, (start, end): (i64, i64), later: u32) -> io::Result<Self> {
+    pub(in crate::store) fn create_part(
+        folder: &Path,
+        (start, end): (i64, i64),
+        later: u32,
+    ) -> io::Result<Self> {
         Self::begin(named(folder, start, end, later), start, end, Some(later))
     }
 
@@ -102,7 +113,9 @@ impl BlockWriter {
     /// Adds a series; series come in the order of [`order`].
     pub(in crate::store) fn add(&mut self, labels: &Labels, samples: Window<'_>) -> io::Result<()> {
         let times = samples.times;
-        let (Some(first), Some(last)) = (times.first(), times.last()) else { return Ok(()) };
+        let (Some(first), Some(last)) = (times.first(), times.last()) else {
+            return Ok(());
+        };
         if self.name.as_deref() != Some(labels.metric_name()) {
             self.end_group();
             self.name = Some(labels.metric_name().to_owned());
@@ -114,7 +127,8 @@ impl BlockWriter {
         put_uint(&mut self.entries, labels.len() as u64);
         for (name, value) in labels {
             let pair = [self.symbol(name), self.symbol(value)];
-            pair.into_iter().for_each(|symbol| put_uint(&mut self.entries, u64::from(symbol)));
+            pair.into_iter()
+                .for_each(|symbol| put_uint(&mut self.entries, u64::from(symbol)));
         }
         put_uint(&mut self.entries, data.len() as u64);
         self.group += 1;
@@ -125,7 +139,14 @@ impl BlockWriter {
         Ok(())
     }
 
-    fn chunks(&mut self, Window { times, values, histograms }: Window<'_>) -> io::Result<Vec<u8>> {
+    fn chunks(
+        &mut self,
+        Window {
+            times,
+            values,
+            histograms,
+        }: Window<'_>,
+    ) -> io::Result<Vec<u8>> {
         let mut data = Vec::new();
         let column = self.column(times);
         for (number, (times, values)) in times.chunks(CHUNK).zip(values.chunks(CHUNK)).enumerate() {
@@ -171,7 +192,11 @@ impl BlockWriter {
         if let Some(position) = self.columns.get(self.used).and_then(position) {
             return Some((self.used, position));
         }
-        let found = self.columns.iter().enumerate().find_map(|(number, column)| Some((number, position(column)?)));
+        let found = self
+            .columns
+            .iter()
+            .enumerate()
+            .find_map(|(number, column)| Some((number, position(column)?)));
         let found = found.or_else(|| {
             (self.columns.len() < COLUMNS).then(|| {
                 self.columns.push(times.to_vec());
@@ -186,13 +211,17 @@ impl BlockWriter {
         let (texts, hasher) = (&mut self.symbol_text, &self.hasher);
         let hash = hasher.hash_one(text.as_bytes());
         let at = |symbol: &(u32, u32, u32)| symbol.0 as usize..(symbol.0 + symbol.1) as usize;
-        if let Some((.., number)) = self.symbols.find(hash, |symbol| texts[at(symbol)] == *text.as_bytes()) {
+        if let Some((.., number)) = self
+            .symbols
+            .find(hash, |symbol| texts[at(symbol)] == *text.as_bytes())
+        {
             return *number;
         }
         let number = self.symbols.len() as u32;
         put_text(texts, text);
         let symbol = ((texts.len() - text.len()) as u32, text.len() as u32, number);
-        self.symbols.insert_unique(hash, symbol, |symbol| hasher.hash_one(&texts[at(symbol)]));
+        self.symbols
+            .insert_unique(hash, symbol, |symbol| hasher.hash_one(&texts[at(symbol)]));
         number
     }
 
@@ -200,7 +229,12 @@ impl BlockWriter {
         let Some(name) = self.name.take() else { return };
         // The value of the name is a symbol already, unless the series have none.
         let symbol = self.symbol(&name);
-        for number in [u64::from(symbol), self.group, self.group_at.0, self.group_at.1] {
+        for number in [
+            u64::from(symbol),
+            self.group,
+            self.group_at.0,
+            self.group_at.1,
+        ] {
             put_uint(&mut self.names, number);
         }
         self.name_count += 1;
@@ -218,7 +252,8 @@ impl BlockWriter {
             (self.start, self.end) = (first, last.saturating_add(1));
             self.path = named(folder, self.start, self.end, later);
         }
-        let mut index = Vec::with_capacity(self.symbol_text.len() + self.entries.len() + self.names.len());
+        let mut index =
+            Vec::with_capacity(self.symbol_text.len() + self.entries.len() + self.names.len());
         put_uint(&mut index, self.symbols.len() as u64);
         index.append(&mut self.symbol_text);
         put_uint(&mut index, self.columns.len() as u64);
@@ -261,7 +296,11 @@ impl Drop for BlockWriter {
 }
 
 fn named(folder: &Path, start: i64, end: i64, later: u32) -> PathBuf {
-    let number = if later == 0 { String::new() } else { format!(".{later}") };
+    let number = if later == 0 {
+        String::new()
+    } else {
+        format!(".{later}")
+    };
     folder.join(format!("{start}-{end}{number}.block"))
 }
 

@@ -1,4 +1,5 @@
-//! The blocks on disk: which there are, in order; their indexes in a bounded cache; what is damaged set aside; what is too old dropped.
+//! The blocks on disk: which there are, in order; their indexes in a bounded cache; what is damaged
+//! set aside; what is too old dropped.
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,7 +27,8 @@ pub(in crate::store) struct Snapshot {
     pub(super) blocks: Vec<Arc<Block>>,
     /// What is served of them, in order of time; these do not overlap.
     views: Vec<View>,
-    /// Series that ended, with samples from the floor on; those may overlap, also with what memory holds.
+    /// Series that ended, with samples from the floor on; those may overlap, also with what memory
+    /// holds.
     pub(super) ended: Vec<Arc<Ended>>,
     /// Samples before it are in blocks, those from it on in memory.
     pub(in crate::store) floor: i64,
@@ -35,16 +37,25 @@ pub(in crate::store) struct Snapshot {
 impl Snapshot {
     fn new(mut blocks: Vec<Arc<Block>>, ended: Vec<Arc<Ended>>, floor: i64) -> Self {
         blocks.sort_by_key(|b| (b.start, b.first));
-        Snapshot { views: views(&blocks), blocks, ended, floor }
+        Snapshot {
+            views: views(&blocks),
+            blocks,
+            ended,
+            floor,
+        }
     }
 
     /// The blocks that may hold samples in `from < timestamp <= to`, with what is served of them.
     pub(in crate::store) fn within(&self, from: i64, to: i64) -> impl Iterator<Item = &View> {
-        self.views.iter().filter(move |view| view.after < to && view.to > from)
+        self.views
+            .iter()
+            .filter(move |view| view.after < to && view.to > from)
     }
 
     fn files(&self) -> impl Iterator<Item = &Arc<Block>> {
-        self.blocks.iter().chain(self.ended.iter().map(|ended| &ended.block))
+        self.blocks
+            .iter()
+            .chain(self.ended.iter().map(|ended| &ended.block))
     }
 
     /// The newest sample that is served.
@@ -61,22 +72,36 @@ pub(in crate::store) struct View {
     pub(super) to: i64,
 }
 
-/// What is served of each block: nothing of the future, and nothing where one that was written later has samples of the same time.
+/// What is served of each block: nothing of the future, and nothing where one that was written
+/// later has samples of the same time.
 fn views(blocks: &[Arc<Block>]) -> Vec<View> {
     let mut views: Vec<View> = Vec::with_capacity(blocks.len());
     let overlap = |a: &Block, b: &Block| a.first <= b.last && b.first <= a.last;
     for (number, block) in blocks.iter().enumerate() {
         let mut parts = vec![(block.first - 1, block.served().0)];
-        let others = blocks.iter().enumerate().filter(|(other, _)| *other != number).map(|(other, b)| ((b.later, other), b));
-        for (_, over) in others.filter(|(rank, b)| *rank > (block.later, number) && overlap(b, block)) {
+        let others = blocks
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != number)
+            .map(|(other, b)| ((b.later, other), b));
+        for (_, over) in
+            others.filter(|(rank, b)| *rank > (block.later, number) && overlap(b, block))
+        {
             let (from, to) = (over.first - 1, over.served().0);
             if to > from {
-                parts = parts.into_iter().flat_map(|(after, end)| [(after, end.min(from)), (after.max(to), end)]).collect();
+                parts = parts
+                    .into_iter()
+                    .flat_map(|(after, end)| [(after, end.min(from)), (after.max(to), end)])
+                    .collect();
                 parts.retain(|(after, end)| after < end);
             }
         }
         let served = parts.into_iter().filter(|(after, to)| after < to);
-        views.extend(served.map(|(after, to)| View { block: Arc::clone(block), after, to }));
+        views.extend(served.map(|(after, to)| View {
+            block: Arc::clone(block),
+            after,
+            to,
+        }));
     }
     views.sort_by_key(|view| view.after);
     views
@@ -95,7 +120,8 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    /// Opens all blocks in the folder; those that cannot be are set aside. What lies after `now` is not served yet.
+    /// Opens all blocks in the folder; those that cannot be are set aside. What lies after `now` is
+    /// not served yet.
     pub(super) fn open(folder: PathBuf, now: i64, metrics: Metrics) -> io::Result<Self> {
         std::fs::create_dir_all(&folder)?;
         let mut found = Vec::new();
@@ -115,7 +141,9 @@ impl Blocks {
         let mut blocks: Vec<Arc<Block>> = Vec::new();
         for block in found {
             let is_part = |other: &&Arc<Block>| {
-                other.later == block.later && other.end >= block.end && other.end - other.start > block.end - block.start
+                other.later == block.later
+                    && other.end >= block.end
+                    && other.end - other.start > block.end - block.start
             };
             let Some(other) = blocks.last().filter(is_part) else {
                 blocks.push(block);
@@ -132,7 +160,14 @@ impl Blocks {
         }
         let current = RwLock::new(Arc::new(Snapshot::new(blocks, Vec::new(), i64::MIN)));
         let (replaced, cache) = (Mutex::default(), Mutex::default());
-        let blocks = Blocks { folder, current, replaced, cache, instants: Instants::default(), metrics };
+        let blocks = Blocks {
+            folder,
+            current,
+            replaced,
+            cache,
+            instants: Instants::default(),
+            metrics,
+        };
         blocks.turn_back(now);
         Ok(blocks)
     }
@@ -143,21 +178,37 @@ impl Blocks {
         for block in current.files().filter(|b| b.last > now) {
             block.until.fetch_min(now, Ordering::Relaxed);
         }
-        let floor = current.blocks.iter().map(|b| b.served().1).max().unwrap_or(i64::MIN);
+        let floor = current
+            .blocks
+            .iter()
+            .map(|b| b.served().1)
+            .max()
+            .unwrap_or(i64::MIN);
         let next = Snapshot::new(current.blocks.clone(), current.ended.clone(), floor);
         self.replace(&mut current, next);
     }
 
     /// The end of the last block, whether its time has come or not.
     pub(super) fn end(&self) -> i64 {
-        self.snapshot().blocks.iter().map(|b| b.end).max().unwrap_or(i64::MIN)
+        self.snapshot()
+            .blocks
+            .iter()
+            .map(|b| b.end)
+            .max()
+            .unwrap_or(i64::MIN)
     }
 
     /// The end of the last block that waits for its time and ends before `now`.
     pub(super) fn waiting_until(&self, now: i64) -> Option<i64> {
         let snapshot = self.snapshot();
-        let ready = snapshot.blocks.iter().filter(|b| b.last <= now && b.until.load(Ordering::Relaxed) < b.last);
-        ready.map(|b| b.end).max().map(|end| end.max(snapshot.floor))
+        let ready = snapshot
+            .blocks
+            .iter()
+            .filter(|b| b.last <= now && b.until.load(Ordering::Relaxed) < b.last);
+        ready
+            .map(|b| b.end)
+            .max()
+            .map(|end| end.max(snapshot.floor))
     }
 
     /// Serves what waited and ends before `now`. From `floor` on samples are in memory.
@@ -165,7 +216,11 @@ impl Blocks {
         let mut current = self.current.write();
         let ready = current.files().filter(|b| b.last <= now);
         ready.for_each(|b| b.until.store(i64::MAX, Ordering::Relaxed));
-        let next = Snapshot::new(current.blocks.clone(), current.ended.clone(), floor.max(current.floor));
+        let next = Snapshot::new(
+            current.blocks.clone(),
+            current.ended.clone(),
+            floor.max(current.floor),
+        );
         self.replace(&mut current, next);
     }
 
@@ -197,7 +252,11 @@ impl Blocks {
         blocks.extend(add.map(Arc::new));
         let floor = floor.max(current.floor);
         // What ended before the floor is in a block now.
-        let (ended, over): (Vec<_>, Vec<_>) = current.ended.iter().cloned().partition(|ended| ended.block.last >= floor);
+        let (ended, over): (Vec<_>, Vec<_>) = current
+            .ended
+            .iter()
+            .cloned()
+            .partition(|ended| ended.block.last >= floor);
         self.forget(gone.iter().chain(over.iter().map(|ended| &ended.block)));
         self.replace(&mut current, Snapshot::new(blocks, ended, floor));
         over.iter().for_each(|ended| remove(&ended.block.path));
@@ -219,10 +278,13 @@ impl Blocks {
     /// Takes the indexes of files that are gone out of the cache.
     fn forget<'a>(&self, gone: impl Iterator<Item = &'a Arc<Block>>) {
         let gone: Vec<&Path> = gone.map(|block| block.path.as_path()).collect();
-        self.cache.lock().retain(|(path, _)| !gone.contains(&path.as_path()));
+        self.cache
+            .lock()
+            .retain(|(path, _)| !gone.contains(&path.as_path()));
     }
 
-    /// The index of a block, from the cache or the disk; a block whose index is damaged is set aside.
+    /// The index of a block, from the cache or the disk; a block whose index is damaged is set
+    /// aside.
     pub(super) fn index(&self, block: &Arc<Block>) -> Option<Arc<Index>> {
         {
             let mut cache = self.cache.lock();
@@ -261,19 +323,34 @@ impl Blocks {
             self.change(None, std::slice::from_ref(block), i64::MIN);
             set_aside(&block.path, reason, &self.metrics);
         }
-        let ended = self.snapshot().ended.iter().find(|ended| Arc::ptr_eq(&ended.block, block)).cloned();
+        let ended = self
+            .snapshot()
+            .ended
+            .iter()
+            .find(|ended| Arc::ptr_eq(&ended.block, block))
+            .cloned();
         if let Some(ended) = ended {
-            // Before its name goes: the log holds these samples too, and the next start takes them from there.
+            // Before its name goes: the log holds these samples too, and the next start takes them
+            // from there.
             set_aside(&block.path, reason, &self.metrics);
             self.change_ended(None, &[ended]);
         }
     }
 
-    /// Deletes blocks that end before `before`, then the oldest ones until all takes at most `most` bytes beside `others`. Gives back the
-    /// bytes of blocks and of what was set aside.
-    pub(super) fn retain(&self, before: i64, most: Option<u64>, others: u64, folders_aside: &[&Path]) -> u64 {
+    /// Deletes blocks that end before `before`, then the oldest ones until all takes at most `most`
+    /// bytes beside `others`. Gives back the bytes of blocks and of what was set aside.
+    pub(super) fn retain(
+        &self,
+        before: i64,
+        most: Option<u64>,
+        others: u64,
+        folders_aside: &[&Path],
+    ) -> u64 {
         let mut bytes = others;
-        let aside: Vec<Aside> = folders_aside.iter().flat_map(|folder| files_aside(folder)).collect();
+        let aside: Vec<Aside> = folders_aside
+            .iter()
+            .flat_map(|folder| files_aside(folder))
+            .collect();
         bytes += aside.iter().map(|file| file.bytes).sum::<u64>();
         let blocks = self.snapshot().blocks.clone();
         bytes += blocks.iter().map(|b| b.bytes).sum::<u64>();
@@ -300,20 +377,39 @@ impl Blocks {
         bytes - others
     }
 
-    /// Reads all chunks of one block that was not read since the start, the newest first, so that damage is known before it is needed.
+    /// Reads all chunks of one block that was not read since the start, the newest first, so that
+    /// damage is known before it is needed.
     pub(super) fn verify_one(&self) {
         let snapshot = self.snapshot();
-        let Some(block) = snapshot.blocks.iter().rev().find(|b| !b.verified.swap(true, Ordering::Relaxed)) else { return };
+        let Some(block) = snapshot
+            .blocks
+            .iter()
+            .rev()
+            .find(|b| !b.verified.swap(true, Ordering::Relaxed))
+        else {
+            return;
+        };
         // Not through the cache: it is for queries.
         let index = match block.index() {
             Ok(index) => index,
             Err(reason) => return self.set_aside(block, &reason),
         };
-        let Some(series) = index.select(&[], |labels| labels) else { return self.set_aside(block, "its index cannot be decoded") };
+        let Some(series) = index.select(&[], |labels| labels) else {
+            return self.set_aside(block, "its index cannot be decoded");
+        };
         let (instants, mut samples) = (Instants::default(), Gathered::default());
         for series in series.iter() {
             samples.clear();
-            self.lost(block, block.read(&index.columns, &instants, series, (i64::MIN, i64::MAX), &mut samples));
+            self.lost(
+                block,
+                block.read(
+                    &index.columns,
+                    &instants,
+                    series,
+                    (i64::MIN, i64::MAX),
+                    &mut samples,
+                ),
+            );
         }
     }
 
@@ -331,11 +427,14 @@ pub(super) fn set_aside(path: &Path, reason: &str, metrics: &Metrics) {
     metrics.damaged("block");
     match std::fs::rename(path, name_aside(path)) {
         Ok(()) => warn!(block = %path.display(), reason, "A block is damaged and was set aside."),
-        Err(error) => error!(block = %path.display(), reason, %error, "A block is damaged and cannot be set aside."),
+        Err(error) => {
+            error!(block = %path.display(), reason, %error, "A block is damaged and cannot be set aside.")
+        }
     }
 }
 
-/// Gives a block that is about to be written anew without its damaged chunks a second name, under which it stays.
+/// Gives a block that is about to be written anew without its damaged chunks a second name, under
+/// which it stays.
 pub(super) fn keep_aside(path: &Path, metrics: &Metrics) -> io::Result<()> {
     match std::fs::hard_link(path, name_aside(path)) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -373,11 +472,21 @@ struct Aside {
 }
 
 fn files_aside(folder: &Path) -> Vec<Aside> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
     let read = |entry: std::fs::DirEntry| {
         let (path, data) = (entry.path(), entry.metadata().ok()?);
-        let age = data.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
-        (path.extension()? == DAMAGED).then_some(Aside { path, bytes: data.len(), modified: i64::try_from(age.as_millis()).ok()? })
+        let age = data
+            .modified()
+            .ok()?
+            .duration_since(std::time::UNIX_EPOCH)
+            .ok()?;
+        (path.extension()? == DAMAGED).then_some(Aside {
+            path,
+            bytes: data.len(),
+            modified: i64::try_from(age.as_millis()).ok()?,
+        })
     };
     let mut found: Vec<Aside> = entries.flatten().filter_map(read).collect();
     found.sort_by_key(|file| file.modified);
@@ -397,14 +506,20 @@ mod tests {
     #[test]
     fn a_query_over_many_blocks_holds_no_more_indexes_than_the_cache_may() {
         let folder = tempfile::tempdir().expect("a folder");
-        let blocks = Blocks::open(folder.path().to_owned(), i64::MAX, Metrics::default()).expect("opens");
+        let blocks =
+            Blocks::open(folder.path().to_owned(), i64::MAX, Metrics::default()).expect("opens");
         for number in 0..12 {
             let (start, times) = (number * 1000, [number * 1000, number * 1000 + 500]);
-            let mut writer = BlockWriter::create(folder.path(), start, start + 1000).expect("a file");
+            let mut writer =
+                BlockWriter::create(folder.path(), start, start + 1000).expect("a file");
             for series in 0..9000 {
                 let path = format!("/a/rather/long/path/{series:05}");
                 let labels = Labels::from_pairs([("__name__", "m"), ("path", &path)]);
-                let window = Window { times: &times, values: &[series as f64, number as f64], histograms: &[] };
+                let window = Window {
+                    times: &times,
+                    values: &[series as f64, number as f64],
+                    histograms: &[],
+                };
                 writer.add(&labels, window).expect("written");
             }
             blocks.change(writer.finish().expect("written"), &[], start + 1000);
@@ -415,18 +530,45 @@ mod tests {
         for View { block, .. } in snapshot.within(0, i64::MAX) {
             let index = blocks.index(block).expect("readable");
             assert!(index.heap_size() > CACHE / 8, "{} bytes", index.heap_size());
-            let found =
-                index.select(&[crate::model::Matcher::equal("path", "/a/rather/long/path/00777")], |labels| labels).expect("decodes");
+            let found = index
+                .select(
+                    &[crate::model::Matcher::equal(
+                        "path",
+                        "/a/rather/long/path/00777",
+                    )],
+                    |labels| labels,
+                )
+                .expect("decodes");
             assert_eq!(found.len(), 1);
             held.push((Arc::clone(block), Arc::clone(&index.columns), found));
             indexes.push(Arc::downgrade(&index));
         }
-        let alive: usize = indexes.iter().filter_map(Weak::upgrade).map(|index| index.heap_size()).sum();
-        assert!(alive <= CACHE, "{alive} bytes of indexes for {} blocks", held.len());
+        let alive: usize = indexes
+            .iter()
+            .filter_map(Weak::upgrade)
+            .map(|index| index.heap_size())
+            .sum();
+        assert!(
+            alive <= CACHE,
+            "{alive} bytes of indexes for {} blocks",
+            held.len()
+        );
         let mut samples = Gathered::default();
         for (block, columns, found) in &held {
-            assert_eq!(block.read(columns, &blocks.instants, &found[0], (i64::MIN, i64::MAX), &mut samples), 0);
+            assert_eq!(
+                block.read(
+                    columns,
+                    &blocks.instants,
+                    &found[0],
+                    (i64::MIN, i64::MAX),
+                    &mut samples
+                ),
+                0
+            );
         }
-        assert_eq!((samples.times.len(), samples.values[22], samples.values[23]), (24, 777.0, 11.0));
+        assert_eq!(
+            (samples.times.len(), samples.values[22], samples.values[23]),
+            (24, 777.0, 11.0)
+        );
     }
 }

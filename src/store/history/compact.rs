@@ -1,4 +1,5 @@
-//! Several blocks become one: fewer files to look into, longer chunks, and a block that was damaged in places is written anew without them.
+//! Several blocks become one: fewer files to look into, longer chunks, and a block that was damaged
+//! in places is written anew without them.
 
 use std::io;
 use std::sync::Arc;
@@ -22,13 +23,22 @@ const MOST_SERIES: u64 = 400_000;
 /// Merges one group of blocks, if there is one whose time is over.
 pub(super) fn compact_one(blocks: &Blocks, metrics: &Metrics) -> io::Result<()> {
     let snapshot = blocks.snapshot();
-    let found = match snapshot.blocks.iter().find(|b| b.damaged.load(Ordering::Relaxed)) {
+    let found = match snapshot
+        .blocks
+        .iter()
+        .find(|b| b.damaged.load(Ordering::Relaxed))
+    {
         Some(block) => Some((block.start, block.end, vec![Arc::clone(block)])),
-        None => LEVELS.iter().find_map(|length| group(&snapshot.blocks, *length, snapshot.floor)),
+        None => LEVELS
+            .iter()
+            .find_map(|length| group(&snapshot.blocks, *length, snapshot.floor)),
     };
-    let Some((start, end, sources)) = found else { return Ok(()) };
+    let Some((start, end, sources)) = found else {
+        return Ok(());
+    };
     let repair = sources.len() == 1;
-    // A repaired block takes the name of the one it replaces, which therefore gets a second name first; readers have the file open.
+    // A repaired block takes the name of the one it replaces, which therefore gets a second name
+    // first; readers have the file open.
     if repair {
         keep_aside(&sources[0].path, metrics)?;
     }
@@ -45,7 +55,11 @@ pub(super) fn compact_one(blocks: &Blocks, metrics: &Metrics) -> io::Result<()> 
     blocks.change(merged, &sources, i64::MIN);
     for source in sources.iter().filter(|_| !repair) {
         if source.damaged.load(Ordering::Relaxed) {
-            set_aside(&source.path, "chunks in it are damaged; the others are in a larger block", metrics);
+            set_aside(
+                &source.path,
+                "chunks in it are damaged; the others are in a larger block",
+                metrics,
+            );
         } else {
             remove(&source.path);
         }
@@ -58,18 +72,34 @@ fn group(blocks: &[Arc<Block>], length: i64, floor: i64) -> Option<(i64, i64, Ve
     let window = |b: &Block| b.start.div_euclid(length);
     let overlap = |a: &Block, b: &Block| !std::ptr::eq(a, b) && a.start < b.end && b.start < a.end;
     let alone = |b: &Block| b.later == 0 && !blocks.iter().any(|other| overlap(other, b));
-    let small: Vec<&Arc<Block>> = blocks.iter().filter(|b| b.end - b.start < length && alone(b)).collect();
-    small.chunk_by(|a, b| window(a) == window(b)).find_map(|group| {
-        let start = window(group[0]) * length;
-        // Where the clock was set back, blocks may reach beyond the span, or others may lie in it.
-        let whole = Block::overlapping(blocks, start, start + length) == group.len() && group.iter().all(|b| b.end <= start + length);
-        let fits = group.iter().map(|b| b.series).sum::<u64>() <= MOST_SERIES;
-        (group.len() > 1 && whole && fits && start + length <= floor)
-            .then(|| (start, start + length, group.iter().map(|b| Arc::clone(b)).collect()))
-    })
+    let small: Vec<&Arc<Block>> = blocks
+        .iter()
+        .filter(|b| b.end - b.start < length && alone(b))
+        .collect();
+    small
+        .chunk_by(|a, b| window(a) == window(b))
+        .find_map(|group| {
+            let start = window(group[0]) * length;
+            // Where the clock was set back, blocks may reach beyond the span, or others may lie in it.
+            let whole = Block::overlapping(blocks, start, start + length) == group.len()
+                && group.iter().all(|b| b.end <= start + length);
+            let fits = group.iter().map(|b| b.series).sum::<u64>() <= MOST_SERIES;
+            (group.len() > 1 && whole && fits && start + length <= floor).then(|| {
+                (
+                    start,
+                    start + length,
+                    group.iter().map(|b| Arc::clone(b)).collect(),
+                )
+            })
+        })
 }
 
-fn merge(blocks: &Blocks, sources: &[Arc<Block>], start: i64, end: i64) -> io::Result<Option<Block>> {
+fn merge(
+    blocks: &Blocks,
+    sources: &[Arc<Block>],
+    start: i64,
+    end: i64,
+) -> io::Result<Option<Block>> {
     let mut walk = Walk::new(blocks, sources)?;
     let mut writer = BlockWriter::create(&blocks.folder, start, end)?;
     let mut samples = Gathered::default();
@@ -78,5 +108,7 @@ fn merge(blocks: &Blocks, sources: &[Arc<Block>], start: i64, end: i64) -> io::R
         walk.take(i64::MIN, i64::MAX, &mut samples)?;
         writer.add(&labels, samples.window())?;
     }
-    writer.finish().inspect_err(|error| error!(%error, "A merged block cannot be written."))
+    writer
+        .finish()
+        .inspect_err(|error| error!(%error, "A merged block cannot be written."))
 }

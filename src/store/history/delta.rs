@@ -1,8 +1,9 @@
 //! One value after another of the same series, in as few bytes as are quickly found.
 //!
-//! Most values on a host are what they were a tick before, or a whole number a little larger, or a decimal fraction so (CPU time counts
-//! hundredths of seconds, pressure stall millionths). Two bits say which; the rest are the bytes in which the two floats differ, as in
-//! Facebook's Gorilla paper. The writer decodes what it chose and takes it only if the same bits come back.
+//! Most values on a host are what they were a tick before, or a whole number a little larger, or a
+//! decimal fraction so (CPU time counts hundredths of seconds, pressure stall millionths). Two bits
+//! say which; the rest are the bytes in which the two floats differ, as in Facebook's Gorilla
+//! paper. The writer decodes what it chose and takes it only if the same bits come back.
 
 use crate::model::bytes::{Reader, put_uint, uint_length, unzigzag, zigzag};
 
@@ -31,7 +32,10 @@ pub(super) fn put(last: f64, value: f64, out: &mut Vec<u8>) -> u8 {
         put_uint(out, whole);
         return WHOLE;
     }
-    let (front, back) = (differing.leading_zeros() / 8, differing.trailing_zeros() / 8);
+    let (front, back) = (
+        differing.leading_zeros() / 8,
+        differing.trailing_zeros() / 8,
+    );
     let length = 8 - front - back;
     let longest = 1 + length as usize;
     if is_whole && uint_length(whole) <= longest {
@@ -41,7 +45,9 @@ pub(super) fn put(last: f64, value: f64, out: &mut Vec<u8>) -> u8 {
     for (number, scale) in SCALES.iter().enumerate() {
         let distance = zigzag(units(value, *scale).wrapping_sub(units(last, *scale)));
         // Two bits name the scale.
-        if distance < 1 << 62 && from_decimal(last, distance, *scale).to_bits() == value.to_bits() && uint_length(distance << 2) <= longest
+        if distance < 1 << 62
+            && from_decimal(last, distance, *scale).to_bits() == value.to_bits()
+            && uint_length(distance << 2) <= longest
         {
             put_uint(out, distance << 2 | number as u64);
             return DECIMAL;
@@ -66,7 +72,9 @@ pub(super) fn take(last: f64, kind: u8, reader: &mut Reader<'_>) -> Option<f64> 
             let (front, length) = (head >> 4, head & 15);
             let back = 8_u32.checked_sub(front.checked_add(length)?)?;
             let mut bytes = [0; 8];
-            bytes.get_mut(..length as usize)?.copy_from_slice(reader.take(length as usize)?);
+            bytes
+                .get_mut(..length as usize)?
+                .copy_from_slice(reader.take(length as usize)?);
             f64::from_bits(last.to_bits() ^ u64::from_le_bytes(bytes).checked_shl(back * 8)?)
         }
     })
@@ -80,7 +88,8 @@ fn from_decimal(last: f64, distance: u64, scale: f64) -> f64 {
     units(last, scale).wrapping_add(unzigzag(distance)) as f64 / scale
 }
 
-/// The number of units, rounded half away from zero; `f64::round` is a call into libm where the processor may be an old one.
+/// The number of units, rounded half away from zero; `f64::round` is a call into libm where the
+/// processor may be an old one.
 fn units(value: f64, scale: f64) -> i64 {
     let units = value * scale;
     let whole = units as i64;
@@ -98,7 +107,11 @@ mod tests {
         let mut out = Vec::new();
         let kind = put(last, value, &mut out);
         let mut reader = Reader(&out);
-        assert_eq!(take(last, kind, &mut reader).map(f64::to_bits), Some(value.to_bits()), "{last} {value}");
+        assert_eq!(
+            take(last, kind, &mut reader).map(f64::to_bits),
+            Some(value.to_bits()),
+            "{last} {value}"
+        );
         assert!(reader.0.is_empty());
         out.len()
     }
@@ -113,7 +126,19 @@ mod tests {
 
     #[test]
     fn odd_values_come_back_bit_for_bit() {
-        let odd = [0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, stale_nan(), f64::NAN, f64::MIN_POSITIVE / 3.0, 1e308, -1e15, 9e18, 0.1];
+        let odd = [
+            0.0,
+            -0.0,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            stale_nan(),
+            f64::NAN,
+            f64::MIN_POSITIVE / 3.0,
+            1e308,
+            -1e15,
+            9e18,
+            0.1,
+        ];
         for last in odd {
             for value in odd {
                 round_trip(last, value);

@@ -1,7 +1,8 @@
-//! Series that ended and whose block is not due: their samples stand in files of the same form as blocks until it is written.
+//! Series that ended and whose block is not due: their samples stand in files of the same form as
+//! blocks until it is written.
 //!
-//! What stands there is in the log too, as long as no block holds it: such a file that is damaged or lost costs nothing but the memory that
-//! its series take again after the next start.
+//! What stands there is in the log too, as long as no block holds it: such a file that is damaged
+//! or lost costs nothing but the memory that its series take again after the next start.
 
 use std::sync::Arc;
 
@@ -28,7 +29,10 @@ impl Ended {
         let mut names: Vec<u32> = index.metric_names().map(hash).collect();
         names.sort_unstable();
         names.dedup();
-        Ok(Ended { block, names: names.into() })
+        Ok(Ended {
+            block,
+            names: names.into(),
+        })
     }
 
     /// Whether it may hold samples in `from < timestamp <= to` of a series that passes.
@@ -36,11 +40,15 @@ impl Ended {
         let name = |matcher: &&Matcher| matcher.op == MatchOp::Equal && matcher.name == METRIC_NAME;
         self.block.first <= to
             && self.block.last > from
-            && matchers.iter().filter(name).all(|matcher| self.names.binary_search(&hash(&matcher.value)).is_ok())
+            && matchers
+                .iter()
+                .filter(name)
+                .all(|matcher| self.names.binary_search(&hash(&matcher.value)).is_ok())
     }
 }
 
-/// Until when samples of which series stand in such files: the log, which holds them too, is read past them.
+/// Until when samples of which series stand in such files: the log, which holds them too, is read
+/// past them.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Until {
     /// Hash of the labels, and milliseconds; sorted.
@@ -56,7 +64,10 @@ impl Until {
         }
         let hash = self.hasher.hash_one(labels);
         let end = self.times.partition_point(|(other, _)| *other <= hash);
-        self.times[..end].last().filter(|(other, _)| *other == hash).map_or(i64::MIN, |(_, time)| *time)
+        self.times[..end]
+            .last()
+            .filter(|(other, _)| *other == hash)
+            .map_or(i64::MIN, |(_, time)| *time)
     }
 
     pub(super) fn read(&mut self, block: &Block) -> Result<(), String> {
@@ -65,7 +76,8 @@ impl Until {
         while let Some(series) = index.series_at(&mut position)? {
             // What cannot be read here comes from the log.
             if let Some(time) = block.newest(&index.columns, &instants, &series) {
-                self.times.push((self.hasher.hash_one(&series.labels), time));
+                self.times
+                    .push((self.hasher.hash_one(&series.labels), time));
             }
         }
         Ok(())

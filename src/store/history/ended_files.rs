@@ -24,28 +24,47 @@ const SMALL: u64 = 50_000;
 const MANY: usize = 6;
 
 impl Snapshot {
-    /// Whether a block or such a file may hold samples in `from < timestamp <= to` of a series that passes.
+    /// Whether a block or such a file may hold samples in `from < timestamp <= to` of a series that
+    /// passes.
     pub(in crate::store) fn may_hold(&self, matchers: &[Matcher], from: i64, to: i64) -> bool {
         self.within(from, to).next().is_some() || self.ended(matchers, from, to).next().is_some()
     }
 
     /// What is served of the blocks, then of the files, that may hold such samples.
-    pub(in crate::store) fn views(&self, matchers: &[Matcher], from: i64, to: i64) -> impl Iterator<Item = View> {
+    pub(in crate::store) fn views(
+        &self,
+        matchers: &[Matcher],
+        from: i64,
+        to: i64,
+    ) -> impl Iterator<Item = View> {
         // Up to the floor they stand in blocks, too.
         let after = self.floor.saturating_sub(1);
-        let ended = self.ended(matchers, from, to).map(move |e| View { block: Arc::clone(&e.block), after, to: e.block.served().0 });
+        let ended = self.ended(matchers, from, to).map(move |e| View {
+            block: Arc::clone(&e.block),
+            after,
+            to: e.block.served().0,
+        });
         self.within(from, to).cloned().chain(ended)
     }
 
-    /// Files of ended series that may hold samples in `from < timestamp <= to` of a series that passes.
-    pub(super) fn ended(&self, matchers: &[Matcher], from: i64, to: i64) -> impl Iterator<Item = &Arc<Ended>> {
+    /// Files of ended series that may hold samples in `from < timestamp <= to` of a series that
+    /// passes.
+    pub(super) fn ended(
+        &self,
+        matchers: &[Matcher],
+        from: i64,
+        to: i64,
+    ) -> impl Iterator<Item = &Arc<Ended>> {
         let from = from.max(self.floor.saturating_sub(1));
-        self.ended.iter().filter(move |ended| ended.may_hold(matchers, from, to))
+        self.ended
+            .iter()
+            .filter(move |ended| ended.may_hold(matchers, from, to))
     }
 }
 
 impl Blocks {
-    /// Opens the files of ended series; those that cannot be read are set aside, since the log holds their samples too.
+    /// Opens the files of ended series; those that cannot be read are set aside, since the log
+    /// holds their samples too.
     pub(super) fn open_ended(&self) -> io::Result<Until> {
         let (mut until, floor) = (Until::default(), self.snapshot().floor);
         for entry in std::fs::read_dir(&self.folder)? {
@@ -70,8 +89,14 @@ impl Blocks {
     /// A writer for a further file of ended series.
     pub(super) fn ended_writer(&self, start: i64, end: i64) -> io::Result<BlockWriter> {
         let snapshot = self.snapshot();
-        let number = |ended: &Arc<Ended>| ended.block.path.file_stem()?.to_str()?.parse::<u64>().ok();
-        let next = snapshot.ended.iter().filter_map(number).max().map_or(1, |number| number + 1);
+        let number =
+            |ended: &Arc<Ended>| ended.block.path.file_stem()?.to_str()?.parse::<u64>().ok();
+        let next = snapshot
+            .ended
+            .iter()
+            .filter_map(number)
+            .max()
+            .map_or(1, |number| number + 1);
         BlockWriter::create_at(self.ended_path(next), start, end)
     }
 
@@ -93,14 +118,23 @@ impl Blocks {
     /// Many small files become one.
     pub(super) fn merge_ended(&self) -> io::Result<()> {
         let snapshot = self.snapshot();
-        let is_small = |ended: &&Arc<Ended>| ended.block.series < SMALL && !ended.block.is_damaged();
+        let is_small =
+            |ended: &&Arc<Ended>| ended.block.series < SMALL && !ended.block.is_damaged();
         let small: Vec<Arc<Ended>> = snapshot.ended.iter().filter(is_small).cloned().collect();
         if small.len() < MANY {
             return Ok(());
         }
         let blocks: Vec<Arc<Block>> = small.iter().map(|ended| Arc::clone(&ended.block)).collect();
-        let start = blocks.iter().map(|block| block.start).min().unwrap_or_default();
-        let end = blocks.iter().map(|block| block.end).max().unwrap_or_default();
+        let start = blocks
+            .iter()
+            .map(|block| block.start)
+            .min()
+            .unwrap_or_default();
+        let end = blocks
+            .iter()
+            .map(|block| block.end)
+            .max()
+            .unwrap_or_default();
         let (mut writer, mut walk) = (self.ended_writer(start, end)?, Walk::new(self, &blocks)?);
         let mut samples = Gathered::default();
         while let Some(labels) = walk.peek().cloned() {
@@ -116,7 +150,11 @@ impl Blocks {
 
     /// Bytes of the files of ended series.
     pub(super) fn ended_bytes(&self) -> u64 {
-        self.snapshot().ended.iter().map(|ended| ended.block.bytes).sum()
+        self.snapshot()
+            .ended
+            .iter()
+            .map(|ended| ended.block.bytes)
+            .sum()
     }
 }
 

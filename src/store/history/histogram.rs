@@ -1,7 +1,9 @@
-//! A native histogram as bytes: after another one of the same series by what has changed, else by itself.
+//! A native histogram as bytes: after another one of the same series by what has changed, else by
+//! itself.
 //!
-//! Whole counts, which nearly all are, stand as variable-length integers: the first of a side, then each as its distance from the one
-//! before; after a histogram with the same buckets, as its distance from there. What is read is checked as if a target had sent it.
+//! Whole counts, which nearly all are, stand as variable-length integers: the first of a side, then
+//! each as its distance from the one before; after a histogram with the same buckets, as its
+//! distance from there. What is read is checked as if a target had sent it.
 
 use std::io::{self, Read as _, Write as _};
 use std::sync::Arc;
@@ -19,23 +21,47 @@ use crate::store::memory::series::TimedHistogram;
 /// Bits of the first byte; the lowest two are the hint.
 const WHOLE: u8 = 4;
 const SAME_BUCKETS: u8 = 8;
-const HINTS: [ResetHint; 4] = [ResetHint::Unknown, ResetHint::Reset, ResetHint::NotReset, ResetHint::Gauge];
+const HINTS: [ResetHint; 4] = [
+    ResetHint::Unknown,
+    ResetHint::Reset,
+    ResetHint::NotReset,
+    ResetHint::Gauge,
+];
 /// Whole numbers below it are exact.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Appends a histogram that follows `last`.
 pub(super) fn put(last: Option<&NativeHistogram>, histogram: &NativeHistogram, out: &mut Vec<u8>) {
-    let numbers = || [histogram.count, histogram.zero_count].into_iter().chain(counts(histogram));
-    let whole = |value: f64| ((value as i64) as f64).to_bits() == value.to_bits() && value.abs() < EXACT;
+    let numbers = || {
+        [histogram.count, histogram.zero_count]
+            .into_iter()
+            .chain(counts(histogram))
+    };
+    let whole =
+        |value: f64| ((value as i64) as f64).to_bits() == value.to_bits() && value.abs() < EXACT;
     let last = last.filter(|last| same_buckets(last, histogram));
-    let is_whole = numbers().all(whole) && last.is_none_or(|last| [last.count, last.zero_count].into_iter().chain(counts(last)).all(whole));
-    let hint = HINTS.iter().position(|hint| *hint == histogram.hint).unwrap_or(0) as u8;
-    out.push(hint | if is_whole { WHOLE } else { 0 } | if last.is_some() { SAME_BUCKETS } else { 0 });
+    let is_whole = numbers().all(whole)
+        && last.is_none_or(|last| {
+            [last.count, last.zero_count]
+                .into_iter()
+                .chain(counts(last))
+                .all(whole)
+        });
+    let hint = HINTS
+        .iter()
+        .position(|hint| *hint == histogram.hint)
+        .unwrap_or(0) as u8;
+    out.push(
+        hint | if is_whole { WHOLE } else { 0 } | if last.is_some() { SAME_BUCKETS } else { 0 },
+    );
     if last.is_none() {
         put_int(out, i64::from(histogram.schema));
         out.extend_from_slice(&histogram.zero_threshold.to_le_bytes());
         put_uint(out, histogram.bounds.len() as u64);
-        histogram.bounds.iter().for_each(|bound| out.extend_from_slice(&bound.to_le_bytes()));
+        histogram
+            .bounds
+            .iter()
+            .for_each(|bound| out.extend_from_slice(&bound.to_le_bytes()));
         for side in [&histogram.positive, &histogram.negative] {
             put_uint(out, side.spans().len() as u64);
             for span in side.spans() {
@@ -60,28 +86,51 @@ pub(super) fn put(last: Option<&NativeHistogram>, histogram: &NativeHistogram, o
 }
 
 /// Reads the histogram that follows `last`.
-pub(super) fn take(last: Option<&NativeHistogram>, reader: &mut Reader<'_>) -> Option<NativeHistogram> {
+pub(super) fn take(
+    last: Option<&NativeHistogram>,
+    reader: &mut Reader<'_>,
+) -> Option<NativeHistogram> {
     let flags = reader.byte()?;
     let hint = HINTS[usize::from(flags & 3)];
-    let last = if flags & SAME_BUCKETS == 0 { None } else { Some(last?) };
+    let last = if flags & SAME_BUCKETS == 0 {
+        None
+    } else {
+        Some(last?)
+    };
     let (mut shape, spans) = match last {
         Some(last) => {
-            let spans = [last.positive.spans().to_vec(), last.negative.spans().to_vec()];
-            (NativeHistogram { bounds: last.bounds.clone(), ..shape_of(last.schema, last.zero_threshold) }, spans)
+            let spans = [
+                last.positive.spans().to_vec(),
+                last.negative.spans().to_vec(),
+            ];
+            (
+                NativeHistogram {
+                    bounds: last.bounds.clone(),
+                    ..shape_of(last.schema, last.zero_threshold)
+                },
+                spans,
+            )
         }
         None => {
             let schema = i8::try_from(reader.int()?).ok()?;
             let shape = shape_of(schema, float(reader)?);
             let number = reader.size(reader.0.len() / 8)?;
             let bounds = (0..number).map(|_| float(reader)).collect::<Option<_>>()?;
-            (NativeHistogram { bounds, ..shape }, [spans(reader)?, spans(reader)?])
+            (
+                NativeHistogram { bounds, ..shape },
+                [spans(reader)?, spans(reader)?],
+            )
         }
     };
     shape.hint = hint;
     shape.sum = float(reader)?;
-    let lengths = spans.each_ref().map(|side| side.iter().map(|span| u64::from(span.length)).sum::<u64>());
+    let lengths = spans
+        .each_ref()
+        .map(|side| side.iter().map(|span| u64::from(span.length)).sum::<u64>());
     // A count takes a byte at least.
-    let buckets = usize::try_from(lengths[0].checked_add(lengths[1])?).ok().filter(|n| *n <= reader.0.len())?;
+    let buckets = usize::try_from(lengths[0].checked_add(lengths[1])?)
+        .ok()
+        .filter(|n| *n <= reader.0.len())?;
     let mut numbers = Vec::with_capacity(buckets + 2);
     let mut before = bases(last);
     let mut previous = 0_i64;
@@ -89,7 +138,9 @@ pub(super) fn take(last: Option<&NativeHistogram>, reader: &mut Reader<'_>) -> O
         numbers.push(if flags & WHOLE == 0 {
             float(reader)?
         } else {
-            previous = reader.int()?.checked_add(before.next().unwrap_or(previous))?;
+            previous = reader
+                .int()?
+                .checked_add(before.next().unwrap_or(previous))?;
             previous as f64
         });
     }
@@ -113,11 +164,15 @@ pub(super) fn put_all(histograms: &[TimedHistogram]) -> io::Result<Vec<u8>> {
     deflate.finish()
 }
 
-/// What [`put_all`] wrote: one for each marker among the values. `None` where they do not fit. The first one does not say that it was not reset:
-/// the chunk before, which would tell, may be lost.
+/// What [`put_all`] wrote: one for each marker among the values. `None` where they do not fit. The
+/// first one does not say that it was not reset: the chunk before, which would tell, may be lost.
 pub(super) fn take_all(bytes: &[u8], times: &[i64], values: &[f64]) -> Option<Vec<TimedHistogram>> {
     let mut found: Vec<TimedHistogram> = Vec::new();
-    let mut markers = times.iter().zip(values).filter(|(_, value)| is_histogram(**value)).peekable();
+    let mut markers = times
+        .iter()
+        .zip(values)
+        .filter(|(_, value)| is_histogram(**value))
+        .peekable();
     if bytes.is_empty() {
         return markers.peek().is_none().then_some(found);
     }
@@ -136,12 +191,19 @@ pub(super) fn take_all(bytes: &[u8], times: &[i64], values: &[f64]) -> Option<Ve
 /// What was deflated; `None` beyond a length that nothing of ours has.
 pub(super) fn inflate(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut plain = Vec::new();
-    DeflateDecoder::new(bytes).take(LONGEST as u64).read_to_end(&mut plain).ok()?;
+    DeflateDecoder::new(bytes)
+        .take(LONGEST as u64)
+        .read_to_end(&mut plain)
+        .ok()?;
     Some(plain)
 }
 
 fn shape_of(schema: i8, zero_threshold: f64) -> NativeHistogram {
-    NativeHistogram { schema, zero_threshold, ..NativeHistogram::default() }
+    NativeHistogram {
+        schema,
+        zero_threshold,
+        ..NativeHistogram::default()
+    }
 }
 
 fn same_buckets(a: &NativeHistogram, b: &NativeHistogram) -> bool {
@@ -154,17 +216,35 @@ fn same_buckets(a: &NativeHistogram, b: &NativeHistogram) -> bool {
 }
 
 fn counts(histogram: &NativeHistogram) -> impl Iterator<Item = f64> + '_ {
-    histogram.positive.counts().iter().chain(histogram.negative.counts()).copied()
+    histogram
+        .positive
+        .counts()
+        .iter()
+        .chain(histogram.negative.counts())
+        .copied()
 }
 
 /// What each number of a histogram with the same buckets is a difference from.
 fn bases(last: Option<&NativeHistogram>) -> impl Iterator<Item = i64> + '_ {
-    last.into_iter().flat_map(|last| [last.count, last.zero_count].into_iter().chain(counts(last))).map(|value| value as i64)
+    last.into_iter()
+        .flat_map(|last| {
+            [last.count, last.zero_count]
+                .into_iter()
+                .chain(counts(last))
+        })
+        .map(|value| value as i64)
 }
 
 fn spans(reader: &mut Reader<'_>) -> Option<Vec<Span>> {
     let number = reader.size(reader.0.len())?;
-    (0..number).map(|_| Some(Span { offset: i32::try_from(reader.int()?).ok()?, length: u32::try_from(reader.uint()?).ok()? })).collect()
+    (0..number)
+        .map(|_| {
+            Some(Span {
+                offset: i32::try_from(reader.int()?).ok()?,
+                length: u32::try_from(reader.uint()?).ok()?,
+            })
+        })
+        .collect()
 }
 
 fn float(reader: &mut Reader<'_>) -> Option<f64> {
@@ -182,7 +262,14 @@ mod tests {
         let mut reader = Reader(&out);
         let read = take(last, &mut reader).expect("reads");
         assert!(reader.0.is_empty());
-        assert_eq!((&read, read.hint, read.zero_threshold.to_bits()), (histogram, histogram.hint, histogram.zero_threshold.to_bits()));
+        assert_eq!(
+            (&read, read.hint, read.zero_threshold.to_bits()),
+            (
+                histogram,
+                histogram.hint,
+                histogram.zero_threshold.to_bits()
+            )
+        );
         out.len()
     }
 
@@ -203,11 +290,31 @@ mod tests {
     #[test]
     fn histograms_come_back_bit_for_bit() {
         let one = exponential(&[3.0, 5.0, 7.0]);
-        let next = NativeHistogram { count: 25.0, sum: 2.5, ..exponential(&[3.0, 6.0, 11.0]) };
-        assert!(round_trip(Some(&one), &next) < round_trip(None, &next) && round_trip(Some(&one), &next) == 14);
-        let custom = NativeHistogram { schema: -53, bounds: [0.5, 2.0].into(), zero_threshold: 0.0, ..exponential(&[1.0, 2.0]) };
-        let gauge = NativeHistogram { hint: ResetHint::Gauge, negative: exponential(&[1.5, f64::NAN, -0.0]).positive, ..one.clone() };
-        let infinite = NativeHistogram { count: 1e300, sum: f64::NEG_INFINITY, ..NativeHistogram::default() };
+        let next = NativeHistogram {
+            count: 25.0,
+            sum: 2.5,
+            ..exponential(&[3.0, 6.0, 11.0])
+        };
+        assert!(
+            round_trip(Some(&one), &next) < round_trip(None, &next)
+                && round_trip(Some(&one), &next) == 14
+        );
+        let custom = NativeHistogram {
+            schema: -53,
+            bounds: [0.5, 2.0].into(),
+            zero_threshold: 0.0,
+            ..exponential(&[1.0, 2.0])
+        };
+        let gauge = NativeHistogram {
+            hint: ResetHint::Gauge,
+            negative: exponential(&[1.5, f64::NAN, -0.0]).positive,
+            ..one.clone()
+        };
+        let infinite = NativeHistogram {
+            count: 1e300,
+            sum: f64::NEG_INFINITY,
+            ..NativeHistogram::default()
+        };
         for histogram in [&one, &custom, &gauge, &infinite] {
             round_trip(None, histogram);
             for last in [&one, &custom, &gauge, &infinite] {

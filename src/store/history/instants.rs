@@ -1,4 +1,5 @@
-//! Decoded columns of instants: those that series of a block share, for the series that are read next. Bounded in bytes.
+//! Decoded columns of instants: those that series of a block share, for the series that are read
+//! next. Bounded in bytes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +18,11 @@ pub(super) struct Instants(Mutex<VecDeque<(Key, Arc<[i64]>)>>);
 
 impl Instants {
     /// The instants of a column, decoded if need be; `None` when they cannot be.
-    pub(super) fn get(&self, key: Key, decode: impl FnOnce() -> Option<Vec<i64>>) -> Option<Arc<[i64]>> {
+    pub(super) fn get(
+        &self,
+        key: Key,
+        decode: impl FnOnce() -> Option<Vec<i64>>,
+    ) -> Option<Arc<[i64]>> {
         {
             let mut kept = self.0.lock();
             if let Some(index) = kept.iter().position(|(other, _)| *other == key) {
@@ -52,9 +57,15 @@ mod tests {
         let first = kept.get((0, 0), column).expect("decodes");
         for number in 1..9 {
             kept.get((1, number), column).expect("decodes");
-            assert!(Arc::ptr_eq(&first, &kept.get((0, 0), || None).expect("kept")));
+            assert!(Arc::ptr_eq(
+                &first,
+                &kept.get((0, 0), || None).expect("kept")
+            ));
         }
-        assert!(kept.get((1, 8), || None).is_some() && kept.get((1, 1), || None).is_none(), "the oldest went");
+        assert!(
+            kept.get((1, 8), || None).is_some() && kept.get((1, 1), || None).is_none(),
+            "the oldest went"
+        );
         assert_eq!(kept.0.lock().len(), 4);
     }
 }

@@ -75,7 +75,8 @@ impl Metrics {
     }
 
     fn judge(&self) {
-        let fails = self.log_fails.load(Ordering::Relaxed) || self.blocks_fail.load(Ordering::Relaxed);
+        let fails =
+            self.log_fails.load(Ordering::Relaxed) || self.blocks_fail.load(Ordering::Relaxed);
         self.writable.set(i64::from(!fails));
     }
 
@@ -98,7 +99,10 @@ impl Metrics {
 
     /// Parts damaged so far.
     pub(super) fn damaged_count(&self) -> u64 {
-        PARTS.into_iter().map(|part| self.damaged.get_or_create(&Part { part }).get()).sum()
+        PARTS
+            .into_iter()
+            .map(|part| self.damaged.get_or_create(&Part { part }).get())
+            .sum()
     }
 
     pub(super) fn size(&self, blocks: usize, bytes: u64) {

@@ -1,8 +1,10 @@
 //! The history on disk: samples survive a restart and `kill -9`.
 //!
-//! Every accepted sample goes into a log ([`log`], [`log::writer`]) that is read again at start ([`log::recover`]). Every half hour what memory holds
-//! of the half hour before becomes a block ([`block`], [`block_writer`]), and the log before it is deleted; later blocks are merged into
-//! larger ones ([`compact`]). Queries read blocks from the disk ([`blocks`]). The folder belongs to one process at a time.
+//! Every accepted sample goes into a log ([`log`], [`log::writer`]) that is read again at start
+//! ([`log::recover`]). Every half hour what memory holds of the half hour before becomes a block
+//! ([`block`], [`block_writer`]), and the log before it is deleted; later blocks are merged into
+//! larger ones ([`compact`]). Queries read blocks from the disk ([`blocks`]). The folder belongs to
+//! one process at a time.
 
 mod block;
 mod block_writer;
@@ -133,8 +135,8 @@ pub(super) struct Log {
 }
 
 impl History {
-    /// Takes the folder and hands what its log holds to `visit`, with the number of the segment, the time before which blocks hold all, and
-    /// what is known of series that ended.
+    /// Takes the folder and hands what its log holds to `visit`, with the number of the segment,
+    /// the time before which blocks hold all, and what is known of series that ended.
     pub(super) fn open(
         settings: &Settings,
         metrics: Metrics,
@@ -148,23 +150,44 @@ impl History {
         };
         std::fs::create_dir_all(&folder).map_err(failed(&folder))?;
         let lock = settings.path.join("lock");
-        let lock = File::options().create(true).append(true).open(&lock).map_err(failed(&lock))?;
+        let lock = File::options()
+            .create(true)
+            .append(true)
+            .open(&lock)
+            .map_err(failed(&lock))?;
         take(&lock).map_err(|_| HistoryError::InUse(settings.path.clone()))?;
         let kept = settings.path.join("blocks");
         let blocks = Blocks::open(kept.clone(), now.0, metrics.clone()).map_err(failed(&kept))?;
-        // What was taken down before the clock was set back is in blocks, though their time may not have come.
+        // What was taken down before the clock was set back is in blocks, though their time may not
+        // have come.
         let floor = blocks.end();
         let until = blocks.open_ended().map_err(failed(&kept))?;
         blocks.turn_back(now.0);
-        let segments =
-            log::recover::replay(&folder, &metrics, |segment, entry| visit(segment, floor, &until, entry)).map_err(failed(&folder))?;
+        let segments = log::recover::replay(&folder, &metrics, |segment, entry| {
+            visit(segment, floor, &until, entry)
+        })
+        .map_err(failed(&folder))?;
         let next = segments.keys().next_back().map_or(1, |number| number + 1);
         let writer = Writer::start(&folder, segments, metrics.clone()).map_err(failed(&folder))?;
         let writer = Arc::new(writer);
         metrics.log_written(true);
-        let log =
-            Log { encoder: Encoder::new(next), writer: Arc::clone(&writer), metrics: metrics.clone(), skipping: false, adding: false };
-        Ok((History { settings: settings.clone(), blocks, writer, metrics, _lock: lock }, log))
+        let log = Log {
+            encoder: Encoder::new(next),
+            writer: Arc::clone(&writer),
+            metrics: metrics.clone(),
+            skipping: false,
+            adding: false,
+        };
+        Ok((
+            History {
+                settings: settings.clone(),
+                blocks,
+                writer,
+                metrics,
+                _lock: lock,
+            },
+            log,
+        ))
     }
 
     /// How long samples are kept.
@@ -180,8 +203,13 @@ impl History {
     /// The time before which nobody looks for samples in memory any more.
     pub(super) fn floor_for_all(&self) -> i64 {
         let before = self.blocks.replaced();
-        let held = before.iter().filter_map(Weak::upgrade).map(|snapshot| snapshot.floor);
-        held.chain([self.snapshot().floor]).min().unwrap_or(i64::MIN)
+        let held = before
+            .iter()
+            .filter_map(Weak::upgrade)
+            .map(|snapshot| snapshot.floor);
+        held.chain([self.snapshot().floor])
+            .min()
+            .unwrap_or(i64::MIN)
     }
 
     /// Where blocks are written.
@@ -199,8 +227,8 @@ impl History {
         self.blocks.ended_writer(start, end)
     }
 
-    /// What was written of series that ended is served from disk now. Gives back what readers may still hold of before: as long as they do
-    /// the samples must stay in memory.
+    /// What was written of series that ended is served from disk now. Gives back what readers may
+    /// still hold of before: as long as they do the samples must stay in memory.
     pub(super) fn publish_ended(&self, block: Block) -> io::Result<Vec<Weak<Snapshot>>> {
         ended_files::written(&block);
         self.blocks.add_ended(block, &[])?;
@@ -210,12 +238,19 @@ impl History {
     /// Milliseconds of the oldest sample, from the floor on, of series that ended.
     pub(super) fn oldest_ended(&self) -> Option<i64> {
         let snapshot = self.snapshot();
-        snapshot.ended(&[], i64::MIN, i64::MAX).map(|ended| ended.block.first.max(snapshot.floor)).min()
+        snapshot
+            .ended(&[], i64::MIN, i64::MAX)
+            .map(|ended| ended.block.first.max(snapshot.floor))
+            .min()
     }
 
     /// The series that ended and have samples in `from < timestamp <= to`.
     pub(super) fn walk_ended(&self, from: i64, to: i64) -> io::Result<Walk<'_>> {
-        let blocks: Vec<Arc<Block>> = self.snapshot().ended(&[], from, to).map(|ended| Arc::clone(&ended.block)).collect();
+        let blocks: Vec<Arc<Block>> = self
+            .snapshot()
+            .ended(&[], from, to)
+            .map(|ended| Arc::clone(&ended.block))
+            .collect();
         Walk::new(&self.blocks, &blocks)
     }
 
@@ -242,14 +277,20 @@ impl History {
     /// The number that a block of this span needs to take precedence; 0 where it is the only one.
     pub(super) fn later_than(&self, start: i64, end: i64) -> u32 {
         let snapshot = self.snapshot();
-        let over = snapshot.blocks.iter().filter(|b| b.start < end && b.end > start).map(|b| b.later + 1);
+        let over = snapshot
+            .blocks
+            .iter()
+            .filter(|b| b.start < end && b.end > start)
+            .map(|b| b.later + 1);
         over.max().unwrap_or(0)
     }
 
     /// Adds a block of which what is after `until` is not served yet.
     pub(super) fn keep(&self, block: Option<Block>, until: i64) {
         if let Some(block) = block {
-            block.until.store(until, std::sync::atomic::Ordering::Relaxed);
+            block
+                .until
+                .store(until, std::sync::atomic::Ordering::Relaxed);
             self.blocks.change(Some(block), &[], i64::MIN);
         }
     }
@@ -263,19 +304,42 @@ impl History {
     }
 
     /// The series of a block that pass; one that cannot be read is set aside.
-    pub(super) fn select(&self, view: &View, matchers: &[Matcher], intern: impl Fn(Labels) -> Labels) -> Option<(Part, Arc<[Located]>)> {
+    pub(super) fn select(
+        &self,
+        view: &View,
+        matchers: &[Matcher],
+        intern: impl Fn(Labels) -> Labels,
+    ) -> Option<(Part, Arc<[Located]>)> {
         let block = &view.block;
         let index = self.blocks.index(block)?;
         let Some(found) = index.select(matchers, intern) else {
             self.blocks.set_aside(block, "its index cannot be decoded");
             return None;
         };
-        Some((Part { view: view.clone(), columns: Arc::clone(&index.columns) }, found))
+        Some((
+            Part {
+                view: view.clone(),
+                columns: Arc::clone(&index.columns),
+            },
+            found,
+        ))
     }
 
-    /// Appends the samples of a series with `from < timestamp <= to`; chunks that are damaged are counted and left out.
-    pub(super) fn read(&self, part: &Part, series: &Located, from: i64, to: i64, samples: &mut Gathered) {
-        let View { block, after, to: until } = &part.view;
+    /// Appends the samples of a series with `from < timestamp <= to`; chunks that are damaged are
+    /// counted and left out.
+    pub(super) fn read(
+        &self,
+        part: &Part,
+        series: &Located,
+        from: i64,
+        to: i64,
+        samples: &mut Gathered,
+    ) {
+        let View {
+            block,
+            after,
+            to: until,
+        } = &part.view;
         let (known, span) = (block.is_damaged(), (from.max(*after), to.min(*until)));
         let lost = block.read(&part.columns, &self.blocks.instants, series, span, samples);
         if !known {
@@ -303,10 +367,19 @@ impl History {
         let status = self.status();
         let other = status.log_bytes + self.blocks.ended_bytes();
         let bytes = {
-            let aside = [self.blocks.folder.as_path(), &self.settings.path.join("wal")];
-            self.blocks.retain((now - self.settings.retention).0, self.settings.max_size, other, &aside)
+            let aside = [
+                self.blocks.folder.as_path(),
+                &self.settings.path.join("wal"),
+            ];
+            self.blocks.retain(
+                (now - self.settings.retention).0,
+                self.settings.max_size,
+                other,
+                &aside,
+            )
         };
-        self.metrics.size(self.snapshot().blocks.len(), bytes + other);
+        self.metrics
+            .size(self.snapshot().blocks.len(), bytes + other);
     }
 
     /// Numbers for people.
@@ -315,7 +388,12 @@ impl History {
         HistoryStatus {
             path: self.settings.path.clone(),
             writable: self.metrics.is_writable(),
-            blocks: self.snapshot().blocks.iter().map(|block| block.status()).collect(),
+            blocks: self
+                .snapshot()
+                .blocks
+                .iter()
+                .map(|block| block.status())
+                .collect(),
             segments: segments.len(),
             log_bytes: segments.values().map(|s| s.bytes).sum(),
             damaged: self.metrics.damaged_count(),
@@ -327,7 +405,8 @@ impl History {
         self.metrics.register(telemetry);
     }
 
-    /// Waits until everything appended so far is on disk; `false` when the disk does not take it within seconds.
+    /// Waits until everything appended so far is on disk; `false` when the disk does not take it
+    /// within seconds.
     pub(super) fn flush(&self) -> bool {
         self.writer.flush()
     }
@@ -348,14 +427,25 @@ impl Log {
     /// Takes down a sample that the store has accepted.
     pub(super) fn add(&mut self, slot: u32, labels: &Labels, time: i64, value: f64) {
         if self.has_room() {
-            self.encoder.add(slot, labels, time, value, &mut |record| self.writer.push(record));
+            self.encoder.add(slot, labels, time, value, &mut |record| {
+                self.writer.push(record)
+            });
         }
     }
 
     /// Likewise a native histogram.
-    pub(super) fn add_histogram(&mut self, slot: u32, labels: &Labels, time: i64, value: &NativeHistogram) {
+    pub(super) fn add_histogram(
+        &mut self,
+        slot: u32,
+        labels: &Labels,
+        time: i64,
+        value: &NativeHistogram,
+    ) {
         if self.has_room() {
-            self.encoder.add_histogram(slot, labels, time, value, &mut |record| self.writer.push(record));
+            self.encoder
+                .add_histogram(slot, labels, time, value, &mut |record| {
+                    self.writer.push(record)
+                });
         }
     }
 
@@ -383,7 +473,8 @@ impl Log {
     /// The clock was set back to this time.
     pub(super) fn turn(&mut self, time: i64) {
         self.adding = false;
-        self.encoder.turn(time, &mut |record| self.writer.push(record));
+        self.encoder
+            .turn(time, &mut |record| self.writer.push(record));
     }
 
     /// The series in `slot` is gone.

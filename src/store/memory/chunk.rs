@@ -1,8 +1,10 @@
-//! Sealed chunks: a run of one series' samples, compressed with pco and guarded by a checksum of our own.
+//! Sealed chunks: a run of one series' samples, compressed with pco and guarded by a checksum of
+//! our own.
 //!
-//! The pco format (<https://github.com/pcodec/pcodec>) carries no checksum, and most damaged bytes decode without an error; therefore each
-//! chunk keeps the CRC-32 of its bytes and refuses to decode when they differ. Values come back bit for bit, stale markers, negative
-//! zeroes and NaN payloads included.
+//! The pco format (<https://github.com/pcodec/pcodec>) carries no checksum, and most damaged bytes
+//! decode without an error; therefore each chunk keeps the CRC-32 of its bytes and refuses to
+//! decode when they differ. Values come back bit for bit, stale markers, negative zeroes and NaN
+//! payloads included.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -69,7 +71,11 @@ pub enum ChunkError {
 
 impl Chunk {
     /// Compresses a run whose instants are a slice of a shared column, from `offset` on.
-    pub(in crate::store) fn shared(column: &Arc<[i64]>, offset: u16, values: &[f64]) -> Result<Chunk, ChunkError> {
+    pub(in crate::store) fn shared(
+        column: &Arc<[i64]>,
+        offset: u16,
+        values: &[f64],
+    ) -> Result<Chunk, ChunkError> {
         let start = usize::from(offset);
         let times = &column[start..start + values.len()];
         Chunk::pack(times, values, Times::Shared(Arc::clone(column), offset))
@@ -97,7 +103,13 @@ impl Chunk {
     }
 
     /// Appends the samples with `from < timestamp <= to` to the buffers.
-    pub(in crate::store) fn read(&self, from: i64, to: i64, times: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<(), ChunkError> {
+    pub(in crate::store) fn read(
+        &self,
+        from: i64,
+        to: i64,
+        times: &mut Vec<i64>,
+        values: &mut Vec<f64>,
+    ) -> Result<(), ChunkError> {
         self.take(&self.decode()?, from, to, times, values);
         Ok(())
     }
@@ -110,22 +122,40 @@ impl Chunk {
         let count = usize::from(self.count);
         let times = match &self.times {
             Times::Shared(..) => None,
-            Times::Packed(bytes) => Some(simple_decompress::<i64>(bytes).map_err(|e| ChunkError::Format(e.to_string()))?),
+            Times::Packed(bytes) => Some(
+                simple_decompress::<i64>(bytes).map_err(|e| ChunkError::Format(e.to_string()))?,
+            ),
         };
-        let values = simple_decompress::<f64>(&self.values).map_err(|e| ChunkError::Format(e.to_string()))?;
+        let values = simple_decompress::<f64>(&self.values)
+            .map_err(|e| ChunkError::Format(e.to_string()))?;
         if values.len() != count || times.as_ref().is_some_and(|times| times.len() != count) {
-            return Err(ChunkError::Format(format!("{} values for {count} samples", values.len())));
+            return Err(ChunkError::Format(format!(
+                "{} values for {count} samples",
+                values.len()
+            )));
         }
         Ok(Samples { times, values })
     }
 
     /// Appends those of this chunk's decoded samples with `from < timestamp <= to` to the buffers.
-    pub(in crate::store) fn take(&self, samples: &Samples, from: i64, to: i64, times: &mut Vec<i64>, values: &mut Vec<f64>) {
+    pub(in crate::store) fn take(
+        &self,
+        samples: &Samples,
+        from: i64,
+        to: i64,
+        times: &mut Vec<i64>,
+        values: &mut Vec<f64>,
+    ) {
         let all: &[i64] = match (&self.times, &samples.times) {
-            (Times::Shared(column, offset), _) => &column[usize::from(*offset)..usize::from(*offset) + samples.values.len()],
+            (Times::Shared(column, offset), _) => {
+                &column[usize::from(*offset)..usize::from(*offset) + samples.values.len()]
+            }
             (Times::Packed(_), own) => own.as_deref().unwrap_or_default(),
         };
-        let (start, end) = (all.partition_point(|t| *t <= from), all.partition_point(|t| *t <= to));
+        let (start, end) = (
+            all.partition_point(|t| *t <= from),
+            all.partition_point(|t| *t <= to),
+        );
         if start < end {
             times.extend_from_slice(&all[start..end]);
             values.extend_from_slice(&samples.values[start..end]);
@@ -171,9 +201,13 @@ pub(in crate::store) fn decompress_values(bytes: &[u8]) -> Option<Vec<f64>> {
     simple_decompress(bytes).ok()
 }
 
-fn compress(run: impl Fn(&ChunkConfig) -> pco::errors::PcoResult<Vec<u8>>) -> Result<Box<[u8]>, ChunkError> {
+fn compress(
+    run: impl Fn(&ChunkConfig) -> pco::errors::PcoResult<Vec<u8>>,
+) -> Result<Box<[u8]>, ChunkError> {
     let config = ChunkConfig::default().with_compression_level(LEVEL);
-    run(&config).map(Vec::into_boxed_slice).map_err(|e| ChunkError::Format(e.to_string()))
+    run(&config)
+        .map(Vec::into_boxed_slice)
+        .map_err(|e| ChunkError::Format(e.to_string()))
 }
 
 #[cfg(test)]
@@ -184,13 +218,28 @@ mod tests {
     #[test]
     fn every_bit_pattern_comes_back() {
         let payload = f64::from_bits(0x7ff8_0000_0000_0123);
-        let values = [0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, stale_nan(), f64::NAN, payload, f64::MIN_POSITIVE / 3.0, 1e308];
+        let values = [
+            0.0,
+            -0.0,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            stale_nan(),
+            f64::NAN,
+            payload,
+            f64::MIN_POSITIVE / 3.0,
+            1e308,
+        ];
         let times: Vec<i64> = (0..values.len() as i64).map(|i| i * 15_000 - 7).collect();
         let chunk = Chunk::own(&times, &values).expect("compresses");
         let (mut t, mut v) = (Vec::new(), Vec::new());
-        chunk.read(i64::MIN, i64::MAX, &mut t, &mut v).expect("reads");
+        chunk
+            .read(i64::MIN, i64::MAX, &mut t, &mut v)
+            .expect("reads");
         assert_eq!(t, times);
-        assert_eq!(v.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), values.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
+        assert_eq!(
+            v.iter().map(|x| x.to_bits()).collect::<Vec<_>>(),
+            values.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+        );
         assert!(v.iter().any(|x| x.to_bits() == STALE_NAN_BITS));
     }
 
@@ -198,11 +247,17 @@ mod tests {
     fn a_damaged_byte_is_noticed() {
         let times: Vec<i64> = (0..50).map(|i| i * 1000).collect();
         let values: Vec<f64> = (0..50).map(f64::from).collect();
-        let length = Chunk::own(&times, &values).expect("compresses").values.len();
+        let length = Chunk::own(&times, &values)
+            .expect("compresses")
+            .values
+            .len();
         for position in 0..length {
             let mut chunk = Chunk::own(&times, &values).expect("compresses");
             chunk.values[position] ^= 0x40;
-            assert_eq!(chunk.read(0, i64::MAX, &mut Vec::new(), &mut Vec::new()), Err(ChunkError::Checksum));
+            assert_eq!(
+                chunk.read(0, i64::MAX, &mut Vec::new(), &mut Vec::new()),
+                Err(ChunkError::Checksum)
+            );
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Time columns: the series that one target exposes at one tick share its timestamp.
 //!
-//! A column is a growing run of instants. A series points into it and has only values, in a row beside it; the n-th value belongs to the
-//! n-th instant after the one at which the series began. A series that misses a tick leaves the column.
+//! A column is a growing run of instants. A series points into it and has only values, in a row
+//! beside it; the n-th value belongs to the n-th instant after the one at which the series began. A
+//! series that misses a tick leaves the column.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -51,7 +52,14 @@ pub(in crate::store) struct Column {
 
 impl Column {
     fn new(times: ThinVec<i64>, private: bool) -> Self {
-        Column { times, users: 0, most: 0, private, rows: Rows::new(private), frozen: None }
+        Column {
+            times,
+            users: 0,
+            most: 0,
+            private,
+            rows: Rows::new(private),
+            frozen: None,
+        }
     }
 
     /// Adds an instant.
@@ -76,7 +84,8 @@ impl Column {
     /// A shared copy of a full column; made once for all series that seal against it.
     pub(in crate::store) fn freeze(&mut self) -> &Arc<[i64]> {
         let times = &self.times;
-        self.frozen.get_or_insert_with(|| Arc::from(times.as_slice()))
+        self.frozen
+            .get_or_insert_with(|| Arc::from(times.as_slice()))
     }
 }
 
@@ -137,7 +146,11 @@ impl Columns {
 
     /// Bytes on the heap.
     pub(in crate::store) fn heap_size(&self) -> usize {
-        let each = |c: &Column| c.times.capacity() * 8 + c.frozen.as_ref().map_or(0, |f| f.len() * 8) + c.rows.heap_size();
+        let each = |c: &Column| {
+            c.times.capacity() * 8
+                + c.frozen.as_ref().map_or(0, |f| f.len() * 8)
+                + c.rows.heap_size()
+        };
         self.columns.iter().map(each).sum::<usize>() + self.columns.capacity() * size_of::<Column>()
     }
 }

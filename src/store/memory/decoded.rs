@@ -1,4 +1,5 @@
-//! Decoded chunks, for rules that read the same hour again at every instant. Bounded in bytes; the oldest go first.
+//! Decoded chunks, for rules that read the same hour again at every instant. Bounded in bytes; the
+//! oldest go first.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -29,14 +30,21 @@ impl Decoded {
         }
         let samples = Arc::new(chunk.decode()?);
         let inner = &mut *self.0.lock();
-        if inner.by_chunk.insert(chunk.number, Arc::clone(&samples)).is_none() {
+        if inner
+            .by_chunk
+            .insert(chunk.number, Arc::clone(&samples))
+            .is_none()
+        {
             inner.order.push_back(chunk.number);
             inner.bytes += samples.heap_size();
         }
         while inner.bytes > ROOM
             && let Some(oldest) = inner.order.pop_front()
         {
-            inner.bytes -= inner.by_chunk.remove(&oldest).map_or(0, |samples| samples.heap_size());
+            inner.bytes -= inner
+                .by_chunk
+                .remove(&oldest)
+                .map_or(0, |samples| samples.heap_size());
         }
         Ok(samples)
     }
@@ -61,12 +69,22 @@ mod tests {
         let decoded = Decoded::default();
         let values = [1.5; 120];
         let times: Vec<i64> = (0..120).collect();
-        let chunks: Vec<Chunk> = (0..ROOM / 1920 + 10).map(|_| Chunk::own(&times, &values).expect("compresses")).collect();
+        let chunks: Vec<Chunk> = (0..ROOM / 1920 + 10)
+            .map(|_| Chunk::own(&times, &values).expect("compresses"))
+            .collect();
         let first = decoded.get(&chunks[0]).expect("decodes");
-        assert!(Arc::ptr_eq(&first, &decoded.get(&chunks[0]).expect("decodes")), "decoded once");
-        chunks.iter().for_each(|chunk| drop(decoded.get(chunk).expect("decodes")));
+        assert!(
+            Arc::ptr_eq(&first, &decoded.get(&chunks[0]).expect("decodes")),
+            "decoded once"
+        );
+        chunks
+            .iter()
+            .for_each(|chunk| drop(decoded.get(chunk).expect("decodes")));
         assert!(decoded.heap_size() <= ROOM);
-        assert!(!Arc::ptr_eq(&first, &decoded.get(&chunks[0]).expect("decodes")), "the oldest went");
+        assert!(
+            !Arc::ptr_eq(&first, &decoded.get(&chunks[0]).expect("decodes")),
+            "the oldest went"
+        );
         decoded.clear();
         assert_eq!(decoded.heap_size(), 0);
     }

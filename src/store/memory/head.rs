@@ -1,16 +1,18 @@
 //! The newest values of a series, not yet compressed, in as few bytes as their kind needs.
 //!
-//! Most series are counters, whole numbers and decimals of a few places that move little within half an hour: what is kept of them is the
-//! distance from the first value in units of the last place, in two or four bytes. A head whose next value does not fit becomes a wider
-//! one. What is read is what was written, bit for bit. The values stand in the [`Rows`] of the column that the series points into.
+//! Most series are counters, whole numbers and decimals of a few places that move little within
+//! half an hour: what is kept of them is the distance from the first value in units of the last
+//! place, in two or four bytes. A head whose next value does not fit becomes a wider one. What is
+//! read is what was written, bit for bit. The values stand in the [`Rows`] of the column that the
+//! series points into.
 
 use std::ops::Range;
 
 use super::rows::{Rows, Table};
 use crate::model::{histogram_nan, is_histogram, is_stale, stale_nan};
 
-/// What a value is multiplied by, according to its decimal places. A quotient of whole numbers below 2^53 is rounded as the decimal itself
-/// is when it is parsed.
+/// What a value is multiplied by, according to its decimal places. A quotient of whole numbers
+/// below 2^53 is rounded as the decimal itself is when it is parsed.
 const UNITS: [f64; 7] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6];
 /// Whole numbers below it are exact.
 const EXACT: f64 = (1_u64 << 53) as f64;
@@ -42,7 +44,8 @@ pub(in crate::store) struct Head {
     length: u8,
 }
 
-/// A distance in few bytes. Its two lowest values stand for the stale marker and for the marker of a native histogram.
+/// A distance in few bytes. Its two lowest values stand for the stale marker and for the marker of
+/// a native histogram.
 trait Distance: Copy {
     const STALE: Self;
     const HISTOGRAM: Self;
@@ -57,7 +60,8 @@ macro_rules! distance {
             const STALE: Self = <$int>::MIN;
             const HISTOGRAM: Self = <$int>::MIN + 1;
             fn nearest(distance: f64) -> Option<Self> {
-                Some((distance + 0.5_f64.copysign(distance)) as $int).filter(|whole| *whole > Self::HISTOGRAM)
+                Some((distance + 0.5_f64.copysign(distance)) as $int)
+                    .filter(|whole| *whole > Self::HISTOGRAM)
             }
             fn is(self, other: Self) -> bool {
                 self == other
@@ -87,7 +91,8 @@ impl Origin {
         if is_histogram(value) {
             return Some(D::HISTOGRAM);
         }
-        D::nearest(value * self.unit - self.base).filter(|distance| self.at(*distance).to_bits() == value.to_bits())
+        D::nearest(value * self.unit - self.base)
+            .filter(|distance| self.at(*distance).to_bits() == value.to_bits())
     }
 
     fn at<D: Distance>(self, distance: D) -> f64 {
@@ -104,7 +109,13 @@ impl Origin {
         }
     }
 
-    fn read<D: Distance + Default>(self, table: &Table<D>, row: u32, places: Range<usize>, into: &mut Vec<f64>) {
+    fn read<D: Distance + Default>(
+        self,
+        table: &Table<D>,
+        row: u32,
+        places: Range<usize>,
+        into: &mut Vec<f64>,
+    ) {
         table.read(row, places, |piece| {
             if self.unit == 1.0 {
                 // Whole numbers, which most are, without a division.
@@ -123,39 +134,76 @@ fn decimals_of(value: f64) -> Option<u8> {
         let whole = (value * unit).round();
         (unit == 1.0 || whole.abs() < EXACT) && whole / unit == value
     };
-    UNITS.iter().position(|unit| is(*unit)).map(|places| places as u8)
+    UNITS
+        .iter()
+        .position(|unit| is(*unit))
+        .map(|places| places as u8)
 }
 
 /// What the distances of a value are counted from, in units of so many decimal digits.
 fn base_of(value: f64, decimals: u8) -> f64 {
-    if decimals == 0 { value } else { (value * UNITS[usize::from(decimals)]).round() }
+    if decimals == 0 {
+        value
+    } else {
+        (value * UNITS[usize::from(decimals)]).round()
+    }
 }
 
 impl Head {
     /// A head without values in the form that is narrowest for these.
     fn fit(&self, values: &[f64]) -> Head {
         let numbers = || values.iter().copied().filter(|value| value.is_finite());
-        let decimals = numbers().try_fold(0, |most, value| decimals_of(value).map(|places| places.max(most))).unwrap_or(0);
-        let base = numbers().next().map_or(0.0, |first| base_of(first, decimals));
-        let origin = Origin { base, unit: UNITS[usize::from(decimals)] };
-        let width = if values.iter().all(|value| origin.narrow::<i16>(*value).is_some()) {
+        let decimals = numbers()
+            .try_fold(0, |most, value| {
+                decimals_of(value).map(|places| places.max(most))
+            })
+            .unwrap_or(0);
+        let base = numbers()
+            .next()
+            .map_or(0.0, |first| base_of(first, decimals));
+        let origin = Origin {
+            base,
+            unit: UNITS[usize::from(decimals)],
+        };
+        let width = if values
+            .iter()
+            .all(|value| origin.narrow::<i16>(*value).is_some())
+        {
             Width::Short
-        } else if values.iter().all(|value| origin.narrow::<i32>(*value).is_some()) {
+        } else if values
+            .iter()
+            .all(|value| origin.narrow::<i32>(*value).is_some())
+        {
             Width::Long
         } else {
             Width::Wide
         };
-        Head { base, row: 0, width, decimals, start: self.start, length: 0 }
+        Head {
+            base,
+            row: 0,
+            width,
+            decimals,
+            start: self.start,
+            length: 0,
+        }
     }
 
-    /// Empties the head, gives its row back, and returns its values. The next one begins as wide as these needed.
+    /// Empties the head, gives its row back, and returns its values. The next one begins as wide as
+    /// these needed.
     pub(in crate::store) fn leave(&mut self, rows: &mut Rows) -> Vec<f64> {
         let values = self.values(rows);
         if !self.is_empty() {
             self.give_row(rows);
         }
-        let width = if self.width == Width::Short { Width::Short } else { self.fit(&values).width };
-        *self = Head { width, ..Head::default() };
+        let width = if self.width == Width::Short {
+            Width::Short
+        } else {
+            self.fit(&values).width
+        };
+        *self = Head {
+            width,
+            ..Head::default()
+        };
         values
     }
 
@@ -180,7 +228,10 @@ impl Head {
     }
 
     fn origin(&self) -> Origin {
-        Origin { base: self.base, unit: UNITS[usize::from(self.decimals)] }
+        Origin {
+            base: self.base,
+            unit: UNITS[usize::from(self.decimals)],
+        }
     }
 
     /// The newest value.
@@ -215,8 +266,15 @@ impl Head {
 
     /// Chooses a form for what begins with this value.
     fn begin_with(&mut self, value: f64, rows: &mut Rows) {
-        self.decimals = Some(value).filter(|value| value.is_finite()).and_then(decimals_of).unwrap_or(0);
-        self.base = if value.is_finite() { base_of(value, self.decimals) } else { 0.0 };
+        self.decimals = Some(value)
+            .filter(|value| value.is_finite())
+            .and_then(decimals_of)
+            .unwrap_or(0);
+        self.base = if value.is_finite() {
+            base_of(value, self.decimals)
+        } else {
+            0.0
+        };
         // Decimals seldom stay within so few units.
         if self.decimals > 0 && self.width == Width::Short {
             self.width = Width::Long;
@@ -228,8 +286,16 @@ impl Head {
     fn put(&self, value: f64, rows: &mut Rows) -> bool {
         let place = self.start() + self.len();
         match self.width {
-            Width::Short => self.origin().narrow(value).map(|distance| rows.short.set(self.row, place, distance)).is_some(),
-            Width::Long => self.origin().narrow(value).map(|distance| rows.long.set(self.row, place, distance)).is_some(),
+            Width::Short => self
+                .origin()
+                .narrow(value)
+                .map(|distance| rows.short.set(self.row, place, distance))
+                .is_some(),
+            Width::Long => self
+                .origin()
+                .narrow(value)
+                .map(|distance| rows.long.set(self.row, place, distance))
+                .is_some(),
             Width::Wide => {
                 rows.wide.set(self.row, place, value);
                 true
@@ -266,7 +332,9 @@ impl Head {
         match self.width {
             Width::Short => self.origin().read(&rows.short, self.row, places, into),
             Width::Long => self.origin().read(&rows.long, self.row, places, into),
-            Width::Wide => rows.wide.read(self.row, places, |piece| into.extend_from_slice(piece)),
+            Width::Wide => rows
+                .wide
+                .read(self.row, places, |piece| into.extend_from_slice(piece)),
         }
     }
 }
@@ -291,26 +359,56 @@ mod tests {
     #[test]
     fn a_head_is_as_narrow_as_its_values_allow() {
         let width = |values: &[f64]| head(values).0.width;
-        assert_eq!(width(&[1e15, 1e15 + 32_767.0, stale_nan(), histogram_nan(), 1e15 - 3.0]), Width::Short);
-        assert_eq!(width(&[1.0 / 3.0, stale_nan(), 1.0 / 3.0]), Width::Short, "a constant");
-        assert_eq!(width(&[stale_nan(), 1e12, 1e12 + 1.0]), Width::Short, "counted from the first number, though a marker came before");
-        for long in
-            [&[0.5, 1.5, 100_000.5][..], &[37.1234, 99.9, 0.0, 0.0001, -99.0], &[1.764e9, 1.764e9 + 100.125], &[0.1, 0.3], &[7.0, 7e6]]
-        {
+        assert_eq!(
+            width(&[
+                1e15,
+                1e15 + 32_767.0,
+                stale_nan(),
+                histogram_nan(),
+                1e15 - 3.0
+            ]),
+            Width::Short
+        );
+        assert_eq!(
+            width(&[1.0 / 3.0, stale_nan(), 1.0 / 3.0]),
+            Width::Short,
+            "a constant"
+        );
+        assert_eq!(
+            width(&[stale_nan(), 1e12, 1e12 + 1.0]),
+            Width::Short,
+            "counted from the first number, though a marker came before"
+        );
+        for long in [
+            &[0.5, 1.5, 100_000.5][..],
+            &[37.1234, 99.9, 0.0, 0.0001, -99.0],
+            &[1.764e9, 1.764e9 + 100.125],
+            &[0.1, 0.3],
+            &[7.0, 7e6],
+        ] {
             assert_eq!(width(long), Width::Long, "{long:?}");
         }
-        for wide in
-            [&[1.0, f64::NAN][..], &[0.0, -0.0], &[0.0, f64::INFINITY], &[0.0, 3e9], &[0.1, 1.0 / 3.0], &[5e-324, 0.0], &[1e300, 0.5]]
-        {
+        for wide in [
+            &[1.0, f64::NAN][..],
+            &[0.0, -0.0],
+            &[0.0, f64::INFINITY],
+            &[0.0, 3e9],
+            &[0.1, 1.0 / 3.0],
+            &[5e-324, 0.0],
+            &[1e300, 0.5],
+        ] {
             assert_eq!(width(wide), Width::Wide, "{wide:?}");
         }
     }
 
     #[test]
     fn the_next_head_begins_as_wide_as_the_last_one_needed() {
-        for (values, expected) in
-            [(&[1.0, 2.0][..], Width::Short), (&[1.0, 1e6], Width::Long), (&[0.1, 0.2], Width::Short), (&[0.1, 1.0 / 3.0], Width::Wide)]
-        {
+        for (values, expected) in [
+            (&[1.0, 2.0][..], Width::Short),
+            (&[1.0, 1e6], Width::Long),
+            (&[0.1, 0.2], Width::Short),
+            (&[0.1, 1.0 / 3.0], Width::Wide),
+        ] {
             let (mut head, mut rows) = head(values);
             assert_eq!(head.leave(&mut rows), values);
             assert_eq!((head.width, head.length), (expected, 0), "{values:?}");

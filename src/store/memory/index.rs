@@ -1,7 +1,8 @@
-//! The inverted index: label name, to label value, to the sorted numbers of the series that carry it.
+//! The inverted index: label name, to label value, to the sorted numbers of the series that carry
+//! it.
 //!
-//! Regular expressions run over the distinct values of a label, not over series; a pattern that is a list of literals (`a|b|c`) is a
-//! look-up for each of them.
+//! Regular expressions run over the distinct values of a label, not over series; a pattern that is
+//! a list of literals (`a|b|c`) is a look-up for each of them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -31,7 +32,9 @@ impl Index {
             if !self.names.contains_key(name) {
                 self.names.insert(name.into(), Values::default());
             }
-            let Some(values) = self.names.get_mut(name) else { continue };
+            let Some(values) = self.names.get_mut(name) else {
+                continue;
+            };
             match values.get_mut(value) {
                 Some(postings) => postings.insert(slot),
                 None => {
@@ -46,7 +49,9 @@ impl Index {
         self.changed = true;
         self.all.remove(slot);
         for (name, value) in labels {
-            let Some(values) = self.names.get_mut(name) else { continue };
+            let Some(values) = self.names.get_mut(name) else {
+                continue;
+            };
             if let Some(postings) = values.get_mut(value) {
                 postings.remove(slot);
                 if postings.is_empty() {
@@ -62,14 +67,19 @@ impl Index {
     /// Makes the sets small again after series came or went.
     pub(in crate::store) fn compress(&mut self) {
         if std::mem::take(&mut self.changed) {
-            self.names.values_mut().flat_map(|values| values.values_mut()).for_each(Postings::compress);
+            self.names
+                .values_mut()
+                .flat_map(|values| values.values_mut())
+                .for_each(Postings::compress);
             self.all.optimize();
         }
     }
 
     /// Whether a series carries this label.
     pub(in crate::store) fn contains(&self, name: &str, value: &str) -> bool {
-        self.names.get(name).is_some_and(|values| values.contains_key(value))
+        self.names
+            .get(name)
+            .is_some_and(|values| values.contains_key(value))
     }
 
     /// All label names, sorted.
@@ -81,14 +91,22 @@ impl Index {
 
     /// All values of one label, sorted.
     pub(in crate::store) fn values(&self, name: &str) -> Vec<String> {
-        let mut values: Vec<String> = self.names.get(name).map(|v| v.keys().map(|k| k.to_string()).collect()).unwrap_or_default();
+        let mut values: Vec<String> = self
+            .names
+            .get(name)
+            .map(|v| v.keys().map(|k| k.to_string()).collect())
+            .unwrap_or_default();
         values.sort_unstable();
         values
     }
 
     /// Every label with each of its values, and how many series carry the pair.
     pub(in crate::store) fn pairs(&self) -> impl Iterator<Item = (&str, &str, usize)> {
-        self.names.iter().flat_map(|(name, values)| values.iter().map(move |(value, postings)| (&**name, &**value, postings.len())))
+        self.names.iter().flat_map(|(name, values)| {
+            values
+                .iter()
+                .map(move |(value, postings)| (&**name, &**value, postings.len()))
+        })
     }
 
     /// The series that pass every matcher, sorted.
@@ -116,27 +134,56 @@ impl Index {
 
     /// Series whose value of the label is present and passes.
     fn passing(&self, matcher: &Matcher) -> Cow<'_, RoaringBitmap> {
-        let Some(values) = self.names.get(matcher.name.as_str()) else { return Cow::default() };
+        let Some(values) = self.names.get(matcher.name.as_str()) else {
+            return Cow::default();
+        };
         match (matcher.op, matcher.literals()) {
-            (MatchOp::Equal, _) => values.get(matcher.value.as_str()).map(Postings::bitmap).unwrap_or_default(),
-            (MatchOp::Regex, Some(set)) => Cow::Owned(union(set.iter().filter_map(|v| values.get(&**v)))),
-            _ => Cow::Owned(union(values.iter().filter(|(v, _)| matcher.matches(v)).map(|(_, p)| p))),
+            (MatchOp::Equal, _) => values
+                .get(matcher.value.as_str())
+                .map(Postings::bitmap)
+                .unwrap_or_default(),
+            (MatchOp::Regex, Some(set)) => {
+                Cow::Owned(union(set.iter().filter_map(|v| values.get(&**v))))
+            }
+            _ => Cow::Owned(union(
+                values
+                    .iter()
+                    .filter(|(v, _)| matcher.matches(v))
+                    .map(|(_, p)| p),
+            )),
         }
     }
 
     /// Series whose value of the label is present and does not pass.
     fn refused(&self, matcher: &Matcher) -> Cow<'_, RoaringBitmap> {
-        let Some(values) = self.names.get(matcher.name.as_str()) else { return Cow::default() };
+        let Some(values) = self.names.get(matcher.name.as_str()) else {
+            return Cow::default();
+        };
         match (matcher.op, matcher.literals()) {
-            (MatchOp::NotEqual, _) => values.get(matcher.value.as_str()).map(Postings::bitmap).unwrap_or_default(),
-            (MatchOp::NotRegex, Some(set)) => Cow::Owned(union(set.iter().filter_map(|v| values.get(&**v)))),
-            _ => Cow::Owned(union(values.iter().filter(|(v, _)| !matcher.matches(v)).map(|(_, p)| p))),
+            (MatchOp::NotEqual, _) => values
+                .get(matcher.value.as_str())
+                .map(Postings::bitmap)
+                .unwrap_or_default(),
+            (MatchOp::NotRegex, Some(set)) => {
+                Cow::Owned(union(set.iter().filter_map(|v| values.get(&**v))))
+            }
+            _ => Cow::Owned(union(
+                values
+                    .iter()
+                    .filter(|(v, _)| !matcher.matches(v))
+                    .map(|(_, p)| p),
+            )),
         }
     }
 
     /// Bytes on the heap, about.
     pub(in crate::store) fn heap_size(&self) -> usize {
-        let values = |values: &Values| values.iter().map(|(text, postings)| text.len() + 48 + postings.heap_size()).sum::<usize>();
+        let values = |values: &Values| {
+            values
+                .iter()
+                .map(|(text, postings)| text.len() + 48 + postings.heap_size())
+                .sum::<usize>()
+        };
         self.names.values().map(|v| 96 + values(v)).sum::<usize>() + self.all.serialized_size()
     }
 }

@@ -1,5 +1,5 @@
-//! From a label set to the slot of its series. The labels stand in the slots alone: an entry is the slot's number, a fifth of what a map
-//! from labels to numbers takes.
+//! From a label set to the slot of its series. The labels stand in the slots alone: an entry is the
+//! slot's number, a fifth of what a map from labels to numbers takes.
 
 use hashbrown::HashTable;
 
@@ -16,19 +16,32 @@ pub(in crate::store) struct Lookup {
 impl Lookup {
     /// The slot of a series.
     pub(in crate::store) fn find(&self, slots: &Slots, labels: &Labels) -> Option<u32> {
-        self.slots.find(self.hasher.hash_one(labels), |slot| slots.labels(*slot) == Some(labels)).copied()
+        self.slots
+            .find(self.hasher.hash_one(labels), |slot| {
+                slots.labels(*slot) == Some(labels)
+            })
+            .copied()
     }
 
     /// Registers a slot that holds a series which is not registered yet.
     pub(in crate::store) fn add(&mut self, slots: &Slots, slot: u32) {
-        let hash = |slot: &u32| slots.labels(*slot).map_or(0, |labels| self.hasher.hash_one(labels));
+        let hash = |slot: &u32| {
+            slots
+                .labels(*slot)
+                .map_or(0, |labels| self.hasher.hash_one(labels))
+        };
         self.slots.insert_unique(hash(&slot), slot, hash);
     }
 
     /// Forgets a slot; call it while the slot still holds the series.
     pub(in crate::store) fn remove(&mut self, slots: &Slots, slot: u32) {
-        let Some(labels) = slots.labels(slot) else { return };
-        if let Ok(entry) = self.slots.find_entry(self.hasher.hash_one(labels), |other| *other == slot) {
+        let Some(labels) = slots.labels(slot) else {
+            return;
+        };
+        if let Ok(entry) = self
+            .slots
+            .find_entry(self.hasher.hash_one(labels), |other| *other == slot)
+        {
             entry.remove();
         }
     }

@@ -1,7 +1,8 @@
 //! Sets of series' numbers: what the index holds for each label and value.
 //!
-//! One number or a few stand as they are, since many labels have a value for each series; more are a compressed bitmap
-//! (<https://roaringbitmap.org>): the series of one target came one after another, so that most large sets are runs.
+//! One number or a few stand as they are, since many labels have a value for each series; more are
+//! a compressed bitmap (<https://roaringbitmap.org>): the series of one target came one after
+//! another, so that most large sets are runs.
 
 use std::borrow::Cow;
 
@@ -175,7 +176,11 @@ mod tests {
         every_third.compress();
         run.compress();
         assert!(run.heap_size() < 100, "{}", run.heap_size());
-        assert!(every_third.heap_size() < 12_000, "{}", every_third.heap_size());
+        assert!(
+            every_third.heap_size() < 12_000,
+            "{}",
+            every_third.heap_size()
+        );
         assert_eq!(Postings::One(7).heap_size(), 0);
     }
 }

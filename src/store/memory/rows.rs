@@ -1,7 +1,9 @@
-//! Where the heads of the series that share a column keep their values: a row each, in tables as wide as their values need.
+//! Where the heads of the series that share a column keep their values: a row each, in tables as
+//! wide as their values need.
 //!
-//! A table is cut along time into groups of a few instants, and a group holds all rows one after another: no series has a position of its own
-//! on the heap, nothing is copied when a run grows, and what lies idle is at most one group. Where there is but one row it stands as it is.
+//! A table is cut along time into groups of a few instants, and a group holds all rows one after
+//! another: no series has a position of its own on the heap, nothing is copied when a run grows,
+//! and what lies idle is at most one group. Where there is but one row it stands as it is.
 
 use std::ops::Range;
 
@@ -51,7 +53,8 @@ impl<T: Copy + Default> Groups<T> {
         }
         let values = &mut self.groups[group];
         if at >= values.capacity() {
-            // All rows that are there; beyond them growth by an eighth, since doubling would leave a quarter of the room unused.
+            // All rows that are there; beyond them growth by an eighth, since doubling would leave
+            // a quarter of the room unused.
             let room = (self.rows as usize * GROUP).max(at + 1 + values.len() / 8);
             values.reserve_exact(room - values.len());
         }
@@ -64,7 +67,11 @@ impl<T: Copy + Default> Groups<T> {
 
 impl<T: Copy + Default> Table<T> {
     fn new(single: bool) -> Self {
-        if single { Table::Single(ThinVec::new()) } else { Table::Many(None) }
+        if single {
+            Table::Single(ThinVec::new())
+        } else {
+            Table::Many(None)
+        }
     }
 
     /// Hands out a row.
@@ -105,13 +112,20 @@ impl<T: Copy + Default> Table<T> {
             Table::Single(values) => values[position],
             Table::Many(groups) => {
                 let (group, at) = find(row, position);
-                groups.as_ref().map_or_else(T::default, |groups| groups.groups[group][at])
+                groups
+                    .as_ref()
+                    .map_or_else(T::default, |groups| groups.groups[group][at])
             }
         }
     }
 
     /// Calls `visit` with the values in these positions, which were written, piece by piece.
-    pub(in crate::store) fn read(&self, row: u32, positions: Range<usize>, mut visit: impl FnMut(&[T])) {
+    pub(in crate::store) fn read(
+        &self,
+        row: u32,
+        positions: Range<usize>,
+        mut visit: impl FnMut(&[T]),
+    ) {
         match self {
             Table::Single(_) if positions.is_empty() => {}
             Table::Single(values) => visit(&values[positions]),
@@ -132,7 +146,11 @@ impl<T: Copy + Default> Table<T> {
         match self {
             Table::Single(values) => values.capacity() * size_of::<T>(),
             Table::Many(groups) => groups.as_ref().map_or(0, |groups| {
-                let values = groups.groups.iter().map(|group| size_of::<Vec<T>>() + group.capacity() * size_of::<T>()).sum::<usize>();
+                let values = groups
+                    .groups
+                    .iter()
+                    .map(|group| size_of::<Vec<T>>() + group.capacity() * size_of::<T>())
+                    .sum::<usize>();
                 size_of::<Groups<T>>() + values + groups.free.capacity() * size_of::<u32>()
             }),
         }
@@ -150,7 +168,11 @@ pub(in crate::store) struct Rows {
 impl Rows {
     /// Tables without rows, for one series alone or for many.
     pub(in crate::store) fn new(single: bool) -> Self {
-        Rows { short: Table::new(single), long: Table::new(single), wide: Table::new(single) }
+        Rows {
+            short: Table::new(single),
+            long: Table::new(single),
+            wide: Table::new(single),
+        }
     }
 
     /// Bytes on the heap.
@@ -179,13 +201,20 @@ mod tests {
                 if rows.is_empty() || !single && position % 5 == 0 {
                     rows.push((table.take(), position));
                 }
-                rows.iter().for_each(|(row, _)| table.set(*row, position, (*row as usize * 1000 + position) as i16));
+                rows.iter().for_each(|(row, _)| {
+                    table.set(*row, position, (*row as usize * 1000 + position) as i16)
+                });
             }
             for (row, start) in rows {
-                let expected: Vec<i16> = (start..RUN).map(|position| (row as usize * 1000 + position) as i16).collect();
+                let expected: Vec<i16> = (start..RUN)
+                    .map(|position| (row as usize * 1000 + position) as i16)
+                    .collect();
                 assert_eq!(read(&table, row, start..RUN), expected);
                 assert_eq!(table.get(row, RUN - 1), expected[RUN - 1 - start]);
-                assert_eq!(read(&table, row, start + 1..RUN - 1), expected[1..RUN - 1 - start]);
+                assert_eq!(
+                    read(&table, row, start + 1..RUN - 1),
+                    expected[1..RUN - 1 - start]
+                );
             }
         }
     }
@@ -195,7 +224,11 @@ mod tests {
         let mut table = Table::<i16>::new(false);
         let rows: Vec<u32> = (0..5000).map(|_| table.take()).collect();
         (0..16).for_each(|position| rows.iter().for_each(|row| table.set(*row, position, 7)));
-        assert!(table.heap_size() < 5000 * 16 * 2 + 250, "{}", table.heap_size());
+        assert!(
+            table.heap_size() < 5000 * 16 * 2 + 250,
+            "{}",
+            table.heap_size()
+        );
         table.give(4321);
         assert_eq!((table.take(), table.take()), (4321, 5000));
         let mut single = Table::<i16>::new(true);

@@ -39,8 +39,8 @@ pub type TimedHistogram = (i64, Arc<NativeHistogram>);
 pub struct Window<'a> {
     /// Milliseconds since the Unix epoch.
     pub times: &'a [i64],
-    /// The values; stale markers included, see [`crate::model::is_stale`], and markers where a native histogram stands, see
-    /// [`crate::model::is_histogram`].
+    /// The values; stale markers included, see [`crate::model::is_stale`], and markers where a
+    /// native histogram stands, see [`crate::model::is_histogram`].
     pub values: &'a [f64],
     /// The native histograms among the samples, ascending in time; empty for a series of floats.
     pub histograms: &'a [TimedHistogram],
@@ -74,12 +74,17 @@ impl Gathered {
         let position = self.histograms.len();
         self.histograms.extend_from_slice(window.histograms);
         // The one that it follows stood elsewhere, and may be lost: readers must compare.
-        if let Some((_, first)) = self.histograms.get_mut(position).filter(|(_, first)| first.hint == ResetHint::NotReset) {
+        if let Some((_, first)) = self
+            .histograms
+            .get_mut(position)
+            .filter(|(_, first)| first.hint == ResetHint::NotReset)
+        {
             Arc::make_mut(first).hint = ResetHint::Unknown;
         }
     }
 
-    /// Puts samples into order that came from positions which overlap; of those of one instant the first stays.
+    /// Puts samples into order that came from positions which overlap; of those of one instant the
+    /// first stays.
     pub(in crate::store) fn order(&mut self) {
         if self.times.is_sorted_by(|a, b| a < b) {
             return;
@@ -87,26 +92,50 @@ impl Gathered {
         let mut positions: Vec<usize> = (0..self.times.len()).collect();
         positions.sort_by_key(|position| self.times[*position]);
         positions.dedup_by_key(|position| self.times[*position]);
-        self.times = positions.iter().map(|position| self.times[*position]).collect();
-        self.values = positions.iter().map(|position| self.values[*position]).collect();
+        self.times = positions
+            .iter()
+            .map(|position| self.times[*position])
+            .collect();
+        self.values = positions
+            .iter()
+            .map(|position| self.values[*position])
+            .collect();
         self.histograms.sort_by_key(|(time, _)| *time);
         self.histograms.dedup_by_key(|(time, _)| *time);
         let (times, values) = (&self.times, &self.values);
-        self.histograms.retain(|(time, _)| times.binary_search(time).is_ok_and(|position| is_histogram(values[position])));
+        self.histograms.retain(|(time, _)| {
+            times
+                .binary_search(time)
+                .is_ok_and(|position| is_histogram(values[position]))
+        });
     }
 
     pub(in crate::store) fn window(&self) -> Window<'_> {
-        Window { times: &self.times, values: &self.values, histograms: &self.histograms }
+        Window {
+            times: &self.times,
+            values: &self.values,
+            histograms: &self.histograms,
+        }
     }
 }
 
 /// The native histogram at a time.
-pub(crate) fn histogram_at(histograms: &[TimedHistogram], time: i64) -> Option<&Arc<NativeHistogram>> {
-    histograms.binary_search_by_key(&time, |(at, _)| *at).ok().map(|position| &histograms[position].1)
+pub(crate) fn histogram_at(
+    histograms: &[TimedHistogram],
+    time: i64,
+) -> Option<&Arc<NativeHistogram>> {
+    histograms
+        .binary_search_by_key(&time, |(at, _)| *at)
+        .ok()
+        .map(|position| &histograms[position].1)
 }
 
 /// Those with `from < timestamp <= to`.
-pub(in crate::store) fn histograms_within(histograms: &[TimedHistogram], from: i64, to: i64) -> &[TimedHistogram] {
+pub(in crate::store) fn histograms_within(
+    histograms: &[TimedHistogram],
+    from: i64,
+    to: i64,
+) -> &[TimedHistogram] {
     let end = histograms.partition_point(|(at, _)| *at <= to);
     let start = histograms[..end].partition_point(|(at, _)| *at <= from);
     &histograms[start..end]
@@ -129,7 +158,8 @@ pub(in crate::store) struct Series {
     /// Tells it from those that had its number before.
     pub(in crate::store) version: Version,
     chunks: ThinVec<Chunk>,
-    /// Native histograms, ascending in time; a marker stands for each among the values. Most series have none.
+    /// Native histograms, ascending in time; a marker stands for each among the values. Most series
+    /// have none.
     histograms: ThinVec<TimedHistogram>,
 }
 
@@ -139,16 +169,33 @@ const _: () = assert!(size_of::<Option<Series>>() <= 48);
 impl Series {
     /// A series without samples.
     pub(in crate::store) fn new(labels: Labels, version: Version) -> Self {
-        Series { labels, head: Head::default(), column: None, version, chunks: ThinVec::new(), histograms: ThinVec::new() }
+        Series {
+            labels,
+            head: Head::default(),
+            column: None,
+            version,
+            chunks: ThinVec::new(),
+            histograms: ThinVec::new(),
+        }
     }
 
     /// Milliseconds of the newest sample.
     pub(in crate::store) fn last(&self, columns: &Columns) -> Option<i64> {
-        self.head_times(columns).last().copied().or_else(|| self.chunks.last().map(|c| c.last))
+        self.head_times(columns)
+            .last()
+            .copied()
+            .or_else(|| self.chunks.last().map(|c| c.last))
     }
 
-    /// Adds a sample. `current` is the column that the series of this batch share, if one was opened already.
-    pub(in crate::store) fn append(&mut self, at: i64, value: f64, columns: &mut Columns, current: &mut Option<ColumnId>) -> Outcome {
+    /// Adds a sample. `current` is the column that the series of this batch share, if one was
+    /// opened already.
+    pub(in crate::store) fn append(
+        &mut self,
+        at: i64,
+        value: f64,
+        columns: &mut Columns,
+        current: &mut Option<ColumnId>,
+    ) -> Outcome {
         if let Some(last) = self.last(columns) {
             if at < last {
                 return Outcome::OutOfOrder;
@@ -182,7 +229,10 @@ impl Series {
             // The marker stands there already: of the same histogram?
             Outcome::Repeated if self.newest_histogram() != Some(histogram) => Outcome::Duplicate,
             Outcome::Appended => {
-                let previous = self.histograms.last().filter(|(time, _)| Some(*time) == last);
+                let previous = self
+                    .histograms
+                    .last()
+                    .filter(|(time, _)| Some(*time) == last);
                 let hint = histogram.hint_after(previous.map(|(_, previous)| &**previous));
                 let mut histogram = Arc::clone(histogram);
                 if histogram.hint != hint {
@@ -229,13 +279,17 @@ impl Series {
                 times.push(at);
                 let values = self.leave(columns);
                 self.enter(columns.create(&times, true), 0, columns);
-                values.into_iter().for_each(|value| self.push(value, columns));
+                values
+                    .into_iter()
+                    .for_each(|value| self.push(value, columns));
                 return;
             }
             self.seal(columns);
         }
         let (id, offset) = match *current {
-            Some(id) if columns.get(id).times.last() == Some(&at) => (id, columns.get(id).times.len() - 1),
+            Some(id) if columns.get(id).times.last() == Some(&at) => {
+                (id, columns.get(id).times.len() - 1)
+            }
             _ => {
                 let id = columns.create(&[at], false);
                 *current = Some(id);
@@ -253,7 +307,9 @@ impl Series {
 
     /// Leaves the column, and with it the values of the head.
     fn leave(&mut self, columns: &mut Columns) -> Vec<f64> {
-        let Some(id) = self.column.take() else { return Vec::new() };
+        let Some(id) = self.column.take() else {
+            return Vec::new();
+        };
         let values = self.head.leave(&mut columns.get_mut(id).rows);
         columns.leave(id);
         values
@@ -273,7 +329,8 @@ impl Series {
         columns.leave(id);
         match chunk {
             Ok(chunk) => {
-                // Exact growth, once in a run: room for chunks that do not come would cost as much as the samples.
+                // Exact growth, once in a run: room for chunks that do not come would cost as much
+                // as the samples.
                 self.chunks.reserve_exact(1);
                 self.chunks.push(chunk);
             }
@@ -281,7 +338,8 @@ impl Series {
         }
     }
 
-    /// Seals the head if it is one of the few that still hold the room of a column that most series have left.
+    /// Seals the head if it is one of the few that still hold the room of a column that most series
+    /// have left.
     pub(in crate::store) fn settle(&mut self, columns: &mut Columns) {
         if self.column.is_some_and(|id| columns.get(id).is_deserted()) {
             self.seal(columns);
@@ -294,18 +352,25 @@ impl Series {
     }
 
     fn newest(&self, columns: &Columns) -> Option<f64> {
-        if let Some(value) = self.column.and_then(|id| self.head.last(&columns.get(id).rows)) {
+        if let Some(value) = self
+            .column
+            .and_then(|id| self.head.last(&columns.get(id).rows))
+        {
             return Some(value);
         }
         let chunk = self.chunks.last()?;
         let (mut times, mut values) = (Vec::new(), Vec::new());
-        chunk.read(chunk.last - 1, chunk.last, &mut times, &mut values).ok()?;
+        chunk
+            .read(chunk.last - 1, chunk.last, &mut times, &mut values)
+            .ok()?;
         values.last().copied()
     }
 
     fn head_times<'a>(&self, columns: &'a Columns) -> &'a [i64] {
         let start = self.head.start();
-        self.column.map_or(&[], |id| &columns.get(id).times[start..start + self.head.len()])
+        self.column.map_or(&[], |id| {
+            &columns.get(id).times[start..start + self.head.len()]
+        })
     }
 
     /// Appends values of the head to a buffer.
@@ -315,7 +380,8 @@ impl Series {
         }
     }
 
-    /// The samples with `from < timestamp <= to`, in `scratch` as far as they do not lie here as they are.
+    /// The samples with `from < timestamp <= to`, in `scratch` as far as they do not lie here as
+    /// they are.
     pub(in crate::store) fn window<'a>(
         &'a self,
         from: i64,
@@ -326,22 +392,43 @@ impl Series {
     ) -> Result<Window<'a>, ChunkError> {
         let times = self.head_times(columns);
         // Most windows end at the newest sample: look there before searching.
-        let end = if times.last().is_some_and(|t| *t <= to) { times.len() } else { times.partition_point(|t| *t <= to) };
+        let end = if times.last().is_some_and(|t| *t <= to) {
+            times.len()
+        } else {
+            times.partition_point(|t| *t <= to)
+        };
         let start = times[..end].partition_point(|t| *t <= from);
         let first_chunk = self.chunks.partition_point(|c| c.last <= from);
         if self.chunks.get(first_chunk).is_none_or(|c| c.first > to) {
             scratch.values.clear();
             self.read_head(start..end, columns, &mut scratch.values);
-            return Ok(Window { times: &times[start..end], values: &scratch.values, histograms: self.histograms(from, to) });
+            return Ok(Window {
+                times: &times[start..end],
+                values: &scratch.values,
+                histograms: self.histograms(from, to),
+            });
         }
         scratch.times.clear();
         scratch.values.clear();
-        for chunk in self.chunks[first_chunk..].iter().take_while(|c| c.first <= to) {
-            chunk.take(&*decoded.get(chunk)?, from, to, &mut scratch.times, &mut scratch.values);
+        for chunk in self.chunks[first_chunk..]
+            .iter()
+            .take_while(|c| c.first <= to)
+        {
+            chunk.take(
+                &*decoded.get(chunk)?,
+                from,
+                to,
+                &mut scratch.times,
+                &mut scratch.values,
+            );
         }
         scratch.times.extend_from_slice(&times[start..end]);
         self.read_head(start..end, columns, &mut scratch.values);
-        Ok(Window { times: &scratch.times, values: &scratch.values, histograms: self.histograms(from, to) })
+        Ok(Window {
+            times: &scratch.times,
+            values: &scratch.values,
+            histograms: self.histograms(from, to),
+        })
     }
 
     /// The native histograms with `from < timestamp <= to`.
@@ -349,15 +436,22 @@ impl Series {
         histograms_within(&self.histograms, from, to)
     }
 
-    /// Drops chunks that end before `before`; the head goes too when its newest sample is older. Returns whether nothing is left.
+    /// Drops chunks that end before `before`; the head goes too when its newest sample is older.
+    /// Returns whether nothing is left.
     pub(in crate::store) fn retain(&mut self, before: i64, columns: &mut Columns) -> bool {
         let keep = self.chunks.partition_point(|c| c.last < before);
         self.chunks.drain(..keep);
         if self.head_times(columns).last().is_some_and(|t| *t < before) {
             self.leave(columns);
         }
-        let oldest = self.chunks.first().map(|c| c.first).or_else(|| self.head_times(columns).first().copied());
-        let gone = oldest.map_or(self.histograms.len(), |oldest| self.histograms.partition_point(|(at, _)| *at < oldest));
+        let oldest = self
+            .chunks
+            .first()
+            .map(|c| c.first)
+            .or_else(|| self.head_times(columns).first().copied());
+        let gone = oldest.map_or(self.histograms.len(), |oldest| {
+            self.histograms.partition_point(|(at, _)| *at < oldest)
+        });
         self.histograms.drain(..gone);
         self.head.is_empty() && self.chunks.is_empty()
     }
@@ -378,7 +472,11 @@ impl Series {
                 self.leave(columns);
             }
             None => {
-                times.extend(self.head_times(columns).iter().take_while(|time| **time <= to));
+                times.extend(
+                    self.head_times(columns)
+                        .iter()
+                        .take_while(|time| **time <= to),
+                );
                 values = self.leave(columns);
                 values.truncate(times.len());
             }
@@ -397,13 +495,18 @@ impl Series {
     /// Whether a sample may lie in `from < timestamp <= to`, without reading one.
     pub(in crate::store) fn overlaps(&self, from: i64, to: i64, columns: &Columns) -> bool {
         let times = self.head_times(columns);
-        let in_head = times.first().is_some_and(|f| *f <= to) && times.last().is_some_and(|l| *l > from);
+        let in_head =
+            times.first().is_some_and(|f| *f <= to) && times.last().is_some_and(|l| *l > from);
         in_head || self.chunks.iter().any(|c| c.first <= to && c.last > from)
     }
 
     /// Milliseconds of the oldest and of the newest sample.
     pub(in crate::store) fn span(&self, columns: &Columns) -> Option<(i64, i64)> {
-        let first = self.chunks.first().map(|c| c.first).or_else(|| self.head_times(columns).first().copied());
+        let first = self
+            .chunks
+            .first()
+            .map(|c| c.first)
+            .or_else(|| self.head_times(columns).first().copied());
         first.zip(self.last(columns))
     }
 
@@ -414,14 +517,22 @@ impl Series {
 
     /// Number of samples: in the head, and in chunks.
     pub(in crate::store) fn counts(&self) -> (usize, usize) {
-        (self.head.len(), self.chunks.iter().map(|c| usize::from(c.count)).sum())
+        (
+            self.head.len(),
+            self.chunks.iter().map(|c| usize::from(c.count)).sum(),
+        )
     }
 
     /// Bytes on the heap, the head's apart, which are the column's: of chunks, and of the rest.
     pub(in crate::store) fn heap_sizes(&self) -> (usize, usize) {
-        let chunks = self.chunks.iter().map(Chunk::heap_size).sum::<usize>() + self.chunks.capacity() * size_of::<Chunk>();
+        let chunks = self.chunks.iter().map(Chunk::heap_size).sum::<usize>()
+            + self.chunks.capacity() * size_of::<Chunk>();
         let each = size_of::<NativeHistogram>() + size_of::<TimedHistogram>();
-        let histograms = self.histograms.iter().map(|(_, h)| each + h.heap_size()).sum::<usize>();
+        let histograms = self
+            .histograms
+            .iter()
+            .map(|(_, h)| each + h.heap_size())
+            .sum::<usize>();
         (chunks, self.labels.heap_size() + histograms)
     }
 
@@ -431,5 +542,6 @@ impl Series {
     }
 }
 
-/// A full head seals on the next append, when the column is full too; private columns are bounded by the same length.
+/// A full head seals on the next append, when the column is full too; private columns are bounded
+/// by the same length.
 const _: () = assert!(RUN <= u8::MAX as usize);

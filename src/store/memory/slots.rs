@@ -1,5 +1,5 @@
-//! The series by number. They stand in blocks that never move: room that grows by copying would lie idle in part, and be there twice
-//! meanwhile.
+//! The series by number. They stand in blocks that never move: room that grows by copying would lie
+//! idle in part, and be there twice meanwhile.
 
 use super::series::Series;
 use crate::model::Labels;
@@ -19,17 +19,24 @@ pub(in crate::store) struct Slots {
 impl Slots {
     /// The series of this number.
     pub(in crate::store) fn get(&self, slot: u32) -> Option<&Series> {
-        self.blocks.get(slot as usize / BLOCK)?.get(slot as usize % BLOCK)?.as_ref()
+        self.blocks
+            .get(slot as usize / BLOCK)?
+            .get(slot as usize % BLOCK)?
+            .as_ref()
     }
 
     /// The series of this number, to change.
     pub(in crate::store) fn get_mut(&mut self, slot: u32) -> Option<&mut Series> {
-        self.blocks.get_mut(slot as usize / BLOCK)?.get_mut(slot as usize % BLOCK)?.as_mut()
+        self.blocks
+            .get_mut(slot as usize / BLOCK)?
+            .get_mut(slot as usize % BLOCK)?
+            .as_mut()
     }
 
     /// The series that is meant, unless it is gone.
     pub(in crate::store) fn known(&self, id: SeriesId) -> Option<&Series> {
-        self.get(id.slot).filter(|series| series.version == id.version)
+        self.get(id.slot)
+            .filter(|series| series.version == id.version)
     }
 
     /// The labels of this number's series.
@@ -40,7 +47,8 @@ impl Slots {
     /// Adds a series without samples.
     pub(in crate::store) fn add(&mut self, labels: Labels) -> u32 {
         if let Some((slot, version)) = self.free.pop() {
-            self.blocks[slot as usize / BLOCK][slot as usize % BLOCK] = Some(Series::new(labels, version));
+            self.blocks[slot as usize / BLOCK][slot as usize % BLOCK] =
+                Some(Series::new(labels, version));
             return slot;
         }
         let full = self.blocks.len() * BLOCK;
@@ -61,24 +69,34 @@ impl Slots {
 
     /// Forgets a series.
     pub(in crate::store) fn remove(&mut self, slot: u32) -> Option<Series> {
-        let series = self.blocks.get_mut(slot as usize / BLOCK)?.get_mut(slot as usize % BLOCK)?.take()?;
-        self.free.push((slot, series.version.checked_add(1).unwrap_or(Version::MIN)));
+        let series = self
+            .blocks
+            .get_mut(slot as usize / BLOCK)?
+            .get_mut(slot as usize % BLOCK)?
+            .take()?;
+        self.free
+            .push((slot, series.version.checked_add(1).unwrap_or(Version::MIN)));
         Some(series)
     }
 
     /// Numbers given out so far, free ones included.
     pub(in crate::store) fn end(&self) -> u32 {
-        self.blocks.last().map_or(0, |last| (self.blocks.len() - 1) * BLOCK + last.len()) as u32
+        self.blocks
+            .last()
+            .map_or(0, |last| (self.blocks.len() - 1) * BLOCK + last.len()) as u32
     }
 
     /// The series, each with its number.
     pub(in crate::store) fn iter(&self) -> impl Iterator<Item = (u32, &Series)> {
-        (0_u32..).zip(self.blocks.iter().flatten()).filter_map(|(slot, series)| Some((slot, series.as_ref()?)))
+        (0_u32..)
+            .zip(self.blocks.iter().flatten())
+            .filter_map(|(slot, series)| Some((slot, series.as_ref()?)))
     }
 
     /// Bytes on the heap, without what the series themselves have there.
     pub(in crate::store) fn heap_size(&self) -> usize {
-        self.blocks.len() * BLOCK * size_of::<Option<Series>>() + self.free.capacity() * size_of::<(u32, Version)>()
+        self.blocks.len() * BLOCK * size_of::<Option<Series>>()
+            + self.free.capacity() * size_of::<(u32, Version)>()
     }
 }
 
@@ -93,12 +111,28 @@ mod tests {
         for n in 0..BLOCK * 2 + 1 {
             assert_eq!(slots.add(labels(n)) as usize, n);
         }
-        assert_eq!((slots.end() as usize, slots.iter().count()), (BLOCK * 2 + 1, BLOCK * 2 + 1));
-        let gone = SeriesId { slot: 300, version: Version::MIN };
-        assert_eq!(slots.known(gone).map(|series| series.labels.clone()), Some(labels(300)));
-        assert!(slots.remove(300).is_some_and(|series| series.labels == labels(300)));
+        assert_eq!(
+            (slots.end() as usize, slots.iter().count()),
+            (BLOCK * 2 + 1, BLOCK * 2 + 1)
+        );
+        let gone = SeriesId {
+            slot: 300,
+            version: Version::MIN,
+        };
+        assert_eq!(
+            slots.known(gone).map(|series| series.labels.clone()),
+            Some(labels(300))
+        );
+        assert!(
+            slots
+                .remove(300)
+                .is_some_and(|series| series.labels == labels(300))
+        );
         assert!(slots.remove(300).is_none() && slots.get(300).is_none());
-        assert_eq!((slots.end() as usize, slots.iter().count()), (BLOCK * 2 + 1, BLOCK * 2));
+        assert_eq!(
+            (slots.end() as usize, slots.iter().count()),
+            (BLOCK * 2 + 1, BLOCK * 2)
+        );
         assert_eq!(slots.add(labels(7000)), 300);
         assert!(slots.known(gone).is_none());
         assert_eq!(slots.labels(300), Some(&labels(7000)));

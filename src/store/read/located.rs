@@ -12,14 +12,16 @@ pub(super) struct Parts {
     pub(super) parts: Vec<(usize, Located)>,
 }
 
-/// What is read where blocks hold a part of a selection: for each of its series, where its samples are.
+/// What is read where blocks hold a part of a selection: for each of its series, where its samples
+/// are.
 pub(in crate::store) struct Merged {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) parts: Vec<Part>,
     pub(super) positions: Vec<Parts>,
 }
 
-/// Memory may hold samples that are in blocks already; from `from` on they are looked for only where no block is.
+/// Memory may hold samples that are in blocks already; from `from` on they are looked for only
+/// where no block is.
 pub(in crate::store) fn memory_from(snapshot: &Snapshot, from: i64) -> i64 {
     from.max(snapshot.floor.saturating_sub(1))
 }

@@ -1,4 +1,5 @@
-//! Which series pass some matchers: selections, kept within bounds until such a series comes or goes, and reading them.
+//! Which series pass some matchers: selections, kept within bounds until such a series comes or
+//! goes, and reading them.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -7,7 +8,9 @@ use std::sync::Arc;
 use parking_lot::RwLockReadGuard;
 
 use super::located::{Merged, memory_from};
-use crate::model::{Budget, Holder, LabelSets, Labels, METRIC_NAME, MatchOp, Matcher, Reservation, Timestamp};
+use crate::model::{
+    Budget, Holder, LabelSets, Labels, METRIC_NAME, MatchOp, Matcher, Reservation, Timestamp,
+};
 use crate::store::history::Snapshot;
 use crate::store::memory::series::Scratch;
 use crate::store::{ChunkError, Inner, SeriesId, Store, Window};
@@ -28,8 +31,9 @@ const READ_BATCH: usize = 64;
 
 /// The series that pass some matchers.
 pub struct Selection {
-    /// Their labels, in the order in which [`Store::read`] goes through them. Equal matchers give the same list until such a series comes
-    /// or goes, so that what is derived from it lives as long.
+    /// Their labels, in the order in which [`Store::read`] goes through them. Equal matchers give
+    /// the same list until such a series comes or goes, so that what is derived from it lives as
+    /// long.
     pub labels: LabelSets,
     pub(in crate::store) source: Source,
 }
@@ -71,7 +75,10 @@ struct Entry {
 
 impl Selections {
     fn find(&mut self, matchers: &[Matcher], generation: u64) -> Option<Arc<Known>> {
-        let entry = self.found.get_mut(matchers).filter(|entry| entry.known.generation == generation)?;
+        let entry = self
+            .found
+            .get_mut(matchers)
+            .filter(|entry| entry.known.generation == generation)?;
         entry.needed = self.round;
         Some(Arc::clone(&entry.known))
     }
@@ -82,12 +89,22 @@ impl Selections {
         if self.bytes + bytes > KEPT {
             self.clear();
         }
-        let room = self.reservation.as_mut().is_none_or(|reservation| reservation.grow(bytes).is_ok());
+        let room = self
+            .reservation
+            .as_mut()
+            .is_none_or(|reservation| reservation.grow(bytes).is_ok());
         if bytes > KEPT || !room {
             return;
         }
         self.bytes += bytes;
-        self.found.insert(matchers.into(), Entry { known: Arc::clone(known), bytes, needed: self.round });
+        self.found.insert(
+            matchers.into(),
+            Entry {
+                known: Arc::clone(known),
+                bytes,
+                needed: self.round,
+            },
+        );
     }
 
     fn forget(&mut self, matchers: &[Matcher]) {
@@ -122,13 +139,20 @@ impl Selections {
     }
 }
 
-/// Bytes of a selection that is kept. What is derived from its labels is about as large as they are.
+/// Bytes of a selection that is kept. What is derived from its labels is about as large as they
+/// are.
 fn bytes_of(matchers: &[Matcher], known: &Known) -> usize {
     let one = |matcher: &Matcher| {
-        let regex = if is_regex(matcher) { REGEX + 8 * matcher.value.len() } else { 0 };
+        let regex = if is_regex(matcher) {
+            REGEX + 8 * matcher.value.len()
+        } else {
+            0
+        };
         size_of::<Matcher>() + matcher.name.len() + matcher.value.len() + regex
     };
-    OVERHEAD + matchers.iter().map(one).sum::<usize>() + known.ids.len() * (2 * size_of::<Labels>() + size_of::<SeriesId>())
+    OVERHEAD
+        + matchers.iter().map(one).sum::<usize>()
+        + known.ids.len() * (2 * size_of::<Labels>() + size_of::<SeriesId>())
 }
 
 fn is_regex(matcher: &Matcher) -> bool {
@@ -138,31 +162,59 @@ fn is_regex(matcher: &Matcher) -> bool {
 impl Inner {
     /// When a series last came or went that these matchers may select.
     fn generation_of(&self, matchers: &[Matcher]) -> u64 {
-        let name = matchers.iter().find(|m| m.op == MatchOp::Equal && m.name == METRIC_NAME);
-        name.map_or(self.generation, |name| self.by_name.get(name.value.as_str()).copied().unwrap_or(0))
+        let name = matchers
+            .iter()
+            .find(|m| m.op == MatchOp::Equal && m.name == METRIC_NAME);
+        name.map_or(self.generation, |name| {
+            self.by_name.get(name.value.as_str()).copied().unwrap_or(0)
+        })
     }
 }
 
 impl Store {
-    /// The series that pass all matchers, whether or not they have samples; [`Store::read`] then finds those in `from < timestamp <= to`.
+    /// The series that pass all matchers, whether or not they have samples; [`Store::read`] then
+    /// finds those in `from < timestamp <= to`.
     ///
-    /// `needed_again`: the list is kept whatever it costs to keep; otherwise only what is small and has no regular expression in it is.
-    pub fn selection(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp, needed_again: bool) -> Selection {
+    /// `needed_again`: the list is kept whatever it costs to keep; otherwise only what is small and
+    /// has no regular expression in it is.
+    pub fn selection(
+        &self,
+        matchers: &[Matcher],
+        from: Timestamp,
+        to: Timestamp,
+        needed_again: bool,
+    ) -> Selection {
         match self.on_disk(matchers, from.0, to.0) {
             Some((snapshot, true)) => self.merged(matchers, snapshot, from.0, to.0, needed_again),
             blocks => {
                 let known = self.known(&self.inner.read(), matchers, needed_again);
-                Selection { labels: known.labels.clone(), source: Source::Memory(known, blocks.map(|(snapshot, _)| snapshot)) }
+                Selection {
+                    labels: known.labels.clone(),
+                    source: Source::Memory(known, blocks.map(|(snapshot, _)| snapshot)),
+                }
             }
         }
     }
 
-    /// An interval outside of which a selection made for `from < timestamp <= to` has no samples; `None` when it has none at all.
-    pub fn bounds(&self, selection: &Selection, from: Timestamp, to: Timestamp) -> Option<(Timestamp, Timestamp)> {
-        let Source::Memory(known, _) = &selection.source else { return Some((from, to)) };
+    /// An interval outside of which a selection made for `from < timestamp <= to` has no samples;
+    /// `None` when it has none at all.
+    pub fn bounds(
+        &self,
+        selection: &Selection,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Option<(Timestamp, Timestamp)> {
+        let Source::Memory(known, _) = &selection.source else {
+            return Some((from, to));
+        };
         let inner = self.inner.read();
-        let spans = known.ids.iter().filter_map(|id| inner.slots.known(*id)?.span(&inner.columns));
-        spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).map(|(first, last)| (Timestamp(first), Timestamp(last)))
+        let spans = known
+            .ids
+            .iter()
+            .filter_map(|id| inner.slots.known(*id)?.span(&inner.columns));
+        spans
+            .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+            .map(|(first, last)| (Timestamp(first), Timestamp(last)))
     }
 
     /// Counts what is kept for the next time as part of a budget.
@@ -172,7 +224,8 @@ impl Store {
         selections.reservation = Some(budget.reserve(Holder::Caches));
     }
 
-    /// Calls `visit` with the row in the selection for every series that has samples in `from < timestamp <= to`, until it breaks.
+    /// Calls `visit` with the row in the selection for every series that has samples in
+    /// `from < timestamp <= to`, until it breaks.
     ///
     /// The window is borrowed; `visit` must not call the store. Errs when a chunk is damaged.
     pub fn read(
@@ -183,8 +236,13 @@ impl Store {
         mut visit: impl FnMut(usize, Window<'_>) -> ControlFlow<()>,
     ) -> Result<(), ChunkError> {
         let (ids, from) = match &selection.source {
-            Source::Memory(known, snapshot) => (&known.ids, snapshot.as_ref().map_or(from.0, |s| memory_from(s, from.0))),
-            Source::Merged(merged) => return self.read_merged(merged, &selection.labels, (from.0, to.0), visit),
+            Source::Memory(known, snapshot) => (
+                &known.ids,
+                snapshot.as_ref().map_or(from.0, |s| memory_from(s, from.0)),
+            ),
+            Source::Merged(merged) => {
+                return self.read_merged(merged, &selection.labels, (from.0, to.0), visit);
+            }
         };
         let mut inner = self.inner.read();
         let mut scratch = Scratch::default();
@@ -193,10 +251,15 @@ impl Store {
                 RwLockReadGuard::bump(&mut inner);
             }
             // Since the selection was made, a slot may have been emptied or taken over.
-            let Some(series) = inner.slots.known(*id) else { continue };
-            let window = series.window(from, to.0, &inner.columns, &self.decoded, &mut scratch).inspect_err(|_| {
-                self.damaged.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            })?;
+            let Some(series) = inner.slots.known(*id) else {
+                continue;
+            };
+            let window = series
+                .window(from, to.0, &inner.columns, &self.decoded, &mut scratch)
+                .inspect_err(|_| {
+                    self.damaged
+                        .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                })?;
             if !window.times.is_empty() && visit(row, window).is_break() {
                 break;
             }
@@ -204,21 +267,37 @@ impl Store {
         Ok(())
     }
 
-    /// The selection in memory; if it is kept, until such a series comes or goes, or nobody needs it for minutes.
-    pub(in crate::store) fn known(&self, inner: &Inner, matchers: &[Matcher], needed_again: bool) -> Arc<Known> {
+    /// The selection in memory; if it is kept, until such a series comes or goes, or nobody needs
+    /// it for minutes.
+    pub(in crate::store) fn known(
+        &self,
+        inner: &Inner,
+        matchers: &[Matcher],
+        needed_again: bool,
+    ) -> Arc<Known> {
         let generation = inner.generation_of(matchers);
         if let Some(known) = self.selections.lock().find(matchers, generation) {
             return known;
         }
         let found = inner.index.select(matchers);
-        let (mut ids, mut labels) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
+        let (mut ids, mut labels) = (
+            Vec::with_capacity(found.len()),
+            Vec::with_capacity(found.len()),
+        );
         for slot in found {
             if let Some(series) = inner.slots.get(slot) {
-                ids.push(SeriesId { slot, version: series.version });
+                ids.push(SeriesId {
+                    slot,
+                    version: series.version,
+                });
                 labels.push(series.labels.clone());
             }
         }
-        let known = Arc::new(Known { labels: LabelSets::from(labels), ids, generation });
+        let known = Arc::new(Known {
+            labels: LabelSets::from(labels),
+            ids,
+            generation,
+        });
         let text: usize = matchers.iter().map(|matcher| matcher.value.len()).sum();
         if needed_again || (text <= MAX_TEXT && !matchers.iter().any(is_regex)) {
             self.selections.lock().keep(matchers, &known);

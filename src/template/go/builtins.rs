@@ -16,21 +16,50 @@ pub(in crate::template) const BUILTINS: &[Row] = &[
     ("len", Exactly(1), len),
     ("index", AtLeast(1), index),
     ("slice", AtLeast(1), slice),
-    ("not", Exactly(1), |_, args| Ok(Value::Bool(!args[0].is_truthy()))),
-    ("eq", AtLeast(1), eq),
-    ("ne", Exactly(2), |context, args| Ok(Value::Bool(!equal(context, &args[0], &args[1])?))),
-    ("lt", Exactly(2), |context, args| ordered(context, args, |order| order == Some(Ordering::Less))),
-    ("le", Exactly(2), |context, args| ordered(context, args, |order| matches!(order, Some(Ordering::Less | Ordering::Equal)))),
-    // Go says "not less": beside NaN both are true.
-    ("gt", Exactly(2), |context, args| ordered(context, args, |order| !matches!(order, Some(Ordering::Less | Ordering::Equal)))),
-    ("ge", Exactly(2), |context, args| ordered(context, args, |order| order != Some(Ordering::Less))),
-    ("print", AtLeast(0), |context, args| Ok(text(&printed(context, args)?))),
-    ("println", AtLeast(0), println),
-    ("printf", AtLeast(1), |context, args| match typed::as_text(&args[0]) {
-        Some(form) => Ok(text(&printf::printf(context, form, &args[1..])?)),
-        None => misuse(format!("wrong type for value; expected string; got {}", context.type_of(&args[0]))),
+    ("not", Exactly(1), |_, args| {
+        Ok(Value::Bool(!args[0].is_truthy()))
     }),
-    ("call", AtLeast(1), |context, args| fail(format!("non-function {} of type {}", context.shown(&args[0])?, context.type_of(&args[0])))),
+    ("eq", AtLeast(1), eq),
+    ("ne", Exactly(2), |context, args| {
+        Ok(Value::Bool(!equal(context, &args[0], &args[1])?))
+    }),
+    ("lt", Exactly(2), |context, args| {
+        ordered(context, args, |order| order == Some(Ordering::Less))
+    }),
+    ("le", Exactly(2), |context, args| {
+        ordered(context, args, |order| {
+            matches!(order, Some(Ordering::Less | Ordering::Equal))
+        })
+    }),
+    // Go says "not less": beside NaN both are true.
+    ("gt", Exactly(2), |context, args| {
+        ordered(context, args, |order| {
+            !matches!(order, Some(Ordering::Less | Ordering::Equal))
+        })
+    }),
+    ("ge", Exactly(2), |context, args| {
+        ordered(context, args, |order| order != Some(Ordering::Less))
+    }),
+    ("print", AtLeast(0), |context, args| {
+        Ok(text(&printed(context, args)?))
+    }),
+    ("println", AtLeast(0), println),
+    ("printf", AtLeast(1), |context, args| {
+        match typed::as_text(&args[0]) {
+            Some(form) => Ok(text(&printf::printf(context, form, &args[1..])?)),
+            None => misuse(format!(
+                "wrong type for value; expected string; got {}",
+                context.type_of(&args[0])
+            )),
+        }
+    }),
+    ("call", AtLeast(1), |context, args| {
+        fail(format!(
+            "non-function {} of type {}",
+            context.shown(&args[0])?,
+            context.type_of(&args[0])
+        ))
+    }),
 ];
 
 /// What an escaping function does to a text.
@@ -50,7 +79,10 @@ pub(in crate::template) const SPECIAL: [&str; 5] = ["and", "or", "html", "js", "
 pub(in crate::template) fn printed(context: &Context, args: &[Value]) -> Result<String, Fault> {
     let mut out = String::new();
     for (position, arg) in args.iter().enumerate() {
-        if position > 0 && typed::as_text(arg).is_none() && typed::as_text(&args[position - 1]).is_none() {
+        if position > 0
+            && typed::as_text(arg).is_none()
+            && typed::as_text(&args[position - 1]).is_none()
+        {
             out.push(' ');
         }
         out.push_str(&one(context, arg, args.len() > 1)?);
@@ -59,7 +91,8 @@ pub(in crate::template) fn printed(context: &Context, args: &[Value]) -> Result<
 }
 
 fn println(context: &Context, args: &[Value]) -> Outcome {
-    let parts: Result<Vec<String>, Fault> = args.iter().map(|arg| one(context, arg, true)).collect();
+    let parts: Result<Vec<String>, Fault> =
+        args.iter().map(|arg| one(context, arg, true)).collect();
     Ok(text(&(parts?.join(" ") + "\n")))
 }
 
@@ -74,7 +107,9 @@ fn len(context: &Context, args: &[Value]) -> Outcome {
     match &args[0] {
         Value::List(items) => Ok(Value::Int(items.len() as i64)),
         Value::String(s) | Value::Safe { s, .. } => Ok(Value::Int(s.len() as i64)),
-        Value::Map(_) if !typed::is_opaque(&args[0]) => Ok(Value::Int(typed::entries(&args[0]).len() as i64)),
+        Value::Map(_) if !typed::is_opaque(&args[0]) => {
+            Ok(Value::Int(typed::entries(&args[0]).len() as i64))
+        }
         Value::Nil => fail("len of nil pointer"),
         other => fail(format!("len of type {}", context.type_of(other))),
     }
@@ -87,7 +122,10 @@ fn position(context: &Context, at: &Value, length: usize) -> Result<usize, Fault
             _ => fail(format!("index out of range: {number}")),
         },
         None if matches!(at, Value::Nil) => fail("cannot index slice/array with nil"),
-        None => fail(format!("cannot index slice/array with type {}", context.type_of(at))),
+        None => fail(format!(
+            "cannot index slice/array with type {}",
+            context.type_of(at)
+        )),
     }
 }
 
@@ -99,14 +137,30 @@ fn index(context: &Context, args: &[Value]) -> Outcome {
             Value::String(s) => Value::Uint(s.as_bytes()[position(context, at, s.len())?].into()),
             Value::Map(map) if !typed::is_opaque(&found) => match at {
                 Value::String(key) => {
-                    let missing = || if typed::kind(&found) == Some(DICT) { Value::Nil } else { text("") };
+                    let missing = || {
+                        if typed::kind(&found) == Some(DICT) {
+                            Value::Nil
+                        } else {
+                            text("")
+                        }
+                    };
                     map.get(key).cloned().unwrap_or_else(missing)
                 }
                 Value::Nil => return fail("value is nil; should be of type string"),
-                other => return fail(format!("value has type {}; should be string", context.type_of(other))),
+                other => {
+                    return fail(format!(
+                        "value has type {}; should be string",
+                        context.type_of(other)
+                    ));
+                }
             },
             Value::Nil => return fail("index of untyped nil"),
-            other => return fail(format!("can't index item of type {}", context.type_of(other))),
+            other => {
+                return fail(format!(
+                    "can't index item of type {}",
+                    context.type_of(other)
+                ));
+            }
         };
     }
     Ok(found)
@@ -117,7 +171,12 @@ fn slice(context: &Context, args: &[Value]) -> Outcome {
         Value::List(items) => items.len(),
         Value::String(s) => s.len(),
         Value::Nil => return fail("slice of untyped nil"),
-        other => return fail(format!("can't slice item of type {}", context.type_of(other))),
+        other => {
+            return fail(format!(
+                "can't slice item of type {}",
+                context.type_of(other)
+            ));
+        }
     };
     if args.len() > 4 {
         return fail(format!("too many slice indexes: {}", args.len() - 1));
@@ -157,7 +216,11 @@ fn eq(context: &Context, args: &[Value]) -> Outcome {
 }
 
 fn mixed<T>(context: &Context, left: &Value, right: &Value) -> Result<T, Fault> {
-    fail(format!("incompatible types for comparison: {} and {}", context.type_of(left), context.type_of(right)))
+    fail(format!(
+        "incompatible types for comparison: {} and {}",
+        context.type_of(left),
+        context.type_of(right)
+    ))
 }
 
 fn equal(context: &Context, left: &Value, right: &Value) -> Result<bool, Fault> {
@@ -175,9 +238,17 @@ fn equal(context: &Context, left: &Value, right: &Value) -> Result<bool, Fault> 
         (Value::Nil, _) | (_, Value::Nil) => Ok(false),
         (Value::Map(_), Value::Map(_)) => match (typed::as_moment(left), typed::as_moment(right)) {
             (Some(left), Some(right)) => Ok(left == right),
-            _ => fail(format!("non-comparable type {}: {}", context.shown(left)?, context.type_of(left))),
+            _ => fail(format!(
+                "non-comparable type {}: {}",
+                context.shown(left)?,
+                context.type_of(left)
+            )),
         },
-        (Value::List(_), Value::List(_)) => fail(format!("non-comparable type {}: {}", context.shown(left)?, context.type_of(left))),
+        (Value::List(_), Value::List(_)) => fail(format!(
+            "non-comparable type {}: {}",
+            context.shown(left)?,
+            context.type_of(left)
+        )),
         _ => mixed(context, left, right),
     }
 }
@@ -191,9 +262,13 @@ fn ordered(context: &Context, args: &[Value], accept: fn(Option<Ordering>) -> bo
         return Ok(Value::Bool(accept(Some(left.cmp(&right)))));
     }
     match (left, right) {
-        (Value::Float(left), Value::Float(right)) => Ok(Value::Bool(accept(left.partial_cmp(right)))),
+        (Value::Float(left), Value::Float(right)) => {
+            Ok(Value::Bool(accept(left.partial_cmp(right))))
+        }
         (Value::Uint(left), Value::Uint(right)) => Ok(Value::Bool(accept(Some(left.cmp(right))))),
-        (Value::Bool(_), Value::Bool(_)) | (Value::Map(_) | Value::List(_) | Value::Nil, _) => fail("invalid type for comparison"),
+        (Value::Bool(_), Value::Bool(_)) | (Value::Map(_) | Value::List(_) | Value::Nil, _) => {
+            fail("invalid type for comparison")
+        }
         (_, Value::Map(_) | Value::List(_) | Value::Nil) => fail("invalid type for comparison"),
         _ => mixed(context, left, right),
     }

@@ -1,5 +1,5 @@
-//! One call of a function or method inside a template: found by name, counted against the budget of its expansion, its failure placed
-//! as Go places it.
+//! One call of a function or method inside a template: found by name, counted against the budget of
+//! its expansion, its failure placed as Go places it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,8 @@ use crate::model::regex::translate;
 use crate::template::rule::Query;
 use crate::template::{MAX_OUTPUT, Template, failed};
 
-/// What one expansion may spend: a unit for each call, each turn of a loop and each 32 bytes of text that a function is given.
+/// What one expansion may spend: a unit for each call, each turn of a loop and each 32 bytes of
+/// text that a function is given.
 const BUDGET: u64 = 1_000_000;
 /// What a regular expression costs beyond its text; each is compiled once in an expansion.
 const PATTERN_COST: u64 = 4_000;
@@ -33,7 +34,11 @@ pub(in crate::template) enum Fault {
     /// It has too few or too many arguments.
     Arity(String),
     /// An argument, known by its address, is of the wrong type: what is wanted, and what it is.
-    Argument { at: usize, wanted: String, got: String },
+    Argument {
+        at: usize,
+        wanted: String,
+        got: String,
+    },
 }
 
 pub(in crate::template) type Outcome = Result<Value, Fault>;
@@ -88,7 +93,16 @@ impl Context {
     ) -> Arc<Self> {
         let (spent, patterns) = (AtomicU64::new(0), Mutex::default());
         let undefined = template.undefined().to_vec();
-        Arc::new(Context { undefined, functions, dialect, now, external_url: external_url.into(), query, spent, patterns })
+        Arc::new(Context {
+            undefined,
+            functions,
+            dialect,
+            now,
+            external_url: external_url.into(),
+            query,
+            spent,
+            patterns,
+        })
     }
 
     /// Takes from the budget; errs when it is used up.
@@ -108,7 +122,9 @@ impl Context {
         self.spend(PATTERN_COST)?;
         let refuse = |reason: String| Fault::Failed(format!("error parsing regexp: {reason}"));
         let translated = translate(written).map_err(refuse)?;
-        let built = RegexBuilder::new(&translated).size_limit(MAX_PATTERN).build();
+        let built = RegexBuilder::new(&translated)
+            .size_limit(MAX_PATTERN)
+            .build();
         let built = built.map_err(|_| refuse(format!("expression is too large: `{written}`")))?;
         patterns.insert(written.to_owned(), built.clone());
         Ok(built)
@@ -125,17 +141,31 @@ impl Context {
     }
 
     fn call(&self, name: &str, args: &[Value]) -> Outcome {
-        let Some((_, arity, function)) = self.functions.get(name) else { return misuse(format!("function {name:?} not defined")) };
+        let Some((_, arity, function)) = self.functions.get(name) else {
+            return misuse(format!("function {name:?} not defined"));
+        };
         match *arity {
             Arity::Exactly(want) if args.len() != want => {
-                return Err(Fault::Arity(format!("wrong number of args for {name}: want {want} got {}", args.len())));
+                return Err(Fault::Arity(format!(
+                    "wrong number of args for {name}: want {want} got {}",
+                    args.len()
+                )));
             }
             Arity::AtLeast(want) if args.len() < want => {
-                return Err(Fault::Arity(format!("wrong number of args for {name}: want at least {want} got {}", args.len())));
+                return Err(Fault::Arity(format!(
+                    "wrong number of args for {name}: want at least {want} got {}",
+                    args.len()
+                )));
             }
             _ => {}
         }
-        self.spend(1 + args.iter().filter_map(typed::as_text).map(|s| s.len() as u64 / 32).sum::<u64>())?;
+        self.spend(
+            1 + args
+                .iter()
+                .filter_map(typed::as_text)
+                .map(|s| s.len() as u64 / 32)
+                .sum::<u64>(),
+        )?;
         let result = function(self, args)?;
         match &result {
             Value::String(s) | Value::Safe { s, .. } if s.len() > MAX_OUTPUT => misuse(TOO_LONG),
@@ -151,14 +181,22 @@ fn misplaced(call: &str, argument: Option<&str>, wanted: &str, got: &str) -> Str
     let constant = argument.and_then(|place| place.strip_prefix(CONSTANT));
     match (constant, argument.filter(|place| !place.is_empty())) {
         (Some(place), _) => {
-            let written = place.split_once(" at <").map_or("", |(_, rest)| rest.strip_suffix('>').unwrap_or(rest));
+            let written = place
+                .split_once(" at <")
+                .map_or("", |(_, rest)| rest.strip_suffix('>').unwrap_or(rest));
             match wanted {
                 "string" => format!("{place}: expected string; found {written}"),
                 _ => format!("{place}: can't handle {written} for arg of type {wanted}"),
             }
         }
-        (None, place) if got == "nil" => format!("{}: invalid value; expected {wanted}", place.unwrap_or(call)),
-        (None, place) => format!("{}: wrong type for value; expected {wanted}; got {got}", place.unwrap_or(call)),
+        (None, place) if got == "nil" => format!(
+            "{}: invalid value; expected {wanted}",
+            place.unwrap_or(call)
+        ),
+        (None, place) => format!(
+            "{}: wrong type for value; expected {wanted}; got {got}",
+            place.unwrap_or(call)
+        ),
     }
 }
 
@@ -174,7 +212,10 @@ pub(in crate::template) fn machinery(context: &Arc<Context>) -> FuncMap {
     let mut map = FuncMap::new();
     let mut add = |name: &str, function: fn(&Context, &[Value]) -> Result<Value, TemplateError>| {
         let context = Arc::clone(context);
-        map.insert(name.to_owned(), Arc::new(move |args: &[Value]| function(&context, args)));
+        map.insert(
+            name.to_owned(),
+            Arc::new(move |args: &[Value]| function(&context, args)),
+        );
     };
     // The place, the function's name, the arguments.
     add(CALL, |context, args| {
@@ -183,8 +224,16 @@ pub(in crate::template) fn machinery(context: &Arc<Context>) -> FuncMap {
         let args = args.get(2..).unwrap_or_default();
         context.call(name, args).or_else(|fault| match fault {
             Fault::Argument { at, wanted, got } => {
-                let index = args.iter().position(|arg| std::ptr::from_ref(arg).addr() == at).unwrap_or(usize::MAX);
-                failed(misplaced(place, places.split(ARGUMENTS).nth(index), &wanted, &got))
+                let index = args
+                    .iter()
+                    .position(|arg| std::ptr::from_ref(arg).addr() == at)
+                    .unwrap_or(usize::MAX);
+                failed(misplaced(
+                    place,
+                    places.split(ARGUMENTS).nth(index),
+                    &wanted,
+                    &got,
+                ))
             }
             Fault::Failed(message) => failed(format!("{place}: error calling {name}: {message}")),
             Fault::Misused(message) => failed(format!("{place}: {message}")),
@@ -198,18 +247,23 @@ pub(in crate::template) fn machinery(context: &Arc<Context>) -> FuncMap {
     add(DOT, |context, args| {
         let (place, name) = (text_of(args.first()), text_of(args.get(2)));
         let base = args.get(1).unwrap_or(&Value::Nil);
-        let found = context.spend(1).and_then(|()| dot::dot(context, base, name, args.get(3..).unwrap_or_default()));
+        let found = context
+            .spend(1)
+            .and_then(|()| dot::dot(context, base, name, args.get(3..).unwrap_or_default()));
         found.or_else(|fault| match fault {
             Fault::Failed(message) => failed(format!("{place}: error calling {name}: {message}")),
-            Fault::Misused(message) | Fault::Arity(message) => failed(format!("{place}: {message}")),
+            Fault::Misused(message) | Fault::Arity(message) => {
+                failed(format!("{place}: {message}"))
+            }
             Fault::Argument { wanted, got, .. } => failed(misplaced(place, None, &wanted, &got)),
         })
     });
     // The place and name of a template that is called, then what it is given.
     add(TEMPLATE, |context, args| match text_of(args.get(1)) {
-        name if context.undefined.iter().any(|undefined| undefined == name) => {
-            failed(format!("{}: template {name:?} not defined", text_of(args.first())))
-        }
+        name if context.undefined.iter().any(|undefined| undefined == name) => failed(format!(
+            "{}: template {name:?} not defined",
+            text_of(args.first())
+        )),
         _ => Ok(args.get(2).cloned().unwrap_or(Value::Nil)),
     });
     // The place with what is wrong there.
@@ -221,20 +275,35 @@ pub(in crate::template) fn machinery(context: &Arc<Context>) -> FuncMap {
             Value::List(_) | Value::Int(_) | Value::Uint(_) => Ok(over.clone()),
             Value::Map(_) if !typed::is_opaque(over) => Ok(typed::unmarked(over)),
             Value::Nil => Ok(Value::Nil),
-            other => failed(format!("{place}: range can't iterate over {}", typed::shown(other, context.dialect).unwrap_or_default())),
+            other => failed(format!(
+                "{place}: range can't iterate over {}",
+                typed::shown(other, context.dialect).unwrap_or_default()
+            )),
         }
     });
     add(SHOWN, |context, args| match args.first() {
-        Some(Value::String(_) | Value::Safe { .. } | Value::Int(_) | Value::Bool(_)) => Ok(args[0].clone()),
-        other => plain(context.shown(other.unwrap_or(&Value::Nil)).map(|shown| crate::template::text(&shown))),
+        Some(Value::String(_) | Value::Safe { .. } | Value::Int(_) | Value::Bool(_)) => {
+            Ok(args[0].clone())
+        }
+        other => plain(
+            context
+                .shown(other.unwrap_or(&Value::Nil))
+                .map(|shown| crate::template::text(&shown)),
+        ),
     });
-    add(STEP, |context, _| plain(context.spend(1).map(|()| Value::Nil)));
+    add(STEP, |context, _| {
+        plain(context.spend(1).map(|()| Value::Nil))
+    });
     add(NOTHING, |_, _| Ok(Value::Nil));
     for (name, escape) in builtins::ESCAPES {
         let context = Arc::clone(context);
         let escape = move |args: &[Value]| {
             let written = plain(builtins::printed(&context, args))?;
-            plain(context.spend(1 + written.len() as u64 / 32).map(|()| crate::template::text(&escape(&written))))
+            plain(
+                context
+                    .spend(1 + written.len() as u64 / 32)
+                    .map(|()| crate::template::text(&escape(&written))),
+            )
         };
         map.insert((*name).to_owned(), Arc::new(escape));
     }

@@ -1,4 +1,5 @@
-//! `toJson`: a value as Go's `encoding/json` writes it (<https://pkg.go.dev/encoding/json#Marshal>).
+//! `toJson`: a value as Go's `encoding/json` writes it
+//! (<https://pkg.go.dev/encoding/json#Marshal>).
 
 use std::fmt::Write as _;
 
@@ -37,7 +38,9 @@ fn write(value: &Value, out: &mut String) -> Result<(), String> {
                 let written = super::time::format("2006-01-02T15:04:05.999999999Z07:00", &moment);
                 out.push_str(&format!("\"{written}\""));
             }
-            Some(DURATION | MONTH | WEEKDAY) => drop(write!(out, "{}", typed::as_integer(value).unwrap_or(0))),
+            Some(DURATION | MONTH | WEEKDAY) => {
+                let _ = write!(out, "{}", typed::as_integer(value).unwrap_or(0));
+            }
             kind => {
                 out.push('{');
                 for (index, (name, value)) in typed::entries(value).into_iter().enumerate() {
@@ -51,14 +54,20 @@ fn write(value: &Value, out: &mut String) -> Result<(), String> {
         },
         Value::Function(_) => return Err("json: unsupported type: func".into()),
     }
-    if out.len() > MAX_OUTPUT { Err("a text is longer than 1048576 bytes".into()) } else { Ok(()) }
+    if out.len() > MAX_OUTPUT {
+        Err("a text is longer than 1048576 bytes".into())
+    } else {
+        Ok(())
+    }
 }
 
 /// The name of a field in Alertmanager's JSON.
 fn key(kind: Option<&str>, name: &str) -> String {
     match (kind, name) {
         (Some("template.Data"), "NotificationReason") => "notification_reason".into(),
-        (Some("template.Data" | "template.Alert"), name) => name[..1].to_ascii_lowercase() + &name[1..],
+        (Some("template.Data" | "template.Alert"), name) => {
+            name[..1].to_ascii_lowercase() + &name[1..]
+        }
         _ => name.into(),
     }
 }
@@ -74,7 +83,9 @@ fn string(written: &str, out: &mut String) {
             '\t' => out.push_str("\\t"),
             '\u{8}' => out.push_str("\\b"),
             '\u{c}' => out.push_str("\\f"),
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => drop(write!(out, "\\u{:04x}", c as u32)),
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => {
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
             c => out.push(c),
         }
     }
@@ -83,7 +94,10 @@ fn string(written: &str, out: &mut String) {
 
 fn float(value: f64) -> Result<String, String> {
     if !value.is_finite() {
-        return Err(format!("json: unsupported value: {}", crate::model::text::format_float(value)));
+        return Err(format!(
+            "json: unsupported value: {}",
+            crate::model::text::format_float(value)
+        ));
     }
     let magnitude = value.abs();
     if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {

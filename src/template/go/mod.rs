@@ -1,7 +1,9 @@
-//! What Go's `text/template` and `fmt` do and the template crate does not: types, methods, formats, and what Go refuses.
+//! What Go's `text/template` and `fmt` do and the template crate does not: types, methods, formats,
+//! and what Go refuses.
 //!
-//! [`rewrite`] turns calls and field chains of a parsed template into calls of [`call`], which finds methods ([`dot`]) by what Go would
-//! know of a value's type ([`typed`]). [`strict`] refuses at load what Go refuses.
+//! [`rewrite`] turns calls and field chains of a parsed template into calls of [`call`], which
+//! finds methods ([`dot`]) by what Go would know of a value's type ([`typed`]). [`strict`] refuses
+//! at load what Go refuses.
 
 pub(super) mod builtins;
 pub(super) mod call;

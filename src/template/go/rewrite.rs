@@ -1,13 +1,18 @@
-//! Turns each call and each field chain (`.Labels.instance`, `$x.Format "15:04"`) into calls of a few functions that know methods, the
-//! zero values of typed maps, what an expansion may spend, and the place of a failure. Go finds the first two by reflection.
+//! Turns each call and each field chain (`.Labels.instance`, `$x.Format "15:04"`) into calls of a
+//! few functions that know methods, the zero values of typed maps, what an expansion may spend, and
+//! the place of a failure. Go finds the first two by reflection.
 
-use gotmpl::parse::{ActionNode, CommandNode, Expr, ListNode, Node, Number, PipeNode, Pos, SmolStr};
+use gotmpl::parse::{
+    ActionNode, CommandNode, Expr, ListNode, Node, Number, PipeNode, Pos, SmolStr,
+};
 
-/// Name of the function that every call becomes: `__call place "name" arguments…`. No template can name it: `strict` refuses it.
+/// Name of the function that every call becomes: `__call place "name" arguments…`. No template can
+/// name it: `strict` refuses it.
 pub(in crate::template) const CALL: &str = "__call";
 /// Name of the function that every field access becomes: `__dot place base "Name" arguments…`.
 pub(in crate::template) const DOT: &str = "__dot";
-/// Name of the function through which every printed value passes, because `gotmpl` and Go write numbers differently.
+/// Name of the function through which every printed value passes, because `gotmpl` and Go write
+/// numbers differently.
 pub(in crate::template) const SHOWN: &str = "__shown";
 /// Name of the function through which everything passes that is ranged over: `__each place value`.
 pub(in crate::template) const EACH: &str = "__each";
@@ -19,9 +24,11 @@ pub(in crate::template) const NOTHING: &str = "__nothing";
 /// Name of the function that fails: `__fail "place: why"`.
 pub(in crate::template) const FAIL: &str = "__fail";
 
-/// Name of the function through which the argument of a called template passes: `__template place "name" value`.
+/// Name of the function through which the argument of a called template passes:
+/// `__template place "name" value`.
 pub(in crate::template) const TEMPLATE: &str = "__template";
-/// What stands between the place of a call and those of its arguments, and before that of a constant.
+/// What stands between the place of a call and those of its arguments, and before that of a
+/// constant.
 pub(in crate::template) const ARGUMENTS: char = '\u{1}';
 pub(in crate::template) const CONSTANT: char = '\u{2}';
 
@@ -54,14 +61,21 @@ impl Origin<'_> {
                     let printed = action.pipe.decl.is_empty() && !ends_as_text(&action.pipe);
                     self.pipe(&mut action.pipe);
                     if printed {
-                        action.pipe.commands.push(calling(action.pos, SHOWN, Vec::new()));
+                        action
+                            .pipe
+                            .commands
+                            .push(calling(action.pos, SHOWN, Vec::new()));
                     }
                 }
                 Node::Range(branch) => {
                     let place = self.place(branch.pipe.pos, &source_of_pipe(&branch.pipe));
                     self.pipe(&mut branch.pipe);
                     let pos = branch.pos;
-                    branch.pipe.commands.push(calling(pos, EACH, vec![Expr::String(pos, place.as_str().into())]));
+                    branch.pipe.commands.push(calling(
+                        pos,
+                        EACH,
+                        vec![Expr::String(pos, place.as_str().into())],
+                    ));
                     self.list(&mut branch.body);
                     branch.body.nodes.insert(0, step(pos));
                     branch.else_body.iter_mut().for_each(|body| self.list(body));
@@ -72,19 +86,40 @@ impl Origin<'_> {
                     branch.else_body.iter_mut().for_each(|body| self.list(body));
                 }
                 Node::Template(call) => {
-                    let argument = call.pipe.as_ref().map(|pipe| format!(" {}", source_of_pipe(pipe))).unwrap_or_default();
-                    let excerpt = format!("{{{{template {}{argument}}}}}", crate::model::text::quote(&call.name));
+                    let argument = call
+                        .pipe
+                        .as_ref()
+                        .map(|pipe| format!(" {}", source_of_pipe(pipe)))
+                        .unwrap_or_default();
+                    let excerpt = format!(
+                        "{{{{template {}{argument}}}}}",
+                        crate::model::text::quote(&call.name)
+                    );
                     // Go places it where the name stands.
-                    let name = self.source.get(call.pos.offset..).and_then(|rest| rest.find(['"', '`'])).unwrap_or(0);
-                    let place = self.place(Pos::new(call.pos.offset + name, call.pos.line), &excerpt);
-                    let (pos, place, name) = (call.pos, place.as_str().into(), call.name.as_str().into());
-                    let nothing =
-                        || PipeNode { pos, decl: Vec::new(), commands: vec![calling(pos, NOTHING, Vec::new())], is_assign: false };
+                    let name = self
+                        .source
+                        .get(call.pos.offset..)
+                        .and_then(|rest| rest.find(['"', '`']))
+                        .unwrap_or(0);
+                    let place =
+                        self.place(Pos::new(call.pos.offset + name, call.pos.line), &excerpt);
+                    let (pos, place, name) =
+                        (call.pos, place.as_str().into(), call.name.as_str().into());
+                    let nothing = || PipeNode {
+                        pos,
+                        decl: Vec::new(),
+                        commands: vec![calling(pos, NOTHING, Vec::new())],
+                        is_assign: false,
+                    };
                     let mut pipe = call.pipe.take().map_or_else(nothing, |mut pipe| {
                         self.pipe(&mut pipe);
                         pipe
                     });
-                    pipe.commands.push(calling(pos, TEMPLATE, vec![Expr::String(pos, place), Expr::String(pos, name)]));
+                    pipe.commands.push(calling(
+                        pos,
+                        TEMPLATE,
+                        vec![Expr::String(pos, place), Expr::String(pos, name)],
+                    ));
                     call.pipe = Some(pipe);
                 }
                 Node::Define(define) => self.list(&mut define.body),
@@ -94,20 +129,28 @@ impl Origin<'_> {
     }
 
     fn pipe(&self, pipe: &mut PipeNode) {
-        pipe.commands.iter_mut().for_each(|command| self.command(command));
+        pipe.commands
+            .iter_mut()
+            .for_each(|command| self.command(command));
     }
 
     fn command(&self, command: &mut CommandNode) {
-        let place = self.place(command.args.first().map_or(command.pos, Expr::pos), &source_of_command(command));
+        let place = self.place(
+            command.args.first().map_or(command.pos, Expr::pos),
+            &source_of_command(command),
+        );
         let mut args = std::mem::take(&mut command.args).into_iter();
         let Some(first) = args.next() else { return };
-        let places = args.as_slice().iter().fold(place.clone(), |mut places, arg| {
-            places.push(ARGUMENTS);
-            if matches!(arg, Expr::Number(..) | Expr::Bool(..) | Expr::String(..)) {
-                places.push(CONSTANT);
-            }
-            places + &self.place(position(arg), &source(arg))
-        });
+        let places = args
+            .as_slice()
+            .iter()
+            .fold(place.clone(), |mut places, arg| {
+                places.push(ARGUMENTS);
+                if matches!(arg, Expr::Number(..) | Expr::Bool(..) | Expr::String(..)) {
+                    places.push(CONSTANT);
+                }
+                places + &self.place(position(arg), &source(arg))
+            });
         let rest: Vec<Expr> = args.map(|arg| self.expression(arg)).collect();
         let (whole, at) = (source(&first), position(&first));
         command.args = match self.split(first) {
@@ -118,20 +161,34 @@ impl Origin<'_> {
                     return;
                 };
                 // `function.Field arguments`: the arguments belong to the function.
-                let inner = fields[..fields.len() - 1].iter().fold(nested(pos, call), |base, name| {
-                    let access = self.access(pos, base, name, (at, &whole));
-                    nested(pos, access)
-                });
+                let inner =
+                    fields[..fields.len() - 1]
+                        .iter()
+                        .fold(nested(pos, call), |base, name| {
+                            let access = self.access(pos, base, name, (at, &whole));
+                            nested(pos, access)
+                        });
                 self.access(pos, inner, outer, (at, &whole))
             }
             (base, fields) => match fields.split_last() {
-                None if matches!(base, Expr::Nil(_)) => self.failing(base.pos(), &whole, "nil is not a command"),
-                None if !rest.is_empty() => self.failing(base.pos(), &whole, &format!("can't give argument to non-function {whole}")),
+                None if matches!(base, Expr::Nil(_)) => {
+                    self.failing(base.pos(), &whole, "nil is not a command")
+                }
+                None if !rest.is_empty() => self.failing(
+                    base.pos(),
+                    &whole,
+                    &format!("can't give argument to non-function {whole}"),
+                ),
                 None => vec![base],
                 Some((last, fields)) => {
                     let pos = base.pos();
-                    let base = fields.iter().fold(base, |base, name| nested(pos, self.access(pos, base, name, (at, &whole))));
-                    self.access(pos, base, last, (at, &whole)).into_iter().chain(rest).collect()
+                    let base = fields.iter().fold(base, |base, name| {
+                        nested(pos, self.access(pos, base, name, (at, &whole)))
+                    });
+                    self.access(pos, base, last, (at, &whole))
+                        .into_iter()
+                        .chain(rest)
+                        .collect()
                 }
             },
         };
@@ -142,10 +199,15 @@ impl Origin<'_> {
         let (base, fields) = self.split(expr);
         let pos = base.pos();
         let base = match base {
-            Expr::Identifier(pos, name) => nested(pos, self.call(pos, &name, &self.place(pos, &name), Vec::new())),
+            Expr::Identifier(pos, name) => nested(
+                pos,
+                self.call(pos, &name, &self.place(pos, &name), Vec::new()),
+            ),
             other => other,
         };
-        fields.iter().fold(base, |base, name| nested(pos, self.access(pos, base, name, (at, &whole))))
+        fields.iter().fold(base, |base, name| {
+            nested(pos, self.access(pos, base, name, (at, &whole)))
+        })
     }
 
     /// What the chain starts from, and its names.
@@ -169,32 +231,56 @@ impl Origin<'_> {
     /// The call of a function: through [`CALL`], but for those that `gotmpl` itself must see.
     fn call(&self, pos: Pos, name: &SmolStr, place: &str, rest: Vec<Expr>) -> Vec<Expr> {
         if matches!(name.as_str(), "and" | "or" | "html" | "js" | "urlquery") {
-            return std::iter::once(Expr::Identifier(pos, name.clone())).chain(rest).collect();
+            return std::iter::once(Expr::Identifier(pos, name.clone()))
+                .chain(rest)
+                .collect();
         }
-        let fixed = [Expr::Identifier(pos, CALL.into()), Expr::String(pos, place.into()), Expr::String(pos, name.as_str().into())];
+        let fixed = [
+            Expr::Identifier(pos, CALL.into()),
+            Expr::String(pos, place.into()),
+            Expr::String(pos, name.as_str().into()),
+        ];
         fixed.into_iter().chain(rest).collect()
     }
 
     fn failing(&self, pos: Pos, excerpt: &str, why: &str) -> Vec<Expr> {
         let message = format!("{}: {why}", self.place(pos, excerpt));
-        vec![Expr::Identifier(pos, FAIL.into()), Expr::String(pos, message.as_str().into())]
+        vec![
+            Expr::Identifier(pos, FAIL.into()),
+            Expr::String(pos, message.as_str().into()),
+        ]
     }
 
     fn access(&self, pos: Pos, base: Expr, name: &SmolStr, (at, whole): (Pos, &str)) -> Vec<Expr> {
         let place = self.place(at, whole);
-        vec![Expr::Identifier(pos, DOT.into()), Expr::String(pos, place.as_str().into()), base, Expr::String(pos, name.as_str().into())]
+        vec![
+            Expr::Identifier(pos, DOT.into()),
+            Expr::String(pos, place.as_str().into()),
+            base,
+            Expr::String(pos, name.as_str().into()),
+        ]
     }
 
     /// `file:line:column: executing "template" at <excerpt>`, as Go writes it.
     fn place(&self, pos: Pos, excerpt: &str) -> String {
-        let before = self.source.get(..pos.offset.min(self.source.len())).unwrap_or("");
+        let before = self
+            .source
+            .get(..pos.offset.min(self.source.len()))
+            .unwrap_or("");
         let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1);
         let excerpt: String = if excerpt.chars().count() > MAX_EXCERPT {
-            excerpt.chars().take(MAX_EXCERPT).chain("...".chars()).collect()
+            excerpt
+                .chars()
+                .take(MAX_EXCERPT)
+                .chain("...".chars())
+                .collect()
         } else {
             excerpt.to_owned()
         };
-        format!("{}:{}:{column}: executing {:?} at <{excerpt}>", self.file, pos.line, self.template)
+        format!(
+            "{}:{}:{column}: executing {:?} at <{excerpt}>",
+            self.file, pos.line, self.template
+        )
     }
 }
 
@@ -208,28 +294,54 @@ fn position(expr: &Expr) -> Pos {
     }
 }
 
-/// Whether the last command gives a text, so that nothing is left to do; HTML escaping must find `html` and `urlquery` last.
+/// Whether the last command gives a text, so that nothing is left to do; HTML escaping must find
+/// `html` and `urlquery` last.
 fn ends_as_text(pipe: &PipeNode) -> bool {
-    let last = pipe.commands.last().and_then(|command| command.args.first());
+    let last = pipe
+        .commands
+        .last()
+        .and_then(|command| command.args.first());
     matches!(last, Some(Expr::Identifier(_, name)) if matches!(name.as_str(), "html" | "js" | "urlquery"))
 }
 
 fn step(pos: Pos) -> Node {
-    let pipe = PipeNode { pos, decl: vec!["$__step".into()], commands: vec![calling(pos, STEP, Vec::new())], is_assign: false };
+    let pipe = PipeNode {
+        pos,
+        decl: vec!["$__step".into()],
+        commands: vec![calling(pos, STEP, Vec::new())],
+        is_assign: false,
+    };
     Node::Action(ActionNode { pos, pipe })
 }
 
 fn calling(pos: Pos, name: &str, args: Vec<Expr>) -> CommandNode {
-    CommandNode { pos, args: std::iter::once(Expr::Identifier(pos, name.into())).chain(args).collect() }
+    CommandNode {
+        pos,
+        args: std::iter::once(Expr::Identifier(pos, name.into()))
+            .chain(args)
+            .collect(),
+    }
 }
 
 fn nested(pos: Pos, args: Vec<Expr>) -> Expr {
-    Expr::Pipe(pos, PipeNode { pos, decl: Vec::new(), commands: vec![CommandNode { pos, args }], is_assign: false })
+    Expr::Pipe(
+        pos,
+        PipeNode {
+            pos,
+            decl: Vec::new(),
+            commands: vec![CommandNode { pos, args }],
+            is_assign: false,
+        },
+    )
 }
 
 /// An expression as Go prints it in errors.
 fn source(expr: &Expr) -> String {
-    let chain = |base: String, fields: &[SmolStr]| fields.iter().fold(base, |out, field| format!("{out}.{field}"));
+    let chain = |base: String, fields: &[SmolStr]| {
+        fields
+            .iter()
+            .fold(base, |out, field| format!("{out}.{field}"))
+    };
     match expr {
         Expr::Dot(_) => ".".into(),
         Expr::Nil(_) => "nil".into(),
@@ -247,14 +359,28 @@ fn source(expr: &Expr) -> String {
 }
 
 fn source_of_command(command: &CommandNode) -> String {
-    command.args.iter().map(source).collect::<Vec<_>>().join(" ")
+    command
+        .args
+        .iter()
+        .map(source)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn source_of_pipe(pipe: &PipeNode) -> String {
-    let commands = pipe.commands.iter().map(source_of_command).collect::<Vec<_>>().join(" | ");
+    let commands = pipe
+        .commands
+        .iter()
+        .map(source_of_command)
+        .collect::<Vec<_>>()
+        .join(" | ");
     if pipe.decl.is_empty() {
         return commands;
     }
     let names: Vec<&str> = pipe.decl.iter().map(SmolStr::as_str).collect();
-    format!("{} {} {commands}", names.join(", "), if pipe.is_assign { "=" } else { ":=" })
+    format!(
+        "{} {} {commands}",
+        names.join(", "),
+        if pipe.is_assign { "=" } else { ":=" }
+    )
 }

@@ -1,8 +1,10 @@
-//! Times as Go writes them: the default text, and the layouts of `time.Format` (<https://pkg.go.dev/time#pkg-constants>).
+//! Times as Go writes them: the default text, and the layouts of `time.Format`
+//! (<https://pkg.go.dev/time#pkg-constants>).
 
 use jiff::{Timestamp, Zoned};
 
-/// `2015-07-01 20:10:51.781 +0000 UTC`: what Go prints for a time, trailing zeros of the fraction left out.
+/// `2015-07-01 20:10:51.781 +0000 UTC`: what Go prints for a time, trailing zeros of the fraction
+/// left out.
 pub(in crate::template) fn go_text(moment: &Zoned) -> String {
     format("2006-01-02 15:04:05.999999999 -0700 MST", moment)
 }
@@ -14,8 +16,16 @@ pub(in crate::template) fn duration(nanos: i64) -> String {
     let decimal = |value: u64, unit: u64| {
         let fraction = format!("{:0width$}", value % unit, width = unit.ilog10() as usize);
         let fraction = fraction.trim_end_matches('0');
-        let dot = if unit == 1 || fraction.is_empty() { "" } else { "." };
-        format!("{}{dot}{}", value / unit, if unit == 1 { "" } else { fraction })
+        let dot = if unit == 1 || fraction.is_empty() {
+            ""
+        } else {
+            "."
+        };
+        format!(
+            "{}{dot}{}",
+            value / unit,
+            if unit == 1 { "" } else { fraction }
+        )
     };
     match nanos {
         0 => "0s".to_owned(),
@@ -41,27 +51,71 @@ pub(in crate::template) fn between(later: Timestamp, earlier: Timestamp) -> i64 
 }
 
 /// Go's `AddDate`: what overflows a month goes on into the next.
-pub(in crate::template) fn add_date(moment: &Zoned, years: i64, months: i64, days: i64) -> Option<Timestamp> {
+pub(in crate::template) fn add_date(
+    moment: &Zoned,
+    years: i64,
+    months: i64,
+    days: i64,
+) -> Option<Timestamp> {
     let month = i64::from(moment.month()) - 1 + months;
-    let year = i64::from(moment.year()).checked_add(years)?.checked_add(month.div_euclid(12))?;
+    let year = i64::from(moment.year())
+        .checked_add(years)?
+        .checked_add(month.div_euclid(12))?;
     let month = i8::try_from(month.rem_euclid(12) + 1).ok()?;
     let first = jiff::civil::Date::new(i16::try_from(year).ok()?, month, 1).ok()?;
-    let date = first.checked_add(jiff::Span::new().try_days(i64::from(moment.day()) - 1 + days).ok()?).ok()?;
-    date.to_datetime(moment.time()).to_zoned(moment.time_zone().clone()).ok().map(|moved| moved.timestamp())
+    let date = first
+        .checked_add(
+            jiff::Span::new()
+                .try_days(i64::from(moment.day()) - 1 + days)
+                .ok()?,
+        )
+        .ok()?;
+    date.to_datetime(moment.time())
+        .to_zoned(moment.time_zone().clone())
+        .ok()
+        .map(|moved| moved.timestamp())
 }
 
-const MONTHS: [&str; 12] =
-    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
-const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+const WEEKDAYS: [&str; 7] = [
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+];
 
 /// The name of a month, from 1.
 pub(in crate::template) fn month(number: i64) -> &'static str {
-    usize::try_from(number - 1).ok().and_then(|n| MONTHS.get(n)).copied().unwrap_or("")
+    usize::try_from(number - 1)
+        .ok()
+        .and_then(|n| MONTHS.get(n))
+        .copied()
+        .unwrap_or("")
 }
 
 /// The name of a day, from Sunday, 0.
 pub(in crate::template) fn weekday(number: i64) -> &'static str {
-    usize::try_from(number).ok().and_then(|n| WEEKDAYS.get(n)).copied().unwrap_or("")
+    usize::try_from(number)
+        .ok()
+        .and_then(|n| WEEKDAYS.get(n))
+        .copied()
+        .unwrap_or("")
 }
 
 /// Reads `written` by a Go layout; times without a zone are in UTC.
@@ -73,7 +127,10 @@ pub(in crate::template) fn parse(layout: &str, written: &str) -> Option<Zoned> {
         if let Some((_, tail)) = fraction(rest) {
             form.push_str("%.f");
             rest = tail;
-        } else if let Some((element, directive)) = ELEMENTS.iter().find(|(element, _)| rest.starts_with(element)) {
+        } else if let Some((element, directive)) = ELEMENTS
+            .iter()
+            .find(|(element, _)| rest.starts_with(element))
+        {
             zoned |= matches!(*directive, "Z" | "Z:" | "%z" | "%:z");
             form.push_str(match *directive {
                 "Z" => "%z",
@@ -87,20 +144,36 @@ pub(in crate::template) fn parse(layout: &str, written: &str) -> Option<Zoned> {
             form.push_str("%S%.f");
             rest = tail;
         } else {
-            form.push_str(if first == '%' { "%%" } else { &rest[..first.len_utf8()] });
+            form.push_str(if first == '%' {
+                "%%"
+            } else {
+                &rest[..first.len_utf8()]
+            });
             rest = &rest[first.len_utf8()..];
         }
     }
     let form = form.replace("%S%.f%.f", "%S%.f");
     // Go takes Z for an offset of zero.
-    let written = if zoned && written.ends_with('Z') { format!("{}+00:00", &written[..written.len() - 1]) } else { written.to_owned() };
+    let written = if zoned && written.ends_with('Z') {
+        format!("{}+00:00", &written[..written.len() - 1])
+    } else {
+        written.to_owned()
+    };
     let time = jiff::fmt::strtime::parse(&form, &written).ok()?;
     if zoned {
-        return time.to_timestamp().ok().map(|stamp| stamp.to_zoned(jiff::tz::TimeZone::UTC));
+        return time
+            .to_timestamp()
+            .ok()
+            .map(|stamp| stamp.to_zoned(jiff::tz::TimeZone::UTC));
     }
-    let date = time.to_date().ok().or_else(|| jiff::civil::Date::new(0, 1, 1).ok())?;
+    let date = time
+        .to_date()
+        .ok()
+        .or_else(|| jiff::civil::Date::new(0, 1, 1).ok())?;
     let clock = time.to_time().unwrap_or(jiff::civil::Time::midnight());
-    date.to_datetime(clock).to_zoned(jiff::tz::TimeZone::UTC).ok()
+    date.to_datetime(clock)
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .ok()
 }
 
 /// Each element of a layout and its form here; longer ones before their prefixes.
@@ -139,7 +212,10 @@ pub(in crate::template) fn format(layout: &str, moment: &Zoned) -> String {
         if let Some((form, tail)) = fraction(rest) {
             out.push_str(&digits(form, moment));
             rest = tail;
-        } else if let Some((element, form)) = ELEMENTS.iter().find(|(element, _)| rest.starts_with(element)) {
+        } else if let Some((element, form)) = ELEMENTS
+            .iter()
+            .find(|(element, _)| rest.starts_with(element))
+        {
             match (*form, moment.offset().is_zero()) {
                 ("Z" | "Z:", true) => out.push('Z'),
                 ("Z", false) => out.push_str(&moment.strftime("%z").to_string()),

@@ -1,5 +1,6 @@
-//! What Go knows of a value by its type: structs, times, durations, `map[string]any`. A value here is text, number, list or map; a map
-//! with the key [`TYPE`] is one of those, a map without it is a set of labels.
+//! What Go knows of a value by its type: structs, times, durations, `map[string]any`. A value here
+//! is text, number, list or map; a map with the key [`TYPE`] is one of those, a map without it is a
+//! set of labels.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,7 +15,8 @@ use super::time;
 use crate::model::text::format_float_g;
 use crate::template::{MAX_OUTPUT, text};
 
-/// The key of a map that holds its type and the names of its fields in order. No label or field can have this name.
+/// The key of a map that holds its type and the names of its fields in order. No label or field can
+/// have this name.
 const TYPE: &str = "\0type";
 
 pub(in crate::template) const TIME: &str = "time.Time";
@@ -25,7 +27,8 @@ pub(in crate::template) const HISTOGRAM: &str = "*histogram.FloatHistogram";
 pub(in crate::template) const DICT: &str = "map[string]interface {}";
 pub(in crate::template) const PAIR: &str = "template.Pair";
 
-/// Which program's templates these are: a set of labels is `KV` with methods in Alertmanager, a plain map in Prometheus.
+/// Which program's templates these are: a set of labels is `KV` with methods in Alertmanager, a
+/// plain map in Prometheus.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::template) enum Dialect {
     Rule,
@@ -33,10 +36,16 @@ pub(in crate::template) enum Dialect {
 }
 
 /// A struct of Go.
-pub(in crate::template) fn structure<const N: usize>(name: &str, fields: [(&str, Value); N]) -> Value {
+pub(in crate::template) fn structure<const N: usize>(
+    name: &str,
+    fields: [(&str, Value); N],
+) -> Value {
     let mut described = vec![text(name)];
     described.extend(fields.iter().map(|(field, _)| text(field)));
-    let mut map: BTreeMap<Arc<str>, Value> = fields.into_iter().map(|(field, value)| (Arc::from(field), value)).collect();
+    let mut map: BTreeMap<Arc<str>, Value> = fields
+        .into_iter()
+        .map(|(field, value)| (Arc::from(field), value))
+        .collect();
     map.insert(TYPE.into(), Value::List(described.into()));
     Value::Map(Arc::new(map))
 }
@@ -51,8 +60,11 @@ pub(in crate::template) fn dict(mut entries: BTreeMap<Arc<str>, Value>) -> Value
 pub(in crate::template) fn moment(moment: &Zoned) -> Value {
     let zone = moment.time_zone().iana_name().unwrap_or("UTC").to_owned();
     let stamp = moment.timestamp();
-    let fields =
-        [("second", Value::Int(stamp.as_second())), ("nanosecond", Value::Int(stamp.subsec_nanosecond().into())), ("zone", text(&zone))];
+    let fields = [
+        ("second", Value::Int(stamp.as_second())),
+        ("nanosecond", Value::Int(stamp.subsec_nanosecond().into())),
+        ("zone", text(&zone)),
+    ];
     structure(TIME, fields)
 }
 
@@ -75,7 +87,13 @@ pub(in crate::template) fn number(kind: &'static str, value: i64) -> Value {
 pub(in crate::template) fn kind(value: &Value) -> Option<&str> {
     described(value)
         .and_then(|described| described.first())
-        .and_then(|name| if let Value::String(s) = name { Some(s.as_ref()) } else { None })
+        .and_then(|name| {
+            if let Value::String(s) = name {
+                Some(s.as_ref())
+            } else {
+                None
+            }
+        })
 }
 
 fn described(value: &Value) -> Option<&[Value]> {
@@ -87,13 +105,25 @@ fn described(value: &Value) -> Option<&[Value]> {
 
 /// The fields of a struct in order, the entries of a map by name.
 pub(in crate::template) fn entries(value: &Value) -> Vec<(&str, &Value)> {
-    let Value::Map(map) = value else { return Vec::new() };
+    let Value::Map(map) = value else {
+        return Vec::new();
+    };
     match described(value) {
         Some(described) if described.len() > 1 => described[1..]
             .iter()
-            .filter_map(|name| if let Value::String(s) = name { Some((s.as_ref(), map.get(s)?)) } else { None })
+            .filter_map(|name| {
+                if let Value::String(s) = name {
+                    Some((s.as_ref(), map.get(s)?))
+                } else {
+                    None
+                }
+            })
             .collect(),
-        _ => map.iter().filter(|(key, _)| key.as_ref() != TYPE).map(|(key, value)| (key.as_ref(), value)).collect(),
+        _ => map
+            .iter()
+            .filter(|(key, _)| key.as_ref() != TYPE)
+            .map(|(key, value)| (key.as_ref(), value))
+            .collect(),
     }
 }
 
@@ -105,9 +135,12 @@ pub(in crate::template) fn is_opaque(value: &Value) -> bool {
 /// A map without the mark of its type, for `range`.
 pub(in crate::template) fn unmarked(value: &Value) -> Value {
     match value {
-        Value::Map(map) if map.contains_key(TYPE) => {
-            Value::Map(Arc::new(map.iter().filter(|(key, _)| key.as_ref() != TYPE).map(|(k, v)| (Arc::clone(k), v.clone())).collect()))
-        }
+        Value::Map(map) if map.contains_key(TYPE) => Value::Map(Arc::new(
+            map.iter()
+                .filter(|(key, _)| key.as_ref() != TYPE)
+                .map(|(k, v)| (Arc::clone(k), v.clone()))
+                .collect(),
+        )),
         other => other.clone(),
     }
 }
@@ -117,13 +150,19 @@ pub(in crate::template) fn as_moment(value: &Value) -> Option<Zoned> {
     if kind(value) != Some(TIME) {
         return None;
     }
-    let (Some(Value::Int(second)), Some(Value::Int(nano)), Some(Value::String(zone))) =
-        (value.field("second"), value.field("nanosecond"), value.field("zone"))
-    else {
+    let (Some(Value::Int(second)), Some(Value::Int(nano)), Some(Value::String(zone))) = (
+        value.field("second"),
+        value.field("nanosecond"),
+        value.field("zone"),
+    ) else {
         return None;
     };
     let stamp = Timestamp::new(*second, i32::try_from(*nano).ok()?).ok()?;
-    let zone = if zone.as_ref() == "UTC" { TimeZone::UTC } else { TimeZone::get(zone).unwrap_or(TimeZone::UTC) };
+    let zone = if zone.as_ref() == "UTC" {
+        TimeZone::UTC
+    } else {
+        TimeZone::get(zone).unwrap_or(TimeZone::UTC)
+    };
     Some(stamp.to_zoned(zone))
 }
 
@@ -140,11 +179,14 @@ pub(in crate::template) fn as_integer(value: &Value) -> Option<i64> {
     }
 }
 
-/// The whole number that a duration's argument is: Go reads a constant such as `28800e9` as an integer where it needs one.
+/// The whole number that a duration's argument is: Go reads a constant such as `28800e9` as an
+/// integer where it needs one.
 pub(in crate::template) fn as_nanoseconds(value: &Value) -> Option<i64> {
     match value {
         // Within 2^63, the conversion is exact.
-        Value::Float(number) if number.fract() == 0.0 && number.abs() < 9.2e18 => Some(*number as i64),
+        Value::Float(number) if number.fract() == 0.0 && number.abs() < 9.2e18 => {
+            Some(*number as i64)
+        }
         value => as_integer(value),
     }
 }
@@ -171,7 +213,9 @@ pub(in crate::template) fn go_type(value: &Value, dialect: Dialect) -> Cow<'_, s
             Some("template.Alert") => "template.Alerts",
             Some(PAIR) => "template.Pairs",
             Some("template.sample") => "template.queryResult",
-            _ if !items.is_empty() && items.iter().all(|item| as_text(item).is_some()) => "[]string",
+            _ if !items.is_empty() && items.iter().all(|item| as_text(item).is_some()) => {
+                "[]string"
+            }
             _ => "[]interface {}",
         },
         Value::Map(_) => match kind(value) {
@@ -188,7 +232,8 @@ pub(in crate::template) fn go_type(value: &Value, dialect: Dialect) -> Cow<'_, s
 #[derive(Debug)]
 pub(in crate::template) struct TooLong;
 
-/// A value as Go's `%v` writes it. `inside` a list or a struct nothing is `<nil>`, on its own it is `<no value>`.
+/// A value as Go's `%v` writes it. `inside` a list or a struct nothing is `<nil>`, on its own it is
+/// `<no value>`.
 pub(in crate::template) fn shown(value: &Value, dialect: Dialect) -> Result<String, TooLong> {
     let mut out = String::new();
     match value {
@@ -198,7 +243,11 @@ pub(in crate::template) fn shown(value: &Value, dialect: Dialect) -> Result<Stri
     Ok(out)
 }
 
-pub(in crate::template) fn show(value: &Value, dialect: Dialect, out: &mut String) -> Result<(), TooLong> {
+pub(in crate::template) fn show(
+    value: &Value,
+    dialect: Dialect,
+    out: &mut String,
+) -> Result<(), TooLong> {
     match value {
         Value::Nil => out.push_str("<nil>"),
         Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
@@ -222,11 +271,18 @@ pub(in crate::template) fn show(value: &Value, dialect: Dialect, out: &mut Strin
             out.push(']');
         }
         Value::Map(_) => match kind(value) {
-            Some(TIME) => out.push_str(&as_moment(value).map_or_else(String::new, |moment| time::go_text(&moment))),
+            Some(TIME) => out.push_str(
+                &as_moment(value).map_or_else(String::new, |moment| time::go_text(&moment)),
+            ),
             Some(DURATION) => out.push_str(&time::duration(as_integer(value).unwrap_or(0))),
             Some(MONTH) => out.push_str(time::month(as_integer(value).unwrap_or(0))),
             Some(WEEKDAY) => out.push_str(time::weekday(as_integer(value).unwrap_or(0))),
-            Some(HISTOGRAM) => out.push_str(value.field("text").and_then(as_text).map_or("", |text| text)),
+            Some(HISTOGRAM) => out.push_str(
+                value
+                    .field("text")
+                    .and_then(as_text)
+                    .map_or("", |text| text),
+            ),
             None if dialect == Dialect::Notification => {
                 for (index, (name, value)) in sorted(value).into_iter().enumerate() {
                     out.push_str(if index > 0 { ", " } else { "" });
@@ -253,10 +309,19 @@ pub(in crate::template) fn show(value: &Value, dialect: Dialect, out: &mut Strin
             }
         },
     }
-    if out.len() > MAX_OUTPUT { Err(TooLong) } else { Ok(()) }
+    if out.len() > MAX_OUTPUT {
+        Err(TooLong)
+    } else {
+        Ok(())
+    }
 }
 
-fn show_pair(name: Option<&Value>, value: Option<&Value>, dialect: Dialect, out: &mut String) -> Result<(), TooLong> {
+fn show_pair(
+    name: Option<&Value>,
+    value: Option<&Value>,
+    dialect: Dialect,
+    out: &mut String,
+) -> Result<(), TooLong> {
     show(name.unwrap_or(&Value::Nil), dialect, out)?;
     out.push('=');
     show(value.unwrap_or(&Value::Nil), dialect, out)
@@ -269,7 +334,8 @@ pub(in crate::template) fn sorted(set: &Value) -> Vec<(&str, &Value)> {
     pairs
 }
 
-/// How much a value holds, in bytes of text and 16 for each part, counted as if nothing were shared; `None` beyond `limit` or 64 levels.
+/// How much a value holds, in bytes of text and 16 for each part, counted as if nothing were
+/// shared; `None` beyond `limit` or 64 levels.
 pub(in crate::template) fn weight(value: &Value, limit: usize) -> Option<usize> {
     fn add(value: &Value, depth: usize, left: &mut usize) -> Option<()> {
         if depth > 64 {

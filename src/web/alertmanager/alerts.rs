@@ -1,4 +1,5 @@
-//! `/alerts`: what is active, and alerts from outside, which enter the same pipeline as those of nightbell's own rules.
+//! `/alerts`: what is active, and alerts from outside, which enter the same pipeline as those of
+//! nightbell's own rules.
 
 use std::collections::BTreeMap;
 
@@ -24,8 +25,17 @@ pub fn routes() -> Router<Context> {
 }
 
 async fn list(State(context): State<Context>, filter: Filter) -> axum::Json<Vec<Json>> {
-    let (views, config) = (context.alerting.alerts(Timestamp::now()), context.alerting.config());
-    let shown = views.iter().filter(|view| filter.takes(view) && view.receivers.iter().any(|name| filter.takes_receiver(&config, name)));
+    let (views, config) = (
+        context.alerting.alerts(Timestamp::now()),
+        context.alerting.config(),
+    );
+    let shown = views.iter().filter(|view| {
+        filter.takes(view)
+            && view
+                .receivers
+                .iter()
+                .any(|name| filter.takes_receiver(&config, name))
+    });
     axum::Json(shown.map(alert_json).collect())
 }
 
@@ -33,7 +43,9 @@ async fn list(State(context): State<Context>, filter: Filter) -> axum::Json<Vec<
 type Pairs = BTreeMap<String, Option<String>>;
 
 fn texts(pairs: Pairs) -> impl Iterator<Item = (String, String)> {
-    pairs.into_iter().map(|(name, value)| (name, value.unwrap_or_default()))
+    pairs
+        .into_iter()
+        .map(|(name, value)| (name, value.unwrap_or_default()))
 }
 
 /// An alert as it is posted.
@@ -54,19 +66,33 @@ struct Posted {
 impl Posted {
     fn read(self, index: usize) -> Result<PostedAlert, Problem> {
         Ok(PostedAlert {
-            labels: texts(self.labels.ok_or_else(|| Problem::missing(&format!("{index}.labels")))?).collect(),
+            labels: texts(
+                self.labels
+                    .ok_or_else(|| Problem::missing(&format!("{index}.labels")))?,
+            )
+            .collect(),
             annotations: texts(self.annotations.unwrap_or_default()).collect(),
             starts_at: time(&format!("{index}.startsAt"), self.starts_at.as_deref())?,
             ends_at: time(&format!("{index}.endsAt"), self.ends_at.as_deref())?,
-            generator_url: self.generator_url.map_or(Ok(String::new()), |url| uri(&format!("{index}.generatorURL"), url))?,
+            generator_url: self.generator_url.map_or(Ok(String::new()), |url| {
+                uri(&format!("{index}.generatorURL"), url)
+            })?,
         })
     }
 }
 
 /// SEMANTICS 136 and 137: the valid alerts of a batch are taken even when others are not.
-async fn post(State(context): State<Context>, _: Writer, Body(posted): Body<Option<Vec<Posted>>>) -> Result<(), Problem> {
-    let posted: Vec<PostedAlert> =
-        posted.unwrap_or_default().into_iter().enumerate().map(|(i, alert)| alert.read(i)).collect::<Result<_, _>>()?;
+async fn post(
+    State(context): State<Context>,
+    _: Writer,
+    Body(posted): Body<Option<Vec<Posted>>>,
+) -> Result<(), Problem> {
+    let posted: Vec<PostedAlert> = posted
+        .unwrap_or_default()
+        .into_iter()
+        .enumerate()
+        .map(|(i, alert)| alert.read(i))
+        .collect::<Result<_, _>>()?;
     let (now, resolve_timeout) = (Timestamp::now(), context.alerting.config().resolve_timeout);
     let (mut accepted, mut refusals) = (Vec::new(), Vec::new());
     for alert in posted {
@@ -98,6 +124,10 @@ async fn post(State(context): State<Context>, _: Writer, Body(posted): Body<Opti
     }
     context.alerting.count_invalid(refusals.len());
     // The client gets the reason, and the metric counts it.
-    debug!(refused = refusals.len(), error = refusals[0], "Posted alerts are invalid.");
+    debug!(
+        refused = refusals.len(),
+        error = refusals[0],
+        "Posted alerts are invalid."
+    );
     Err(Problem::bad(refusals.join("\n")))
 }

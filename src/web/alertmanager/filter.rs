@@ -1,4 +1,5 @@
-//! What a request asks to see: `filter`, `active`, `silenced`, `inhibited`, `muted`, `receiver`, `receiver_matchers`.
+//! What a request asks to see: `filter`, `active`, `silenced`, `inhibited`, `muted`, `receiver`,
+//! `receiver_matchers`.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -21,24 +22,40 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let query = query_of(parts);
-        Ok(Parameters(url::form_urlencoded::parse(query.as_bytes()).into_owned().filter(|(_, value)| !value.is_empty()).collect()))
+        Ok(Parameters(
+            url::form_urlencoded::parse(query.as_bytes())
+                .into_owned()
+                .filter(|(_, value)| !value.is_empty())
+                .collect(),
+        ))
     }
 }
 
 impl Parameters {
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 
-    /// A switch that is on unless it is turned off. What is not a word for yes means no, as in Alertmanager.
+    /// A switch that is on unless it is turned off. What is not a word for yes means no, as in
+    /// Alertmanager.
     pub fn switch(&self, name: &str) -> bool {
-        const YES: [&str; 10] = ["true", "1", "yes", "ok", "y", "on", "selected", "checked", "t", "enabled"];
-        self.get(name).is_none_or(|text| YES.contains(&text.to_lowercase().as_str()))
+        const YES: [&str; 10] = [
+            "true", "1", "yes", "ok", "y", "on", "selected", "checked", "t", "enabled",
+        ];
+        self.get(name)
+            .is_none_or(|text| YES.contains(&text.to_lowercase().as_str()))
     }
 
     /// Every value of `name`, a matcher each.
     pub fn matchers(&self, name: &str) -> Result<Vec<Matcher>, Problem> {
-        self.0.iter().filter(|(n, _)| n == name).map(|(_, text)| parse_matcher(text).map_err(Problem::bad)).collect()
+        self.0
+            .iter()
+            .filter(|(n, _)| n == name)
+            .map(|(_, text)| parse_matcher(text).map_err(Problem::bad))
+            .collect()
     }
 }
 
@@ -68,7 +85,8 @@ impl Filter {
         Ok(Filter {
             matchers: parameters.matchers("filter")?,
             receiver_matchers: parameters.matchers("receiver_matchers")?,
-            receiver: receiver.map_err(|e| Problem::bad(format!("failed to parse receiver param: {e}")))?,
+            receiver: receiver
+                .map_err(|e| Problem::bad(format!("failed to parse receiver param: {e}")))?,
             active: parameters.switch("active"),
             silenced: parameters.switch("silenced"),
             inhibited: parameters.switch("inhibited"),
@@ -79,8 +97,13 @@ impl Filter {
     /// Whether alerts for this receiver are shown.
     pub fn takes_receiver(&self, config: &Alerting, name: &str) -> bool {
         let labels = config.receiver(name).map(|receiver| &receiver.labels);
-        self.receiver.as_ref().is_none_or(|regex| regex.is_match(name))
-            && self.receiver_matchers.iter().all(|m| labels.is_some_and(|labels| m.matches_labels(labels)))
+        self.receiver
+            .as_ref()
+            .is_none_or(|regex| regex.is_match(name))
+            && self
+                .receiver_matchers
+                .iter()
+                .all(|m| labels.is_some_and(|labels| m.matches_labels(labels)))
     }
 
     /// Whether this alert is shown, whatever its receiver.
@@ -89,7 +112,10 @@ impl Filter {
         (self.active || silenced || inhibited)
             && (self.silenced || !silenced)
             && (self.inhibited || !inhibited)
-            && self.matchers.iter().all(|m| m.matches_labels(&view.alert.labels))
+            && self
+                .matchers
+                .iter()
+                .all(|m| m.matches_labels(&view.alert.labels))
     }
 }
 
@@ -111,7 +137,13 @@ mod tests {
             evidence: Vec::new(),
             shipped: false,
         };
-        let ids = |there: bool| if there { vec!["id".to_owned()] } else { Vec::new() };
+        let ids = |there: bool| {
+            if there {
+                vec!["id".to_owned()]
+            } else {
+                Vec::new()
+            }
+        };
         AlertView {
             alert,
             receivers: vec!["r".into()],
@@ -123,21 +155,35 @@ mod tests {
     }
 
     fn shown(query: &str, view: &AlertView) -> bool {
-        let pairs = url::form_urlencoded::parse(query.as_bytes()).into_owned().filter(|(_, value)| !value.is_empty()).collect();
-        Filter::read(&Parameters(pairs)).expect("a valid query").takes(view)
+        let pairs = url::form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
+        Filter::read(&Parameters(pairs))
+            .expect("a valid query")
+            .takes(view)
     }
 
     /// SEMANTICS 189: each switch hides its kind, an empty parameter counts as absent.
     #[test]
     fn switches_hide_alerts() {
-        let (active, silenced, inhibited, both) = (view(false, false), view(true, false), view(false, true), view(true, true));
-        let all = |query: &str| [&active, &silenced, &inhibited, &both].map(|view| shown(query, view));
+        let (active, silenced, inhibited, both) = (
+            view(false, false),
+            view(true, false),
+            view(false, true),
+            view(true, true),
+        );
+        let all =
+            |query: &str| [&active, &silenced, &inhibited, &both].map(|view| shown(query, view));
         assert_eq!(all(""), [true; 4]);
         assert_eq!(all("active=&silenced=&unprocessed=false"), [true; 4]);
         assert_eq!(all("active=false"), [false, true, true, true]);
         assert_eq!(all("silenced=false"), [true, false, true, false]);
         assert_eq!(all("inhibited=0"), [true, true, false, false]);
-        assert_eq!(all("active=true&inhibited=false&silenced=false&unprocessed=false"), [true, false, false, false]);
+        assert_eq!(
+            all("active=true&inhibited=false&silenced=false&unprocessed=false"),
+            [true, false, false, false]
+        );
     }
 
     #[test]
@@ -153,7 +199,9 @@ mod tests {
         ] {
             assert_eq!(shown(query, &alert), wanted, "{query}");
         }
-        let bad = |name: &str, value: &str| Filter::read(&Parameters(vec![(name.into(), value.into())])).is_err();
+        let bad = |name: &str, value: &str| {
+            Filter::read(&Parameters(vec![(name.into(), value.into())])).is_err()
+        };
         assert!(bad("filter", "=") && bad("receiver", "(") && !bad("receiver", "r.*"));
     }
 }

@@ -1,4 +1,5 @@
-//! What Alertmanager takes for a URI (`generatorURL`): what Go's `url.ParseRequestURI` reads, an absolute URL or a path from the root.
+//! What Alertmanager takes for a URI (`generatorURL`): what Go's `url.ParseRequestURI` reads, an
+//! absolute URL or a path from the root.
 
 /// Characters, beside letters and digits, that may stand in a host.
 const HOST: &str = "-_.~!$&'()*+,;=:[]<>\"";
@@ -10,7 +11,9 @@ pub fn is_request_uri(text: &str) -> bool {
     if text.is_empty() || text.bytes().any(|b| b < 0x20 || b == 0x7f) {
         return false;
     }
-    let Some((scheme, rest)) = scheme(text) else { return false };
+    let Some((scheme, rest)) = scheme(text) else {
+        return false;
+    };
     let rest = rest.split('?').next().unwrap_or_default();
     if text == "*" || !rest.starts_with('/') {
         return text == "*" || !scheme.is_empty();
@@ -37,7 +40,10 @@ fn scheme(text: &str) -> Option<(&str, &str)> {
 
 fn is_authority(authority: &str) -> bool {
     let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-    let user_is_fine = is_escaped(user) && user.chars().all(|c| c.is_ascii_alphanumeric() || USER.contains(c));
+    let user_is_fine = is_escaped(user)
+        && user
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || USER.contains(c));
     let port = match host.strip_prefix('[') {
         Some(inside) => match inside.rfind(']') {
             Some(end) => &inside[end + 1..],
@@ -45,17 +51,24 @@ fn is_authority(authority: &str) -> bool {
         },
         None => host.rfind(':').map_or("", |colon| &host[colon..]),
     };
-    let port_is_fine = port.is_empty() || port.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+    let port_is_fine = port.is_empty()
+        || port
+            .strip_prefix(':')
+            .is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
     let name = &host[..host.len() - port.len()];
     user_is_fine
         && port_is_fine
         && is_escaped(name)
-        && name.chars().all(|c| !c.is_ascii() || c.is_ascii_alphanumeric() || c == '%' || HOST.contains(c))
+        && name
+            .chars()
+            .all(|c| !c.is_ascii() || c.is_ascii_alphanumeric() || c == '%' || HOST.contains(c))
 }
 
 /// Whether every `%` is followed by two hexadecimal digits.
 fn is_escaped(text: &str) -> bool {
-    text.split('%').skip(1).all(|part| part.len() >= 2 && part.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit))
+    text.split('%')
+        .skip(1)
+        .all(|part| part.len() >= 2 && part.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit))
 }
 
 #[cfg(test)]

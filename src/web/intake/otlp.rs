@@ -1,5 +1,6 @@
-//! `/v1/metrics`, `/v1/traces`, `/v1/logs`: what exporters of OpenTelemetry send (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>), and
-//! `/api/v1/otlp/v1/metrics`, where Prometheus takes the first of them. Off unless `otlp` is configured below `collectors`.
+//! `/v1/metrics`, `/v1/traces`, `/v1/logs`: what exporters of OpenTelemetry send
+//! (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>), and `/api/v1/otlp/v1/metrics`, where
+//! Prometheus takes the first of them. Off unless `otlp` is configured below `collectors`.
 //!
 //! It takes the administrator's token, that of the entry `otlp`, or this machine as itself.
 
@@ -31,7 +32,11 @@ const JSON: &str = "application/json";
 
 /// The routes of this file, with their whole paths.
 pub fn routes() -> Router<Context> {
-    let take = |signal| post(move |context, sender, seat, headers, body| take(signal, context, sender, seat, headers, body));
+    let take = |signal| {
+        post(move |context, sender, seat, headers, body| {
+            take(signal, context, sender, seat, headers, body)
+        })
+    };
     Router::new()
         .route("/v1/metrics", take(Signal::Metrics))
         .route("/v1/traces", take(Signal::Traces))
@@ -50,9 +55,15 @@ struct Sender {
 impl FromRequestParts<Context> for Sender {
     type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, context: &Context) -> Result<Self, Self::Rejection> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        context: &Context,
+    ) -> Result<Self, Self::Rejection> {
         let refusal = Writer::from_request_parts(parts, context).await.err();
-        Ok(Sender { refusal, token: admin::token(&parts.headers).map(str::to_owned) })
+        Ok(Sender {
+            refusal,
+            token: admin::token(&parts.headers).map(str::to_owned),
+        })
     }
 }
 
@@ -74,9 +85,18 @@ impl Form {
 
     /// A refusal as `google.rpc.Status`.
     fn refusal(self, status: StatusCode, message: &str) -> Response {
-        let mut response = self.answer(status, text_field(2, message), &json!({ "message": message }));
-        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(AGAIN));
+        let mut response = self.answer(
+            status,
+            text_field(2, message),
+            &json!({ "message": message }),
+        );
+        if matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        ) {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static(AGAIN));
         }
         response
     }
@@ -115,12 +135,37 @@ fn text_field(number: u64, text: &str) -> Vec<u8> {
     out
 }
 
-async fn take(signal: Signal, State(context): State<Context>, sender: Sender, seat: Seat, headers: HeaderMap, body: Bytes) -> Response {
-    let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default().trim();
-    let kind = header(CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let form = if kind == JSON { Form::Json } else { Form::Protobuf };
+async fn take(
+    signal: Signal,
+    State(context): State<Context>,
+    sender: Sender,
+    seat: Seat,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let header = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+            .unwrap_or_default()
+            .trim()
+    };
+    let kind = header(CONTENT_TYPE)
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let form = if kind == JSON {
+        Form::Json
+    } else {
+        Form::Protobuf
+    };
     let Some(receiver) = context.otlp.receiver() else {
-        return form.refusal(StatusCode::NOT_FOUND, "OpenTelemetry's protocol is not taken: add otlp: {} below collectors:");
+        return form.refusal(
+            StatusCode::NOT_FOUND,
+            "OpenTelemetry's protocol is not taken: add otlp: {} below collectors:",
+        );
     };
     if let Some(refusal) = sender.refusal {
         let lets_in = |token: &str| job::is_right(receiver.token(), token);
@@ -130,7 +175,10 @@ async fn take(signal: Signal, State(context): State<Context>, sender: Sender, se
     }
     if kind != JSON && kind != PROTOBUF && kind != "application/protobuf" {
         receiver.refuse(signal, "media_type");
-        return form.refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/x-protobuf or application/json");
+        return form.refusal(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "send application/x-protobuf or application/json",
+        );
     }
     let most = receiver.most_bytes();
     let is_gzip = match header(CONTENT_ENCODING).to_ascii_lowercase().as_str() {
@@ -138,17 +186,30 @@ async fn take(signal: Signal, State(context): State<Context>, sender: Sender, se
         "gzip" => true,
         _ => {
             receiver.refuse(signal, "media_type");
-            return form.refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the encoding is not known: send gzip or none");
+            return form.refusal(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "the encoding is not known: send gzip or none",
+            );
         }
     };
     let room = if is_gzip { most } else { body.len() };
-    let Ok(_held) = seat.reserve(if form == Form::Json { room.saturating_mul(2) } else { room }) else {
+    let Ok(_held) = seat.reserve(if form == Form::Json {
+        room.saturating_mul(2)
+    } else {
+        room
+    }) else {
         receiver.refuse(signal, "memory");
-        return form.refusal(StatusCode::SERVICE_UNAVAILABLE, "the memory for requests is used up: try again");
+        return form.refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the memory for requests is used up: try again",
+        );
     };
     let too_large = |receiver: &crate::collectors::otlp::Receiver| {
         receiver.refuse(signal, "too_large");
-        form.refusal(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body has more than {most} bytes without its compression"))
+        form.refusal(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &format!("the body has more than {most} bytes without its compression"),
+        )
     };
     let unreadable = |receiver: &crate::collectors::otlp::Receiver, problem: &str| {
         receiver.refuse(signal, "unreadable");
@@ -165,7 +226,12 @@ async fn take(signal: Signal, State(context): State<Context>, sender: Sender, se
     }
     let body = match form {
         Form::Protobuf => body,
-        Form::Json => match to_protobuf(&body, signal, most.saturating_mul(LONGER).min(body.len().saturating_mul(LONGER))) {
+        Form::Json => match to_protobuf(
+            &body,
+            signal,
+            most.saturating_mul(LONGER)
+                .min(body.len().saturating_mul(LONGER)),
+        ) {
             Ok(body) => body.into(),
             Err(problem) => return unreadable(&receiver, &problem),
         },

@@ -1,4 +1,5 @@
-//! `/api/nightbell/maintenance`: the calendar's tasks and who did them, planned windows, and annotations for charts.
+//! `/api/nightbell/maintenance`: the calendar's tasks and who did them, planned windows, and
+//! annotations for charts.
 
 use std::time::Duration;
 
@@ -32,7 +33,10 @@ const PLANNED: &str = "planned";
 
 /// The routes that show something.
 pub fn routes() -> Router<Context> {
-    Router::new().route("/maintenance", get(list)).route("/maintenance/windows", get(windows)).route("/annotations", get(annotations))
+    Router::new()
+        .route("/maintenance", get(list))
+        .route("/maintenance/windows", get(windows))
+        .route("/annotations", get(annotations))
 }
 
 /// The routes that change something.
@@ -48,22 +52,35 @@ fn bad(text: impl Into<String>) -> ApiError {
 }
 
 fn unavailable(error: impl std::fmt::Display) -> ApiError {
-    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("the state database does not answer: {error}"))
+    ApiError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        format!("the state database does not answer: {error}"),
+    )
 }
 
 async fn list(State(context): State<Context>) -> Result<Json<Value>, ApiError> {
     let now = Timestamp::now();
-    let entries = context.calendar.entries(ENTRIES).await.map_err(unavailable)?;
+    let entries = context
+        .calendar
+        .entries(ENTRIES)
+        .await
+        .map_err(unavailable)?;
     // Another instance may have noted something since the last look.
     drop(context.calendar.look(now).await);
     let tasks: Vec<Value> = context.calendar.tasks(now).iter().map(task_json).collect();
     let entries: Vec<Value> = entries.iter().map(entry_json).collect();
-    Ok(Json(json!({ "status": "success", "data": { "tasks": tasks, "entries": entries } })))
+    Ok(Json(
+        json!({ "status": "success", "data": { "tasks": tasks, "entries": entries } }),
+    ))
 }
 
 fn task_json(view: &TaskView) -> Value {
     let time = |at: Option<Timestamp>| at.map(Timestamp::rfc3339);
-    let by = view.entry.as_ref().filter(|entry| Some(entry.at) == view.standing.done).map(|entry| entry.by.clone());
+    let by = view
+        .entry
+        .as_ref()
+        .filter(|entry| Some(entry.at) == view.standing.done)
+        .map(|entry| entry.by.clone());
     json!({
         "task": view.task.name, "of": view.task.of, "hint": view.task.hint, "job": view.task.job, "lastDone": time(view.standing.done),
         "by": by, "next": time(view.standing.next), "due": time(view.standing.due), "overdue": view.standing.is_overdue,
@@ -84,17 +101,27 @@ struct Done {
     note: String,
 }
 
-async fn done(State(context): State<Context>, _: Writer, Json(posted): Json<Done>) -> Result<Json<Value>, ApiError> {
+async fn done(
+    State(context): State<Context>,
+    _: Writer,
+    Json(posted): Json<Done>,
+) -> Result<Json<Value>, ApiError> {
     let now = Timestamp::now();
     let at = posted.at.as_deref().map_or(Ok(now), moment)?;
     check_text("by", &posted.by, MAX_NAME, true)?;
     check_text("note", &posted.note, MAX_TEXT, false)?;
-    let row = context.calendar.done(&posted.task, posted.by.trim(), at, &posted.note, now).await.map_err(|error| match error {
-        DoneError::Unknown(..) => ApiError::new(StatusCode::NOT_FOUND, error.to_string()),
-        DoneError::Future(_) => bad(error.to_string()),
-        DoneError::State(error) => unavailable(error),
-    })?;
-    Ok(Json(json!({ "status": "success", "data": entry_json(&row) })))
+    let row = context
+        .calendar
+        .done(&posted.task, posted.by.trim(), at, &posted.note, now)
+        .await
+        .map_err(|error| match error {
+            DoneError::Unknown(..) => ApiError::new(StatusCode::NOT_FOUND, error.to_string()),
+            DoneError::Future(_) => bad(error.to_string()),
+            DoneError::State(error) => unavailable(error),
+        })?;
+    Ok(Json(
+        json!({ "status": "success", "data": entry_json(&row) }),
+    ))
 }
 
 fn check_text(key: &str, text: &str, most: usize, needed: bool) -> Result<(), ApiError> {
@@ -106,8 +133,17 @@ fn check_text(key: &str, text: &str, most: usize, needed: bool) -> Result<(), Ap
 }
 
 fn moment(text: &str) -> Result<Timestamp, ApiError> {
-    let unix = || text.parse::<f64>().ok().filter(|at| at.abs() < 1e11).map(Timestamp::from_seconds);
-    Timestamp::parse_rfc3339(text).or_else(unix).ok_or_else(|| bad(format!("{text:?} is not a time such as 2026-01-31T08:00:00Z")))
+    let unix = || {
+        text.parse::<f64>()
+            .ok()
+            .filter(|at| at.abs() < 1e11)
+            .map(Timestamp::from_seconds)
+    };
+    Timestamp::parse_rfc3339(text).or_else(unix).ok_or_else(|| {
+        bad(format!(
+            "{text:?} is not a time such as 2026-01-31T08:00:00Z"
+        ))
+    })
 }
 
 #[derive(Deserialize)]
@@ -128,11 +164,21 @@ impl Span {
     }
 }
 
-async fn windows(State(context): State<Context>, Query(span): Query<Span>) -> Result<Json<Value>, ApiError> {
+async fn windows(
+    State(context): State<Context>,
+    Query(span): Query<Span>,
+) -> Result<Json<Value>, ApiError> {
     let now = Timestamp::now();
     let (from, to) = span.read(now)?;
-    let windows = context.calendar.windows(from, to).await.map_err(unavailable)?;
-    let shown: Vec<Value> = windows.iter().map(|window| window_json(window, now)).collect();
+    let windows = context
+        .calendar
+        .windows(from, to)
+        .await
+        .map_err(unavailable)?;
+    let shown: Vec<Value> = windows
+        .iter()
+        .map(|window| window_json(window, now))
+        .collect();
     Ok(Json(json!({ "status": "success", "data": shown })))
 }
 
@@ -150,9 +196,16 @@ fn window_json(window: &Window, now: Timestamp) -> Value {
 }
 
 /// A list that Grafana draws: times in milliseconds, a text, tags.
-async fn annotations(State(context): State<Context>, Query(span): Query<Span>) -> Result<Json<Value>, ApiError> {
+async fn annotations(
+    State(context): State<Context>,
+    Query(span): Query<Span>,
+) -> Result<Json<Value>, ApiError> {
     let (from, to) = span.read(Timestamp::now())?;
-    let windows = context.calendar.windows(from, to).await.map_err(unavailable)?;
+    let windows = context
+        .calendar
+        .windows(from, to)
+        .await
+        .map_err(unavailable)?;
     let shown = windows.iter().map(|window| {
         let about = &window.about;
         json!({
@@ -174,20 +227,40 @@ struct Planned {
     by: String,
 }
 
-async fn add(State(context): State<Context>, _: Writer, Json(posted): Json<Planned>) -> Result<Json<Value>, ApiError> {
+async fn add(
+    State(context): State<Context>,
+    _: Writer,
+    Json(posted): Json<Planned>,
+) -> Result<Json<Value>, ApiError> {
     let now = Timestamp::now();
     let starts_at = posted.start.as_deref().map_or(Ok(now), moment)?.max(now);
-    let duration = parse_duration(&posted.duration).map_err(|error| bad(format!("duration: {error}")))?;
+    let duration =
+        parse_duration(&posted.duration).map_err(|error| bad(format!("duration: {error}")))?;
     check_text("by", &posted.by, MAX_NAME, true)?;
     check_text("comment", &posted.comment, MAX_TEXT, false)?;
-    let about = WindowBody { matchers: posted.matchers, comment: posted.comment, author: posted.by, planned: String::new() };
-    let window = plan(&context.alerting, &context.calendar, starts_at, duration, about).await.map_err(|error| match error {
+    let about = WindowBody {
+        matchers: posted.matchers,
+        comment: posted.comment,
+        author: posted.by,
+        planned: String::new(),
+    };
+    let window = plan(
+        &context.alerting,
+        &context.calendar,
+        starts_at,
+        duration,
+        about,
+    )
+    .await
+    .map_err(|error| match error {
         PlanError::Silence(SilenceError::Invalid(text)) => bad(text),
         PlanError::Matcher(text) => bad(text),
         PlanError::Silence(error) => unavailable(error),
         PlanError::State(error) => unavailable(error),
     })?;
-    Ok(Json(json!({ "status": "success", "data": window_json(&window, now) })))
+    Ok(Json(
+        json!({ "status": "success", "data": window_json(&window, now) }),
+    ))
 }
 
 /// Why a window cannot be planned.
@@ -223,11 +296,23 @@ pub async fn plan(
         ends_at: starts_at + duration,
         updated_at: starts_at,
         created_by: about.author.clone(),
-        comment: if about.comment.is_empty() { "planned maintenance".to_owned() } else { about.comment.clone() },
+        comment: if about.comment.is_empty() {
+            "planned maintenance".to_owned()
+        } else {
+            about.comment.clone()
+        },
         annotations: vec![(PLANNED.to_owned(), "maintenance".to_owned())],
     };
-    let id = alerting.set_silence(silence).await.map_err(PlanError::Silence)?;
-    let window = Window { id, starts_at, ends_at: starts_at + duration, about };
+    let id = alerting
+        .set_silence(silence)
+        .await
+        .map_err(PlanError::Silence)?;
+    let window = Window {
+        id,
+        starts_at,
+        ends_at: starts_at + duration,
+        about,
+    };
     if let Err(error) = calendar.keep(&window).await {
         // A window that nobody sees must not mute.
         drop(alerting.expire_silence(&window.id).await);
@@ -244,25 +329,52 @@ pub async fn plan(
 pub fn read_matchers(texts: &[String]) -> Result<Vec<Matcher>, PlanError> {
     let mut matchers = Vec::new();
     for text in texts {
-        matchers.extend(parse_matchers(text).map_err(|error| PlanError::Matcher(format!("{text:?}: {error}")))?);
+        matchers.extend(
+            parse_matchers(text)
+                .map_err(|error| PlanError::Matcher(format!("{text:?}: {error}")))?,
+        );
     }
     if matchers.is_empty() {
-        return Err(PlanError::Matcher("a window needs at least one matcher, such as instance=db1".into()));
+        return Err(PlanError::Matcher(
+            "a window needs at least one matcher, such as instance=db1".into(),
+        ));
     }
     Ok(matchers)
 }
 
-async fn end(State(context): State<Context>, _: Writer, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+async fn end(
+    State(context): State<Context>,
+    _: Writer,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     let now = Timestamp::now();
-    let windows = context.calendar.windows(now, Timestamp::MAX).await.map_err(unavailable)?;
-    let unknown = || ApiError::new(StatusCode::NOT_FOUND, "there is no window of this id that is not over");
-    let window = windows.into_iter().find(|window| window.id == id).ok_or_else(unknown)?;
+    let windows = context
+        .calendar
+        .windows(now, Timestamp::MAX)
+        .await
+        .map_err(unavailable)?;
+    let unknown = || {
+        ApiError::new(
+            StatusCode::NOT_FOUND,
+            "there is no window of this id that is not over",
+        )
+    };
+    let window = windows
+        .into_iter()
+        .find(|window| window.id == id)
+        .ok_or_else(unknown)?;
     match context.alerting.expire_silence(&id).await {
         // Somebody has ended the silence by itself, and it is forgotten.
         Ok(()) | Err(SilenceError::NotFound(_)) => {}
         Err(error) => return Err(unavailable(error)),
     }
-    let ended = Window { starts_at: window.starts_at.min(now), ends_at: now, ..window };
+    let ended = Window {
+        starts_at: window.starts_at.min(now),
+        ends_at: now,
+        ..window
+    };
     context.calendar.keep(&ended).await.map_err(unavailable)?;
-    Ok(Json(json!({ "status": "success", "data": window_json(&ended, now) })))
+    Ok(Json(
+        json!({ "status": "success", "data": window_json(&ended, now) }),
+    ))
 }

@@ -31,7 +31,11 @@ pub struct Problem {
 impl Problem {
     /// The request is wrong.
     pub fn bad_data(message: impl Into<String>) -> Self {
-        Problem { status: StatusCode::BAD_REQUEST, kind: "bad_data", message: message.into() }
+        Problem {
+            status: StatusCode::BAD_REQUEST,
+            kind: "bad_data",
+            message: message.into(),
+        }
     }
 
     /// A parameter is wrong.
@@ -41,7 +45,11 @@ impl Problem {
 
     /// The process cannot serve this now.
     pub fn internal(message: impl Into<String>) -> Self {
-        Problem { status: StatusCode::INTERNAL_SERVER_ERROR, kind: "internal", message: message.into() }
+        Problem {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            kind: "internal",
+            message: message.into(),
+        }
     }
 }
 
@@ -53,13 +61,20 @@ impl From<EvalError> for Problem {
         }
         let (status, kind) = match error {
             EvalError::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
-            EvalError::Canceled => (StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST), "canceled"),
+            EvalError::Canceled => (
+                StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+                "canceled",
+            ),
             EvalError::Storage(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
             EvalError::NoMemory(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             EvalError::RangeType(_) => (StatusCode::BAD_REQUEST, "bad_data"),
             _ => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
         };
-        Problem { status, kind, message }
+        Problem {
+            status,
+            kind,
+            message,
+        }
     }
 }
 
@@ -69,14 +84,23 @@ impl From<OverBudget> for Problem {
             OverBudget::TooLarge(_) => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
             OverBudget::Full { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         };
-        Problem { status, kind, message: refusal.to_string() }
+        Problem {
+            status,
+            kind,
+            message: refusal.to_string(),
+        }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = json!({ "status": "error", "errorType": self.kind, "error": self.message });
-        (self.status, [(CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+        (
+            self.status,
+            [(CONTENT_TYPE, "application/json")],
+            body.to_string(),
+        )
+            .into_response()
     }
 }
 
@@ -110,19 +134,33 @@ impl Answer {
 
     /// With this JSON, and the memory that it was counted with.
     pub fn text(json: String, held: Option<Reservation>) -> Self {
-        Answer { data: Data::Text(json, held), stats: None, warnings: Vec::new(), infos: Vec::new() }
+        Answer {
+            data: Data::Text(json, held),
+            stats: None,
+            warnings: Vec::new(),
+            infos: Vec::new(),
+        }
     }
 
     /// With a list that was cut at `limit`, 0 for no limit.
-    pub fn limited<T: serde::Serialize>(seat: &Seat, mut list: Vec<T>, limit: usize, size: impl Fn(&T) -> usize) -> Result<Self, Problem> {
+    pub fn limited<T: serde::Serialize>(
+        seat: &Seat,
+        mut list: Vec<T>,
+        limit: usize,
+        size: impl Fn(&T) -> usize,
+    ) -> Result<Self, Problem> {
         let cut = limit > 0 && list.len() > limit;
         if cut {
             list.truncate(limit);
         }
         // The list and its text.
-        let bytes = list.iter().map(|entry| size(entry) + size_of::<T>()).sum::<usize>();
+        let bytes = list
+            .iter()
+            .map(|entry| size(entry) + size_of::<T>())
+            .sum::<usize>();
         let mut held = seat.reserve(2 * bytes)?;
-        let text = serde_json::to_string(&list).map_err(|error| Problem::internal(error.to_string()))?;
+        let text =
+            serde_json::to_string(&list).map_err(|error| Problem::internal(error.to_string()))?;
         drop(list);
         let length = text.len();
         let mut answer = Self::text(text, Some(held.hand_over(length, Holder::Answers)));
@@ -149,15 +187,26 @@ impl Answer {
             let answer = held.hand_over(bytes, Holder::Answers);
             *held = answer;
         }
-        let (warnings, infos) = (evaluated.annotations(Severity::Warning, query), evaluated.annotations(Severity::Info, query));
-        let mut answer = Answer { data: Data::Value(Box::new(evaluated), at), stats: None, warnings, infos };
+        let (warnings, infos) = (
+            evaluated.annotations(Severity::Warning, query),
+            evaluated.annotations(Severity::Info, query),
+        );
+        let mut answer = Answer {
+            data: Data::Value(Box::new(evaluated), at),
+            stats: None,
+            warnings,
+            infos,
+        };
         answer.warn_if(cut, "results truncated due to limit");
         answer
     }
 
     /// With figures about the query.
     pub fn with_stats(self, stats: Json) -> Self {
-        Answer { stats: Some(stats), ..self }
+        Answer {
+            stats: Some(stats),
+            ..self
+        }
     }
 
     fn warn_if(&mut self, condition: bool, text: &str) {
@@ -169,7 +218,10 @@ impl Answer {
     /// What follows the data.
     fn end(&mut self) -> String {
         let mut out = String::new();
-        let annotations = [("warnings", std::mem::take(&mut self.warnings)), ("infos", std::mem::take(&mut self.infos))];
+        let annotations = [
+            ("warnings", std::mem::take(&mut self.warnings)),
+            ("infos", std::mem::take(&mut self.infos)),
+        ];
         for (name, mut annotations) in annotations {
             if !annotations.is_empty() {
                 annotations.truncate(MAX_ANNOTATIONS);
@@ -194,13 +246,25 @@ impl IntoResponse for Answer {
                 }
             }
             Data::Value(evaluated, at) => {
-                let stats = self.stats.map_or_else(String::new, |stats| format!(",\"stats\":{stats}"));
-                let mut writing = Writing { evaluated, at, series: 0, point: 0, begun: false, end: Some(format!("{stats}}}{end}")) };
+                let stats = self
+                    .stats
+                    .map_or_else(String::new, |stats| format!(",\"stats\":{stats}"));
+                let mut writing = Writing {
+                    evaluated,
+                    at,
+                    series: 0,
+                    point: 0,
+                    begun: false,
+                    end: Some(format!("{stats}}}{end}")),
+                };
                 let mut first = String::from(SUCCESS);
                 writing.fill(&mut first);
                 match writing.end {
                     None => Body::from(first),
-                    Some(_) => Body::new(Written { first: Some(first), writing }),
+                    Some(_) => Body::new(Written {
+                        first: Some(first),
+                        writing,
+                    }),
                 }
             }
         };
@@ -218,7 +282,10 @@ impl HttpBody for Pieces {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let length = self.whole.len().min(CHUNK);
         let piece = (length > 0).then(|| self.whole.split_to(length));
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
@@ -233,7 +300,8 @@ impl HttpBody for Pieces {
     }
 }
 
-/// The value of a query on its way: written piece by piece, because its text takes twice the memory of the value.
+/// The value of a query on its way: written piece by piece, because its text takes twice the memory
+/// of the value.
 struct Written {
     first: Option<String>,
     writing: Writing,
@@ -243,7 +311,10 @@ impl HttpBody for Written {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let piece = self.first.take().or_else(|| {
             let mut piece = String::with_capacity(CHUNK + CHUNK / 8);
             self.writing.fill(&mut piece);
@@ -277,7 +348,10 @@ impl Writing {
         }
         if !self.begun {
             self.begun = true;
-            out.push_str(&format!("{{\"resultType\":\"{}\",\"result\":", self.evaluated.value.value_type().as_str()));
+            out.push_str(&format!(
+                "{{\"resultType\":\"{}\",\"result\":",
+                self.evaluated.value.value_type().as_str()
+            ));
             if matches!(self.evaluated.value, Value::Vector(_) | Value::Matrix(_)) {
                 out.push('[');
             }
@@ -304,10 +378,15 @@ impl Writing {
             }
             Value::Matrix(series) => {
                 while out.len() < CHUNK && self.series < series.len() {
-                    self.point = series_json(out, &series[self.series], self.series == 0, self.point);
+                    self.point =
+                        series_json(out, &series[self.series], self.series == 0, self.point);
                     if self.point == 0 {
                         // What is written is given back.
-                        series[self.series] = MatrixSeries { labels: Labels::empty(), points: Vec::new(), histograms: Vec::new() };
+                        series[self.series] = MatrixSeries {
+                            labels: Labels::empty(),
+                            points: Vec::new(),
+                            histograms: Vec::new(),
+                        };
                         self.series += 1;
                     }
                 }
@@ -325,12 +404,21 @@ impl Writing {
 
 /// A number of seconds as Go writes it: whole ones without a decimal point.
 pub fn seconds_json(duration: std::time::Duration) -> Json {
-    if duration.subsec_nanos() == 0 { Json::from(duration.as_secs()) } else { Json::from(duration.as_secs_f64()) }
+    if duration.subsec_nanos() == 0 {
+        Json::from(duration.as_secs())
+    } else {
+        Json::from(duration.as_secs_f64())
+    }
 }
 
 /// Labels as a JSON object.
 pub fn labels_json(labels: &Labels) -> Json {
-    Json::Object(labels.iter().map(|(n, v)| (n.to_owned(), Json::from(v))).collect::<Map<_, _>>())
+    Json::Object(
+        labels
+            .iter()
+            .map(|(n, v)| (n.to_owned(), Json::from(v)))
+            .collect::<Map<_, _>>(),
+    )
 }
 
 /// A timestamp in seconds, with three decimals where it has any.
@@ -340,7 +428,9 @@ fn seconds(out: &mut String, at: Timestamp) {
     out.push_str(itoa::Buffer::new().format(whole));
     if rest > 0 {
         out.push('.');
-        out.extend([rest / 100, rest / 10 % 10, rest % 10].map(|digit| char::from(b'0' + digit as u8)));
+        out.extend(
+            [rest / 100, rest / 10 % 10, rest % 10].map(|digit| char::from(b'0' + digit as u8)),
+        );
     }
 }
 
@@ -352,7 +442,8 @@ fn point(out: &mut String, at: Timestamp, value: f64) {
     out.push_str("\"]");
 }
 
-/// `[1.5,{"count":"4","sum":"10","buckets":[[0,"0.5","1","4"]]}]`: of a bucket which bounds it includes, the bounds, and its count.
+/// `[1.5,{"count":"4","sum":"10","buckets":[[0,"0.5","1","4"]]}]`: of a bucket which bounds it
+/// includes, the bounds, and its count.
 fn histogram_point(out: &mut String, at: Timestamp, histogram: &NativeHistogram) {
     out.push('[');
     seconds(out, at);
@@ -366,7 +457,11 @@ fn histogram_point(out: &mut String, at: Timestamp, histogram: &NativeHistogram)
     out.push_str(",\"sum\":");
     quoted(out, histogram.sum);
     let mut opened = false;
-    for bucket in histogram.buckets().iter().filter(|bucket| bucket.count != 0.0) {
+    for bucket in histogram
+        .buckets()
+        .iter()
+        .filter(|bucket| bucket.count != 0.0)
+    {
         out.push_str(if opened { "," } else { ",\"buckets\":[" });
         opened = true;
         out.push_str(match (bucket.lower_inclusive, bucket.upper_inclusive) {
@@ -385,7 +480,11 @@ fn histogram_point(out: &mut String, at: Timestamp, histogram: &NativeHistogram)
 }
 
 fn sample_json(out: &mut String, sample: &VectorSample, first: bool, at: Timestamp) {
-    out.push_str(if first { "{\"metric\":" } else { ",{\"metric\":" });
+    out.push_str(if first {
+        "{\"metric\":"
+    } else {
+        ",{\"metric\":"
+    });
     out.push_str(&labels_json(&sample.labels).to_string());
     match &sample.histogram {
         Some(histogram) => {
@@ -400,10 +499,15 @@ fn sample_json(out: &mut String, sample: &VectorSample, first: bool, at: Timesta
     out.push('}');
 }
 
-/// Writes on at a point of a series, floats before histograms; returns the point at which to go on, 0 when the series is written.
+/// Writes on at a point of a series, floats before histograms; returns the point at which to go on,
+/// 0 when the series is written.
 fn series_json(out: &mut String, one: &MatrixSeries, first: bool, from: usize) -> usize {
     if from == 0 {
-        out.push_str(if first { "{\"metric\":" } else { ",{\"metric\":" });
+        out.push_str(if first {
+            "{\"metric\":"
+        } else {
+            ",{\"metric\":"
+        });
         out.push_str(&labels_json(&one.labels).to_string());
     }
     let (floats, all) = (one.points.len(), one.points.len() + one.histograms.len());
@@ -422,7 +526,11 @@ fn series_json(out: &mut String, one: &MatrixSeries, first: bool, from: usize) -
         }
     }
     while next < all {
-        out.push_str(if next == floats { ",\"histograms\":[" } else { "," });
+        out.push_str(if next == floats {
+            ",\"histograms\":["
+        } else {
+            ","
+        });
         let (at, histogram) = &one.histograms[next - floats];
         histogram_point(out, *at, histogram);
         next += 1;
@@ -460,7 +568,13 @@ mod tests {
     #[test]
     fn native_histograms_are_answered_with_bounds_and_counts() {
         let spans = |spans: &[(i32, u32)], counts: &[f64]| {
-            let spans: Vec<_> = spans.iter().map(|(offset, length)| Span { offset: *offset, length: *length }).collect();
+            let spans: Vec<_> = spans
+                .iter()
+                .map(|(offset, length)| Span {
+                    offset: *offset,
+                    length: *length,
+                })
+                .collect();
             Buckets::new(&spans, counts.to_vec()).expect("valid")
         };
         let full = NativeHistogram {
@@ -473,21 +587,53 @@ mod tests {
             ..NativeHistogram::default()
         };
         let labels = Labels::from_pairs([("__name__", "h")]);
-        let sample = VectorSample { labels: labels.clone(), value: 0.0, histogram: Some(full.clone().into()) };
+        let sample = VectorSample {
+            labels: labels.clone(),
+            value: 0.0,
+            histogram: Some(full.clone().into()),
+        };
         let value_json = |value: Value, at: i64| {
-            let evaluated = Evaluated { value, annotations: Vec::new(), samples_read: 0, samples_held: 0, memory: None };
-            let mut writing =
-                Writing { evaluated: Box::new(evaluated), at: Timestamp(at), series: 0, point: 0, begun: false, end: Some("}".into()) };
+            let evaluated = Evaluated {
+                value,
+                annotations: Vec::new(),
+                samples_read: 0,
+                samples_held: 0,
+                memory: None,
+            };
+            let mut writing = Writing {
+                evaluated: Box::new(evaluated),
+                at: Timestamp(at),
+                series: 0,
+                point: 0,
+                begun: false,
+                end: Some("}".into()),
+            };
             let mut out = String::new();
             writing.fill(&mut out);
             out
         };
         let out = value_json(Value::Vector(vec![sample]), 1_500);
         let shown = r#"{"count":"7.5","sum":"-1.25","buckets":[[1,"-1","-0.5","1"],[3,"-0.1","0.1","2"],[0,"2","4","4.5"]]}"#;
-        assert_eq!(out, format!(r#"{{"resultType":"vector","result":[{{"metric":{{"__name__":"h"}},"histogram":[1.500,{shown}]}}]}}"#));
-        let histograms = vec![(Timestamp(2_000), full.into()), (Timestamp(3_000), NativeHistogram::default().into())];
-        let mixed = MatrixSeries { labels: labels.clone(), points: vec![(Timestamp(1_000), 4.0)], histograms: histograms.clone() };
-        let alone = MatrixSeries { labels: Labels::empty(), points: Vec::new(), histograms: histograms[1..].to_vec() };
+        assert_eq!(
+            out,
+            format!(
+                r#"{{"resultType":"vector","result":[{{"metric":{{"__name__":"h"}},"histogram":[1.500,{shown}]}}]}}"#
+            )
+        );
+        let histograms = vec![
+            (Timestamp(2_000), full.into()),
+            (Timestamp(3_000), NativeHistogram::default().into()),
+        ];
+        let mixed = MatrixSeries {
+            labels: labels.clone(),
+            points: vec![(Timestamp(1_000), 4.0)],
+            histograms: histograms.clone(),
+        };
+        let alone = MatrixSeries {
+            labels: Labels::empty(),
+            points: Vec::new(),
+            histograms: histograms[1..].to_vec(),
+        };
         let out = value_json(Value::Matrix(vec![mixed, alone]), 0);
         let empty = r#"[3,{"count":"0","sum":"0"}]"#;
         assert_eq!(

@@ -1,5 +1,5 @@
-//! `/federate`: the newest sample of each chosen series, as text 0.0.4, for another Prometheus to scrape
-//! (<https://prometheus.io/docs/prometheus/latest/federation/>).
+//! `/federate`: the newest sample of each chosen series, as text 0.0.4, for another Prometheus to
+//! scrape (<https://prometheus.io/docs/prometheus/latest/federation/>).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -31,24 +31,40 @@ pub fn routes() -> Router<Context> {
     Router::new().route("/federate", get(federate))
 }
 
-async fn federate(State(context): State<Context>, seat: Seat, parameters: Parameters) -> Result<Response, ApiError> {
-    let refused = |error: &dyn std::fmt::Display| ApiError::new(StatusCode::BAD_REQUEST, error.to_string());
-    parameters.check_matches().map_err(|error| refused(&error))?;
+async fn federate(
+    State(context): State<Context>,
+    seat: Seat,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    let refused =
+        |error: &dyn std::fmt::Display| ApiError::new(StatusCode::BAD_REQUEST, error.to_string());
+    parameters
+        .check_matches()
+        .map_err(|error| refused(&error))?;
     let selectors: Result<Vec<_>, _> = parameters.all("match[]").map(parse_selector).collect();
     let selectors = selectors.map_err(|e| refused(&e))?;
     let (now, lookback) = (Timestamp::now(), context.engine.lookback);
     let unavailable = |error: String| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error);
     let mut newest = BTreeMap::new();
     for (position, matchers) in selectors.iter().enumerate() {
-        seat.interrupt.check().map_err(|error| unavailable(error.to_string()))?;
+        seat.interrupt
+            .check()
+            .map_err(|error| unavailable(error.to_string()))?;
         if !selectors[..position].contains(matchers) {
             let collected = collect(&context.store, matchers, now - lookback, now, &mut newest);
-            collected.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+            collected.map_err(|error| {
+                ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+            })?;
         }
     }
     // The text, and the lines that are sorted for it.
-    let bytes = newest.keys().map(|labels| 2 * labels.heap_size() + LINE).sum();
-    let _held = seat.reserve(bytes).map_err(|error| unavailable(error.to_string()))?;
+    let bytes = newest
+        .keys()
+        .map(|labels| 2 * labels.heap_size() + LINE)
+        .sum();
+    let _held = seat
+        .reserve(bytes)
+        .map_err(|error| unavailable(error.to_string()))?;
     let text = page(&newest, &context.rules.external_labels());
     Ok(([(CONTENT_TYPE, Format::Text.content_type())], text).into_response())
 }
@@ -88,14 +104,33 @@ fn page(newest: &BTreeMap<Labels, (i64, f64)>, external: &Labels) -> String {
             family = Some(name);
         }
         let own = labels.iter().filter(|(label, _)| *label != METRIC_NAME);
-        let here = added.iter().filter(|(label, _)| labels.get(label).is_none()).map(|(label, value)| (*label, *value));
+        let here = added
+            .iter()
+            .filter(|(label, _)| labels.get(label).is_none())
+            .map(|(label, value)| (*label, *value));
         let pairs = own.chain(here).map(|(label, value)| {
-            let label = if is_legacy_label_name(label) { label.to_owned() } else { quote(label) };
-            format!("{label}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+            let label = if is_legacy_label_name(label) {
+                label.to_owned()
+            } else {
+                quote(label)
+            };
+            format!(
+                "{label}=\"{}\"",
+                value
+                    .replace('\\', "\\\\")
+                    .replace('"', "\\\"")
+                    .replace('\n', "\\n")
+            )
         });
         let quoted = (!bare).then(|| quote(name));
         let pairs: Vec<String> = quoted.into_iter().chain(pairs).collect();
-        let _ = writeln!(out, "{}{{{}}} {} {at}", if bare { name } else { "" }, pairs.join(","), format_float_g(*value));
+        let _ = writeln!(
+            out,
+            "{}{{{}}} {} {at}",
+            if bare { name } else { "" },
+            pairs.join(","),
+            format_float_g(*value)
+        );
     }
     out
 }

@@ -1,5 +1,5 @@
-//! Prometheus's HTTP API v1 (<https://prometheus.io/docs/prometheus/latest/querying/api/>), so that Grafana and promtool can use nightbell
-//! as a Prometheus.
+//! Prometheus's HTTP API v1 (<https://prometheus.io/docs/prometheus/latest/querying/api/>), so that
+//! Grafana and promtool can use nightbell as a Prometheus.
 
 mod answer;
 mod cors;
@@ -30,15 +30,26 @@ pub fn federation() -> Router<Context> {
 /// Every route below `/api/v1`.
 pub fn routes(seats: &Seats) -> Router<Context> {
     let lookups = || {
-        let lookups = Router::new().merge(query::lookups()).merge(tree::routes()).merge(series::routes()).merge(metadata::routes());
-        lookups.merge(targets::routes()).merge(rules::routes()).merge(status::routes())
+        let lookups = Router::new()
+            .merge(query::lookups())
+            .merge(tree::routes())
+            .merge(series::routes())
+            .merge(metadata::routes());
+        lookups
+            .merge(targets::routes())
+            .merge(rules::routes())
+            .merge(status::routes())
     };
-    let slashes = slash::redirecting(lookups().merge(query::routes()), || not_found().into_response());
+    let slashes = slash::redirecting(lookups().merge(query::routes()), || {
+        not_found().into_response()
+    });
     Router::new()
         .merge(seats.over(Class::Query, query::routes()))
         .merge(seats.over(Class::Lookup, lookups()))
         .fallback(slashes)
-        .method_not_allowed_fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n") })
+        .method_not_allowed_fallback(|| async {
+            (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
+        })
         .layer(from_fn(cors::allow))
 }
 

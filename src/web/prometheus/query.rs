@@ -22,16 +22,20 @@ const MAX_RESOLUTION: i64 = 11_000;
 
 /// The routes of this file that evaluate an expression.
 pub fn routes() -> Router<Context> {
-    Router::new().route("/query", get(instant).post(instant)).route("/query_range", get(range).post(range))
+    Router::new()
+        .route("/query", get(instant).post(instant))
+        .route("/query_range", get(range).post(range))
 }
 
 /// Those that only read one.
 pub fn lookups() -> Router<Context> {
-    Router::new().route("/query_exemplars", get(exemplars).post(exemplars)).route("/format_query", get(format).post(format))
+    Router::new()
+        .route("/query_exemplars", get(exemplars).post(exemplars))
+        .route("/format_query", get(format).post(format))
 }
 
-/// About what an expression takes in memory once it is read, for each byte of its text: what stands in quotes is copied a few times,
-/// everything else becomes nodes of a tree.
+/// About what an expression takes in memory once it is read, for each byte of its text: what stands
+/// in quotes is copied a few times, everything else becomes nodes of a tree.
 const QUOTED_BYTE: usize = 4;
 const OTHER_BYTE: usize = 32;
 
@@ -55,7 +59,8 @@ fn read_size(text: &str) -> usize {
     quoted * QUOTED_BYTE + (text.len() - quoted) * OTHER_BYTE
 }
 
-/// Evaluates the query of the request within the deadline of its seat; `at` is the latest time in the answer.
+/// Evaluates the query of the request within the deadline of its seat; `at` is the latest time in
+/// the answer.
 fn evaluate(
     context: &Context,
     seat: &Seat,
@@ -64,38 +69,51 @@ fn evaluate(
     run: impl Fn(&Engine, &Store, &Expr) -> Result<Evaluated, EvalError>,
 ) -> Result<Answer, Problem> {
     let limit = parameters.limit()?;
-    if parameters.get("timeout").is_some_and(|timeout| timeout.starts_with('-')) {
+    if parameters
+        .get("timeout")
+        .is_some_and(|timeout| timeout.starts_with('-'))
+    {
         parameters.duration("timeout")?;
         return Err(EvalError::TimedOut.into());
     }
-    if parameters.duration("timeout")?.is_some_and(|timeout| timeout.is_zero()) {
+    if parameters
+        .duration("timeout")?
+        .is_some_and(|timeout| timeout.is_zero())
+    {
         return Err(Problem::parameter("query", "context deadline exceeded"));
     }
     let (text, expr, _held) = read(seat, parameters)?;
     let mut engine = context.engine.clone();
     engine.interrupt = Some(seat.interrupt.clone());
     engine.memory = Some(Memory::new(context.budget.clone(), Holder::Queries));
-    // A selection is kept only for as long as dashboards use it: one-off queries must not fill the memory.
+    // A selection is kept only for as long as dashboards use it: one-off queries must not fill the
+    // memory.
     engine.keeps_selections = false;
     if let Some(lookback) = parameters.lookback()? {
         engine.lookback = lookback;
     }
     let begun = Instant::now();
     let evaluated = seat.evaluate(|| run(&engine, &context.store, &expr))?;
-    let wants_stats = parameters.get("stats").is_some_and(|stats| !stats.is_empty());
+    let wants_stats = parameters
+        .get("stats")
+        .is_some_and(|stats| !stats.is_empty());
     let stats = wants_stats.then(|| stats(&evaluated, seat.waited, begun.elapsed()));
     let answer = Answer::evaluated(evaluated, text, at, limit);
     Ok(stats.into_iter().fold(answer, Answer::with_stats))
 }
 
 /// The expression of a request, and the memory that it is counted with.
-pub(super) fn read<'a>(seat: &Seat, parameters: &'a Parameters) -> Result<(&'a str, Expr, Reservation), Problem> {
+pub(super) fn read<'a>(
+    seat: &Seat,
+    parameters: &'a Parameters,
+) -> Result<(&'a str, Expr, Reservation), Problem> {
     let text = parameters.get("query").unwrap_or("");
     let held = seat.reserve(read_size(text))?;
     parameters.query().map(|(text, expr)| (text, expr, held))
 }
 
-/// What `stats` asks for, in Prometheus's words; what is not distinguished here counts as evaluation.
+/// What `stats` asks for, in Prometheus's words; what is not distinguished here counts as
+/// evaluation.
 fn stats(evaluated: &Evaluated, waited: Duration, took: Duration) -> Json {
     let (waited, took) = (waited.as_secs_f64(), took.as_secs_f64());
     json!({
@@ -107,21 +125,44 @@ fn stats(evaluated: &Evaluated, waited: Duration, took: Duration) -> Json {
     })
 }
 
-async fn instant(State(context): State<Context>, seat: Seat, parameters: Parameters) -> Result<Answer, Problem> {
+async fn instant(
+    State(context): State<Context>,
+    seat: Seat,
+    parameters: Parameters,
+) -> Result<Answer, Problem> {
     parameters.limit()?;
-    let at = parameters.query_time("time")?.unwrap_or_else(Timestamp::now);
-    evaluate(&context, &seat, &parameters, at, |engine, store, expr| engine.instant(store, expr, at))
+    let at = parameters
+        .query_time("time")?
+        .unwrap_or_else(Timestamp::now);
+    evaluate(&context, &seat, &parameters, at, |engine, store, expr| {
+        engine.instant(store, expr, at)
+    })
 }
 
-async fn range(State(context): State<Context>, seat: Seat, parameters: Parameters) -> Result<Answer, Problem> {
+async fn range(
+    State(context): State<Context>,
+    seat: Seat,
+    parameters: Parameters,
+) -> Result<Answer, Problem> {
     parameters.limit()?;
-    let (start, end) = (parameters.range_time("start")?, parameters.range_time("end")?);
+    let (start, end) = (
+        parameters.range_time("start")?,
+        parameters.range_time("end")?,
+    );
     if end < start {
-        return Err(Problem::parameter("end", "end timestamp must not be before start time"));
+        return Err(Problem::parameter(
+            "end",
+            "end timestamp must not be before start time",
+        ));
     }
-    let step = parameters.duration("step")?.ok_or_else(|| Problem::parameter("step", "cannot parse \"\" to a valid duration"))?;
+    let step = parameters
+        .duration("step")?
+        .ok_or_else(|| Problem::parameter("step", "cannot parse \"\" to a valid duration"))?;
     if step.is_zero() {
-        return Err(Problem::parameter("step", "zero or negative query resolution step widths are not accepted. Try a positive integer"));
+        return Err(Problem::parameter(
+            "step",
+            "zero or negative query resolution step widths are not accepted. Try a positive integer",
+        ));
     }
     // A step below a millisecond is too fine for any range, as it is for Prometheus.
     if millis(step) <= 0 || (end.0.saturating_sub(start.0)) / millis(step) > MAX_RESOLUTION {
@@ -129,7 +170,9 @@ async fn range(State(context): State<Context>, seat: Seat, parameters: Parameter
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
     }
-    evaluate(&context, &seat, &parameters, end, |engine, store, expr| engine.range(store, expr, start, end, step))
+    evaluate(&context, &seat, &parameters, end, |engine, store, expr| {
+        engine.range(store, expr, start, end, step)
+    })
 }
 
 /// Exemplars are read and not kept: none are found.
@@ -138,10 +181,13 @@ async fn exemplars(seat: Seat, parameters: Parameters) -> Result<Answer, Problem
     if let (Some(start), Some(end)) = (start, end)
         && end < start
     {
-        return Err(Problem::bad_data("end timestamp must not be before start timestamp"));
+        return Err(Problem::bad_data(
+            "end timestamp must not be before start timestamp",
+        ));
     }
     let _held = seat.reserve(read_size(parameters.get("query").unwrap_or("")))?;
-    crate::promql::parse(parameters.get("query").unwrap_or("")).map_err(|e| Problem::bad_data(e.to_string()))?;
+    crate::promql::parse(parameters.get("query").unwrap_or(""))
+        .map_err(|e| Problem::bad_data(e.to_string()))?;
     Ok(Answer::json(&Json::Array(Vec::new())))
 }
 
@@ -158,6 +204,9 @@ mod tests {
     fn text_in_quotes_and_comments_takes_less_memory_than_operators() {
         assert_eq!(read_size("a + b"), 5 * OTHER_BYTE);
         assert_eq!(read_size(r#"{a="b\"c"}"#), 5 * OTHER_BYTE + 5 * QUOTED_BYTE);
-        assert_eq!(read_size("# it's\n1+1"), OTHER_BYTE + 6 * QUOTED_BYTE + 3 * OTHER_BYTE);
+        assert_eq!(
+            read_size("# it's\n1+1"),
+            OTHER_BYTE + 6 * QUOTED_BYTE + 3 * OTHER_BYTE
+        );
     }
 }

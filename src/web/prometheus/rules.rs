@@ -1,4 +1,5 @@
-//! `/rules`, `/alerts`: what is judged and what it says now. `/rules/dead`, which Prometheus has not: rules that can never say anything.
+//! `/rules`, `/alerts`: what is judged and what it says now. `/rules/dead`, which Prometheus has
+//! not: rules that can never say anything.
 
 use axum::Router;
 use axum::extract::State;
@@ -17,13 +18,21 @@ use super::parameters::{Parameters, go_reason};
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
-    Router::new().route("/rules", get(rules)).route("/rules/dead", get(dead)).route("/alerts", get(alerts))
+    Router::new()
+        .route("/rules", get(rules))
+        .route("/rules/dead", get(dead))
+        .route("/alerts", get(alerts))
 }
 
 async fn alerts(State(context): State<Context>) -> Answer {
     let groups = context.rules.snapshot();
-    let alerts: Vec<Json> =
-        groups.iter().flat_map(|g| &g.rules).filter_map(|r| r.alerting.as_ref()).flat_map(|a| &a.alerts).map(alert).collect();
+    let alerts: Vec<Json> = groups
+        .iter()
+        .flat_map(|g| &g.rules)
+        .filter_map(|r| r.alerting.as_ref())
+        .flat_map(|a| &a.alerts)
+        .map(alert)
+        .collect();
     Answer::json(&json!({ "alerts": alerts }))
 }
 
@@ -52,8 +61,14 @@ impl Filter {
     fn read(parameters: &Parameters) -> Result<Self, Problem> {
         let list = |name: &str| parameters.all(name).map(str::to_owned).collect();
         let kind = parameters.get("type").map(str::to_lowercase);
-        if let Some(kind) = kind.as_deref().filter(|k| !matches!(*k, "alert" | "record")) {
-            return Err(Problem::parameter("type", format!("not supported value {kind:?}")));
+        if let Some(kind) = kind
+            .as_deref()
+            .filter(|k| !matches!(*k, "alert" | "record"))
+        {
+            return Err(Problem::parameter(
+                "type",
+                format!("not supported value {kind:?}"),
+            ));
         }
         Ok(Filter {
             kind,
@@ -66,12 +81,21 @@ impl Filter {
     }
 
     fn takes_group(&self, group: &GroupSnapshot) -> bool {
-        (self.groups.is_empty() || self.groups.contains(&group.name)) && (self.files.is_empty() || self.files.contains(&group.file))
+        (self.groups.is_empty() || self.groups.contains(&group.name))
+            && (self.files.is_empty() || self.files.contains(&group.file))
     }
 
     fn takes_rule(&self, rule: &RuleSnapshot) -> bool {
-        let kind = if rule.alerting.is_some() { "alert" } else { "record" };
-        let fits = |labels: &Labels| self.matchers.iter().any(|all| all.iter().all(|m| m.matches_labels(labels)));
+        let kind = if rule.alerting.is_some() {
+            "alert"
+        } else {
+            "record"
+        };
+        let fits = |labels: &Labels| {
+            self.matchers
+                .iter()
+                .any(|all| all.iter().all(|m| m.matches_labels(labels)))
+        };
         self.kind.as_deref().is_none_or(|k| k == kind)
             && (self.names.is_empty() || self.names.contains(&rule.name))
             && (self.matchers.is_empty() || fits(&rule.labels))
@@ -83,18 +107,31 @@ async fn rules(State(context): State<Context>, parameters: Parameters) -> Result
     let limit = group_limit(&parameters)?;
     let first = parameters.get("group_next_token");
     if first.is_some() && limit == 0 {
-        return Err(Problem::parameter("group_next_token", "group_limit needs to be present in order to paginate over the groups"));
+        return Err(Problem::parameter(
+            "group_next_token",
+            "group_limit needs to be present in order to paginate over the groups",
+        ));
     }
     let mut found = first.is_none();
     let mut shown: Vec<Json> = Vec::new();
     let mut next = None;
-    for group in context.rules.snapshot().iter().filter(|g| filter.takes_group(g)) {
+    for group in context
+        .rules
+        .snapshot()
+        .iter()
+        .filter(|g| filter.takes_group(g))
+    {
         let token = format!("{};{}", group.file, group.name);
         found |= first == Some(token.as_str());
         if !found {
             continue;
         }
-        let rules: Vec<Json> = group.rules.iter().filter(|r| filter.takes_rule(r)).map(|r| rule(r, filter.exclude_alerts)).collect();
+        let rules: Vec<Json> = group
+            .rules
+            .iter()
+            .filter(|r| filter.takes_rule(r))
+            .map(|r| rule(r, filter.exclude_alerts))
+            .collect();
         if rules.is_empty() {
             continue;
         }
@@ -117,10 +154,16 @@ async fn rules(State(context): State<Context>, parameters: Parameters) -> Result
 
 /// `group_limit`: 0 when it is not given.
 fn group_limit(parameters: &Parameters) -> Result<usize, Problem> {
-    let Some(text) = parameters.get("group_limit") else { return Ok(0) };
+    let Some(text) = parameters.get("group_limit") else {
+        return Ok(0);
+    };
     let refused = |problem: String| Problem::parameter("group_limit", problem);
     let limit: i64 = text.parse().map_err(|error| {
-        let reason = format!("strconv.ParseInt: parsing {}: {}", quote(text), go_reason(&error));
+        let reason = format!(
+            "strconv.ParseInt: parsing {}: {}",
+            quote(text),
+            go_reason(&error)
+        );
         refused(format!("group_limit needs to be a valid number: {reason}"))
     })?;
     let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0);
@@ -173,7 +216,8 @@ fn add_alerting(out: &mut Json, alerting: &AlertingSnapshot, exclude_alerts: boo
         out["noData"] = json!(no_data.as_str());
     }
     out["annotations"] = labels_json(&alerting.annotations);
-    out["alerts"] = json!((!exclude_alerts).then(|| alerting.alerts.iter().map(alert).collect::<Vec<_>>()));
+    out["alerts"] =
+        json!((!exclude_alerts).then(|| alerting.alerts.iter().map(alert).collect::<Vec<_>>()));
 }
 
 fn alert(alert: &ActiveAlert) -> Json {
@@ -193,5 +237,9 @@ fn alert(alert: &ActiveAlert) -> Json {
 
 /// A value in Go's exponent form: `1e+00` (SEMANTICS 205).
 fn exponent(value: f64) -> String {
-    if value.is_finite() { go_exponent(&format!("{value:e}")) } else { format_float(value) }
+    if value.is_finite() {
+        go_exponent(&format!("{value:e}"))
+    } else {
+        format_float(value)
+    }
 }

@@ -43,8 +43,13 @@ impl Selection {
         })
     }
 
-    /// The union of what `find` gives for each list of matchers; for none at all, what it gives without matchers.
-    fn union<T: Ord>(&self, seat: &Seat, find: impl Fn(&[Matcher]) -> Vec<T>) -> Result<Vec<T>, Problem> {
+    /// The union of what `find` gives for each list of matchers; for none at all, what it gives
+    /// without matchers.
+    fn union<T: Ord>(
+        &self,
+        seat: &Seat,
+        find: impl Fn(&[Matcher]) -> Vec<T>,
+    ) -> Result<Vec<T>, Problem> {
         if self.to < self.from {
             return Ok(Vec::new());
         }
@@ -67,29 +72,60 @@ impl Selection {
     }
 }
 
-async fn series(State(context): State<Context>, seat: Seat, parameters: Parameters) -> Result<Answer, Problem> {
+async fn series(
+    State(context): State<Context>,
+    seat: Seat,
+    parameters: Parameters,
+) -> Result<Answer, Problem> {
     if parameters.all("match[]").next().is_none() {
         return Err(Problem::bad_data("no match[] parameter provided"));
     }
-    let selection = Selection::read(&parameters, |problem| Problem::parameter("match[]", problem))?;
-    let mut found = selection.union(&seat, |matchers| context.store.series(matchers, selection.from, selection.to))?;
+    let selection = Selection::read(&parameters, |problem| {
+        Problem::parameter("match[]", problem)
+    })?;
+    let mut found = selection.union(&seat, |matchers| {
+        context.store.series(matchers, selection.from, selection.to)
+    })?;
     let cut = selection.limit > 0 && found.len() > selection.limit;
     if cut {
         // One more, for the warning.
         found.truncate(selection.limit + 1);
     }
     // As JSON each pair is an entry of a map.
-    let _held = seat.reserve(found.iter().map(|labels| LABEL * labels.len() + labels.heap_size()).sum())?;
-    Answer::limited(&seat, found.iter().map(labels_json).collect(), selection.limit, |_| LABEL)
+    let _held = seat.reserve(
+        found
+            .iter()
+            .map(|labels| LABEL * labels.len() + labels.heap_size())
+            .sum(),
+    )?;
+    Answer::limited(
+        &seat,
+        found.iter().map(labels_json).collect(),
+        selection.limit,
+        |_| LABEL,
+    )
 }
 
-async fn names(State(context): State<Context>, seat: Seat, parameters: Parameters) -> Result<Answer, Problem> {
+async fn names(
+    State(context): State<Context>,
+    seat: Seat,
+    parameters: Parameters,
+) -> Result<Answer, Problem> {
     let selection = Selection::read(&parameters, Problem::bad_data)?;
-    let names = selection.union(&seat, |matchers| context.store.label_names(matchers, selection.from, selection.to))?;
+    let names = selection.union(&seat, |matchers| {
+        context
+            .store
+            .label_names(matchers, selection.from, selection.to)
+    })?;
     Answer::limited(&seat, names, selection.limit, String::len)
 }
 
-async fn values(State(context): State<Context>, seat: Seat, Path(name): Path<String>, parameters: Parameters) -> Result<Response, Problem> {
+async fn values(
+    State(context): State<Context>,
+    seat: Seat,
+    Path(name): Path<String>,
+    parameters: Parameters,
+) -> Result<Response, Problem> {
     if name.is_empty() {
         return Ok(not_found().into_response());
     }
@@ -98,13 +134,20 @@ async fn values(State(context): State<Context>, seat: Seat, Path(name): Path<Str
         return Err(Problem::bad_data("invalid label name: \"\""));
     }
     let selection = Selection::read(&parameters, Problem::bad_data)?;
-    let values = selection.union(&seat, |matchers| context.store.label_values(&name, matchers, selection.from, selection.to))?;
+    let values = selection.union(&seat, |matchers| {
+        context
+            .store
+            .label_values(&name, matchers, selection.from, selection.to)
+    })?;
     Ok(Answer::limited(&seat, values, selection.limit, String::len)?.into_response())
 }
 
-/// A name as clients escape it for a path: `U__` and then `_XX_` for each character outside the legacy alphabet, `__` for `_`.
+/// A name as clients escape it for a path: `U__` and then `_XX_` for each character outside the
+/// legacy alphabet, `__` for `_`.
 fn unescape(name: &str) -> String {
-    let Some(escaped) = name.strip_prefix("U__") else { return name.to_owned() };
+    let Some(escaped) = name.strip_prefix("U__") else {
+        return name.to_owned();
+    };
     let (mut out, mut rest) = (String::new(), escaped);
     while let Some(at) = rest.find('_') {
         out.push_str(&rest[..at]);
@@ -113,8 +156,13 @@ fn unescape(name: &str) -> String {
             out.push('_');
             rest = after;
         } else {
-            let Some((code, after)) = tail.split_once('_') else { return name.to_owned() };
-            let Some(character) = u32::from_str_radix(code, 16).ok().and_then(char::from_u32) else { return name.to_owned() };
+            let Some((code, after)) = tail.split_once('_') else {
+                return name.to_owned();
+            };
+            let Some(character) = u32::from_str_radix(code, 16).ok().and_then(char::from_u32)
+            else {
+                return name.to_owned();
+            };
             out.push(character);
             rest = after;
         }

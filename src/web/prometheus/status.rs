@@ -37,7 +37,9 @@ async fn build() -> Answer {
 
 async fn runtime(State(context): State<Context>) -> Answer {
     let last_reload = *context.last_reload.read();
-    let folder = std::env::current_dir().map(|p| p.display().to_string()).unwrap_or_default();
+    let folder = std::env::current_dir()
+        .map(|p| p.display().to_string())
+        .unwrap_or_default();
     Answer::json(&json!({
         "startTime": context.started_at.rfc3339(),
         "serverTime": crate::model::Timestamp::now().rfc3339(),
@@ -52,7 +54,11 @@ async fn runtime(State(context): State<Context>) -> Answer {
 async fn notifications(State(context): State<Context>) -> Answer {
     let last_reload = *context.last_reload.read();
     let failed = json!({ "text": "Configuration reload has failed.", "date": last_reload.tried_at.rfc3339(), "active": true });
-    Answer::json(&if last_reload.successful { json!([]) } else { json!([failed]) })
+    Answer::json(&if last_reload.successful {
+        json!([])
+    } else {
+        json!([failed])
+    })
 }
 
 async fn config(State(context): State<Context>) -> Answer {
@@ -65,20 +71,33 @@ async fn replay() -> Answer {
 }
 
 async fn flags(State(context): State<Context>) -> Answer {
-    let flags: Map<String, Json> = context.flags.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+    let flags: Map<String, Json> = context
+        .flags
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), json!(value)))
+        .collect();
     Answer::json(&Json::Object(flags))
 }
 
 async fn tsdb(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
     let limit = match parameters.get("limit") {
         None => LIMIT,
-        Some(text) => text.parse().ok().filter(|n| *n > 0).ok_or_else(|| Problem::bad_data("limit must be a positive number"))?,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|n| *n > 0)
+            .ok_or_else(|| Problem::bad_data("limit must be a positive number"))?,
     };
     let found = context.store.cardinality(limit);
     let list = |entries: &[(String, usize)]| -> Vec<Json> {
-        entries.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
+        entries
+            .iter()
+            .map(|(name, value)| json!({ "name": name, "value": value }))
+            .collect()
     };
-    let (oldest, newest) = found.span.map_or((i64::MAX, i64::MIN), |(oldest, newest)| (oldest.0, newest.0));
+    let (oldest, newest) = found.span.map_or((i64::MAX, i64::MIN), |(oldest, newest)| {
+        (oldest.0, newest.0)
+    });
     Ok(Answer::json(&json!({
         "headStats": {
             "numSeries": found.series, "numLabelPairs": found.label_pairs, "chunkCount": found.chunks, "minTime": oldest, "maxTime": newest,

@@ -17,24 +17,38 @@ use super::parameters::Parameters;
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
-    Router::new().route("/targets", get(targets)).route("/scrape_pools", get(pools)).route("/alertmanagers", get(alertmanagers))
+    Router::new()
+        .route("/targets", get(targets))
+        .route("/scrape_pools", get(pools))
+        .route("/alertmanagers", get(alertmanagers))
 }
 
-async fn targets(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
+async fn targets(
+    State(context): State<Context>,
+    parameters: Parameters,
+) -> Result<Answer, Problem> {
     let state = parameters.get("state").unwrap_or("any").to_lowercase();
     let pool = parameters.get("scrapePool");
-    let mut data = json!({ "activeTargets": [], "droppedTargets": [], "droppedTargetCounts": null });
+    let mut data =
+        json!({ "activeTargets": [], "droppedTargets": [], "droppedTargetCounts": null });
     if matches!(state.as_str(), "any" | "active") {
         let all = context.scraper.targets();
         let wanted = all.iter().filter(|t| pool.is_none_or(|p| p == t.info.pool));
         data["activeTargets"] = wanted.map(active).collect();
     }
     if matches!(state.as_str(), "any" | "dropped") {
-        data["droppedTargetCounts"] =
-            context.scraper.targets().iter().map(|t| (t.info.pool.clone(), json!(0))).collect::<Map<_, _>>().into();
+        data["droppedTargetCounts"] = context
+            .scraper
+            .targets()
+            .iter()
+            .map(|t| (t.info.pool.clone(), json!(0)))
+            .collect::<Map<_, _>>()
+            .into();
         let dropped = context.scraper.dropped();
         for target in &dropped {
-            let count = data["droppedTargetCounts"][&target.pool].as_u64().unwrap_or(0);
+            let count = data["droppedTargetCounts"][&target.pool]
+                .as_u64()
+                .unwrap_or(0);
             data["droppedTargetCounts"][&target.pool] = json!(count + 1);
         }
         data["droppedTargets"] = dropped
@@ -75,13 +89,25 @@ fn discovered(labels: &Labels) -> Json {
 }
 
 async fn pools(State(context): State<Context>) -> Answer {
-    let active = context.scraper.targets().into_iter().map(|t| t.info.pool.clone());
-    let pools: BTreeSet<String> = active.chain(context.scraper.dropped().into_iter().map(|t| t.pool)).collect();
+    let active = context
+        .scraper
+        .targets()
+        .into_iter()
+        .map(|t| t.info.pool.clone());
+    let pools: BTreeSet<String> = active
+        .chain(context.scraper.dropped().into_iter().map(|t| t.pool))
+        .collect();
     Answer::json(&json!({ "scrapePools": pools }))
 }
 
 async fn alertmanagers(State(context): State<Context>) -> Answer {
     let known = context.alertmanagers.read().clone();
-    let list = |urls: &[String]| urls.iter().map(|url| json!({ "url": url })).collect::<Vec<_>>();
-    Answer::json(&json!({ "activeAlertmanagers": list(&known.active), "droppedAlertmanagers": list(&known.dropped) }))
+    let list = |urls: &[String]| {
+        urls.iter()
+            .map(|url| json!({ "url": url }))
+            .collect::<Vec<_>>()
+    };
+    Answer::json(
+        &json!({ "activeAlertmanagers": list(&known.active), "droppedAlertmanagers": list(&known.dropped) }),
+    )
 }

@@ -67,7 +67,11 @@ fn node(expr: &Expr) -> Json {
         Expr::Aggregate(n) => {
             let op = n.op.as_str();
             let out = json!({ "type": "aggregation", "op": op, "expr": null, "param": null, "grouping": n.grouping, "without": n.without });
-            with(with(out, "expr", tree(&n.expr)), "param", n.param.as_deref().map_or(Json::Null, tree))
+            with(
+                with(out, "expr", tree(&n.expr)),
+                "param",
+                n.param.as_deref().map_or(Json::Null, tree),
+            )
         }
         Expr::Binary(n) => {
             let (op, matching) = (n.op.as_str(), n.matching.as_ref().map(matching));
@@ -76,9 +80,17 @@ fn node(expr: &Expr) -> Json {
         }
         Expr::Unary(n) => {
             let op = if n.op == UnaryOp::Minus { "-" } else { "+" };
-            with(json!({ "type": "unaryExpr", "op": op, "expr": null }), "expr", tree(&n.expr))
+            with(
+                json!({ "type": "unaryExpr", "op": op, "expr": null }),
+                "expr",
+                tree(&n.expr),
+            )
         }
-        Expr::Paren(n) => with(json!({ "type": "parenExpr", "expr": null }), "expr", tree(&n.expr)),
+        Expr::Paren(n) => with(
+            json!({ "type": "parenExpr", "expr": null }),
+            "expr",
+            tree(&n.expr),
+        ),
     }
 }
 

@@ -1,5 +1,5 @@
-//! `/api/nightbell/report`: a report of a period, of the capacity or of errors, as a page, as Markdown or as JSON. The same makes what is sent
-//! on a schedule.
+//! `/api/nightbell/report`: a report of a period, of the capacity or of errors, as a page, as
+//! Markdown or as JSON. The same makes what is sent on a schedule.
 
 mod source;
 
@@ -65,13 +65,26 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// What is known of a report beside the history; lines of logs and texts of statements only where `texts` may be shown.
+    /// What is known of a report beside the history; lines of logs and texts of statements only
+    /// where `texts` may be shown.
     pub async fn gather(&self, wanted: &Wanted, texts: bool, now: Timestamp) -> Request {
-        let mut request =
-            Request { job: wanted.job.clone(), ..Request::new(wanted.kind, wanted.last, wanted.zone.clone(), wanted.language, now) };
+        let mut request = Request {
+            job: wanted.job.clone(),
+            ..Request::new(
+                wanted.kind,
+                wanted.last,
+                wanted.zone.clone(),
+                wanted.language,
+                now,
+            )
+        };
         let span = request.span();
         // Without the database a report has no windows, and is a report still.
-        let windows = self.calendar.windows(span.from, span.to()).await.unwrap_or_default();
+        let windows = self
+            .calendar
+            .windows(span.from, span.to())
+            .await
+            .unwrap_or_default();
         request.windows = windows
             .into_iter()
             .map(|window| Planned {
@@ -98,28 +111,48 @@ impl Reporter {
     pub fn make(&self, request: &Request, engine: &Engine) -> Result<Document, String> {
         let span = request.span();
         let loaded = self.source.load(span.before().from, span.to());
-        report::make(request, &|quantity, span| loaded.hours(quantity, span, engine, request.now))
+        report::make(request, &|quantity, span| {
+            loaded.hours(quantity, span, engine, request.now)
+        })
     }
 
     /// The texts of statements by `queryid`, where collectors of PostgreSQL may read them.
     fn statements(&self) -> BTreeMap<String, String> {
         let targets = self.scraper.targets();
-        let notes =
-            targets.iter().filter(|target| target.info.kind == "postgres").flat_map(|target| self.scraper.notes(&target.info.labels));
-        let texts = notes.filter(|note| note.metrics.contains(&TEXT)).flat_map(|note| note.lines);
-        texts.filter_map(|line| line.split_once('\t').map(|(id, text)| (id.to_owned(), text.to_owned()))).collect()
+        let notes = targets
+            .iter()
+            .filter(|target| target.info.kind == "postgres")
+            .flat_map(|target| self.scraper.notes(&target.info.labels));
+        let texts = notes
+            .filter(|note| note.metrics.contains(&TEXT))
+            .flat_map(|note| note.lines);
+        texts
+            .filter_map(|line| {
+                line.split_once('\t')
+                    .map(|(id, text)| (id.to_owned(), text.to_owned()))
+            })
+            .collect()
     }
 
     /// The slowest requests that logs showed lately.
     fn slowest(&self, job: Option<&str>) -> Vec<(String, String)> {
         let mut found = Vec::new();
-        for target in self.scraper.targets().iter().filter(|target| target.info.kind == "log_file") {
+        for target in self
+            .scraper
+            .targets()
+            .iter()
+            .filter(|target| target.info.kind == "log_file")
+        {
             let labels: &Labels = &target.info.labels;
-            if job.is_some_and(|job| labels.value("job") != job && labels.value("instance") != job) {
+            if job.is_some_and(|job| labels.value("job") != job && labels.value("instance") != job)
+            {
                 continue;
             }
             let notes = self.scraper.notes(labels);
-            let slow = notes.iter().filter(|note| note.metrics.contains(&"log_slow_lines_total")).flat_map(|note| &note.lines);
+            let slow = notes
+                .iter()
+                .filter(|note| note.metrics.contains(&"log_slow_lines_total"))
+                .flat_map(|note| &note.lines);
             found.extend(slow.map(|line| (labels.value("instance").to_owned(), line.clone())));
         }
         found.truncate(SLOWEST);
@@ -138,7 +171,8 @@ struct Question {
     format: Option<String>,
 }
 
-/// Figures are for everybody who may ask for samples; texts from logs and databases are for those who may change something.
+/// Figures are for everybody who may ask for samples; texts from logs and databases are for those
+/// who may change something.
 async fn show(
     State(context): State<Context>,
     seat: Seat,
@@ -146,20 +180,43 @@ async fn show(
     Query(question): Query<Question>,
 ) -> Result<Response, ApiError> {
     let bad = |text: String| ApiError::new(StatusCode::BAD_REQUEST, text);
-    let kind = Kind::parse(&question.kind).ok_or_else(|| bad("kind: there is period, capacity, errors".into()))?;
-    let last = question.last.as_deref().map_or(Ok(PERIOD), Last::parse).map_err(|error| bad(format!("last: {error}")))?;
+    let kind = Kind::parse(&question.kind)
+        .ok_or_else(|| bad("kind: there is period, capacity, errors".into()))?;
+    let last = question
+        .last
+        .as_deref()
+        .map_or(Ok(PERIOD), Last::parse)
+        .map_err(|error| bad(format!("last: {error}")))?;
     let zone = question.timezone.as_deref().unwrap_or("UTC");
-    let zone = TimeZone::get(zone).map_err(|_| bad(format!("timezone: {zone:?} is not a time zone such as Asia/Shanghai")))?;
+    let zone = TimeZone::get(zone).map_err(|_| {
+        bad(format!(
+            "timezone: {zone:?} is not a time zone such as Asia/Shanghai"
+        ))
+    })?;
     let language = question.language.as_deref().unwrap_or("en");
-    let language = Language::parse(language).ok_or_else(|| bad("language: there is en, zh".into()))?;
-    let wanted = Wanted { kind, last, zone, job: question.job, language };
+    let language =
+        Language::parse(language).ok_or_else(|| bad("language: there is en, zh".into()))?;
+    let wanted = Wanted {
+        kind,
+        last,
+        zone,
+        job: question.job,
+        language,
+    };
     let mut engine = context.engine.clone();
     engine.interrupt = Some(seat.interrupt.clone());
     engine.memory = Some(Memory::new(context.budget.clone(), Holder::Queries));
     engine.keeps_selections = false;
-    let request = context.reporter.gather(&wanted, writer.is_ok(), Timestamp::now()).await;
-    let document = context.reporter.make(&request, &engine).map_err(|e| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, e))?;
-    let text = |kind: &'static str, text: String| ([(header::CONTENT_TYPE, kind)], text).into_response();
+    let request = context
+        .reporter
+        .gather(&wanted, writer.is_ok(), Timestamp::now())
+        .await;
+    let document = context
+        .reporter
+        .make(&request, &engine)
+        .map_err(|e| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, e))?;
+    let text =
+        |kind: &'static str, text: String| ([(header::CONTENT_TYPE, kind)], text).into_response();
     match question.format.as_deref().unwrap_or("html") {
         "html" => Ok(text("text/html; charset=utf-8", document.html(true))),
         "md" => Ok(text("text/markdown; charset=utf-8", document.markdown())),

@@ -1,5 +1,5 @@
-//! The listening side: each connection within bounds of time and number, so that clients that send nothing, or read nothing, cost only
-//! themselves.
+//! The listening side: each connection within bounds of time and number, so that clients that send
+//! nothing, or read nothing, cost only themselves.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -38,18 +38,29 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { connections: 512, head: Duration::from_secs(10) }
+        Limits {
+            connections: 512,
+            head: Duration::from_secs(10),
+        }
     }
 }
 
-/// Connections where answers of language models are passed on, each of which takes one as long as it lasts.
+/// Connections where answers of language models are passed on, each of which takes one as long as
+/// it lasts.
 const WITH_STREAMS: usize = 2048;
 
 impl Limits {
     /// The usual limits; with room for streams that are passed on.
     pub fn with_streams(has_streams: bool) -> Self {
         let usual = Limits::default();
-        if has_streams { Limits { connections: WITH_STREAMS, ..usual } } else { usual }
+        if has_streams {
+            Limits {
+                connections: WITH_STREAMS,
+                ..usual
+            }
+        } else {
+            usual
+        }
     }
 }
 
@@ -144,8 +155,17 @@ pub async fn serve(
             }
         };
         prepare(&stream);
-        let local = LocalEnd { address: stream.local_addr().unwrap_or(listens), listens, tls: gate.is_encrypted() };
-        let (gate, budget, router, watcher) = (gate.clone(), budget.clone(), router.clone(), graceful.watcher());
+        let local = LocalEnd {
+            address: stream.local_addr().unwrap_or(listens),
+            listens,
+            tls: gate.is_encrypted(),
+        };
+        let (gate, budget, router, watcher) = (
+            gate.clone(),
+            budget.clone(),
+            router.clone(),
+            graceful.watcher(),
+        );
         let slot = Arc::new(slot);
         tokio::spawn(async move {
             let served = async {
@@ -169,7 +189,8 @@ pub async fn serve(
                     if let Some(long) = long {
                         extensions.insert(long);
                     }
-                    let (answer, head, at) = (routes.call(request), Arc::clone(&head), Arc::clone(&at));
+                    let (answer, head, at) =
+                        (routes.call(request), Arc::clone(&head), Arc::clone(&at));
                     async move {
                         let answer = answer.await;
                         drop(held);
@@ -218,7 +239,10 @@ impl Body for Sent {
     type Data = axum::body::Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let _ = &self.at;
         Pin::new(&mut self.body).poll_frame(task)
     }
@@ -232,7 +256,8 @@ impl Body for Sent {
     }
 }
 
-/// Small answers at once, and no endless wait for a client that stops reading. A kernel that supports neither serves requests as well.
+/// Small answers at once, and no endless wait for a client that stops reading. A kernel that
+/// supports neither serves requests as well.
 fn prepare(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "TCP_NODELAY was refused.");
@@ -247,13 +272,17 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    /// A client that never ends its request holds a slot for a bounded time only, and then the next one is served.
+    /// A client that never ends its request holds a slot for a bounded time only, and then the next
+    /// one is served.
     #[tokio::test]
     async fn a_client_that_sends_no_request_is_sent_away() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let router = Router::new().route("/", axum::routing::get(async || "served"));
-        let limits = Limits { connections: 1, head: Duration::from_millis(50) };
+        let limits = Limits {
+            connections: 1,
+            head: Duration::from_millis(50),
+        };
         let metrics = Metrics::default();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let server = tokio::spawn(serve(
@@ -266,12 +295,17 @@ mod tests {
             async { drop(stopped.await) },
         ));
         let mut silent = TcpStream::connect(address).await.expect("connected");
-        silent.write_all(b"GET / HTTP/1.1\r\nHost: ").await.expect("sent");
+        silent
+            .write_all(b"GET / HTTP/1.1\r\nHost: ")
+            .await
+            .expect("sent");
         let mut rest = Vec::new();
         drop(silent.read_to_end(&mut rest).await);
         assert!(!String::from_utf8_lossy(&rest).contains("200 OK"));
         let mut next = TcpStream::connect(address).await.expect("connected");
-        next.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.expect("sent");
+        next.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .await
+            .expect("sent");
         let mut answer = String::new();
         next.read_to_string(&mut answer).await.expect("answered");
         assert!(answer.ends_with("served"), "{answer}");

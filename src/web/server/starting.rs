@@ -1,4 +1,5 @@
-//! Answers while the log is read at start, which may take long: alive, and not ready yet; encrypted where the server will be.
+//! Answers while the log is read at start, which may take long: alive, and not ready yet; encrypted
+//! where the server will be.
 //!
 //! It needs nothing of what is being built, and runs on the web server's threads.
 
@@ -46,7 +47,9 @@ async fn answer(listener: TcpListener, gate: Arc<Gate>) {
     let seats = Arc::new(Semaphore::new(AT_ONCE));
     loop {
         // The semaphore is never closed.
-        let Ok(seat) = seats.clone().acquire_owned().await else { return };
+        let Ok(seat) = seats.clone().acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let gate = gate.clone();
@@ -66,14 +69,21 @@ async fn reply(stream: TcpStream, gate: &Arc<Gate>) -> io::Result<()> {
     let conversation = async {
         let mut head = [0; 2048];
         let length = stream.read(&mut head).await?;
-        let path = head[..length].split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+        let path = head[..length]
+            .split(|byte| *byte == b' ')
+            .nth(1)
+            .unwrap_or_default();
         let (status, text) = match path {
             b"/-/healthy" => ("200 OK", "nightbell is alive: it reads its log.\n"),
-            _ => ("503 Service Unavailable", "nightbell is not ready: it reads its log.\n"),
+            _ => (
+                "503 Service Unavailable",
+                "nightbell is not ready: it reads its log.\n",
+            ),
         };
         let length = text.len();
         let head = "Content-Type: text/plain; charset=utf-8\r\nRetry-After: 1\r\nConnection: close";
-        let answer = format!("HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {length}\r\n\r\n{text}");
+        let answer =
+            format!("HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {length}\r\n\r\n{text}");
         stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await
     };
@@ -98,7 +108,11 @@ mod tests {
 
     #[test]
     fn a_start_that_takes_long_answers_that_it_is_not_ready() {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
         let listener = net::TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.set_nonblocking(true).expect("possible");
         let address = listener.local_addr().expect("an address");
@@ -107,13 +121,19 @@ mod tests {
         // One that says nothing holds up nobody.
         let _silent = net::TcpStream::connect(address).expect("connects");
         assert!(get(address, "/-/ready").starts_with("HTTP/1.1 503 "));
-        assert!(get(address, "/api/v1/query?query=up").ends_with("nightbell is not ready: it reads its log.\n"));
+        assert!(
+            get(address, "/api/v1/query?query=up")
+                .ends_with("nightbell is not ready: it reads its log.\n")
+        );
         assert!(get(address, "/-/healthy").starts_with("HTTP/1.1 200 "));
         runtime.block_on(starting.stop());
         let _later = net::TcpStream::connect(address).expect("connects");
         let begun = std::time::Instant::now();
         while listener.accept().is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "later ones are for the server");
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "later ones are for the server"
+            );
         }
     }
 }

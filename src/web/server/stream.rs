@@ -1,8 +1,9 @@
-//! The bytes of one connection: heads of requests are counted and put into a form that the HTTP library reads, and a client that does not read
-//! its answer is cut off.
+//! The bytes of one connection: heads of requests are counted and put into a form that the HTTP
+//! library reads, and a client that does not read its answer is cut off.
 //!
-//! Request lines are read as Go's server reads them: characters that should have been escaped are, and a URL may be a megabyte long, where
-//! the library takes 64 kB: its query then comes as a [`LongQuery`] beside the request.
+//! Request lines are read as Go's server reads them: characters that should have been escaped are,
+//! and a URL may be a megabyte long, where the library takes 64 kB: its query then comes as a
+//! [`LongQuery`] beside the request.
 
 use std::borrow::Cow;
 use std::future::Future as _;
@@ -28,7 +29,8 @@ const SMALL_HEAD: usize = 16 << 10;
 const HEAD_COPIES: usize = 3;
 /// Longest URL that the library reads, with some room.
 const MAX_TARGET: usize = 60 << 10;
-/// How long a client may leave an answer unread, and how fast it must read in the long run, in bytes a second.
+/// How long a client may leave an answer unread, and how fast it must read in the long run, in
+/// bytes a second.
 const UNREAD: Duration = Duration::from_secs(30);
 const READ_RATE: u64 = 16 << 10;
 
@@ -58,14 +60,23 @@ struct HeadState {
     long: Option<LongQuery>,
     /// Counts answers.
     answers: u64,
-    /// The answer under way is passed on as it comes, and holds no memory: its client may read as slowly as it likes.
+    /// The answer under way is passed on as it comes, and holds no memory: its client may read as
+    /// slowly as it likes.
     may_be_slow: bool,
 }
 
 impl Head {
     fn new(budget: &Arc<Budget>) -> Self {
         let held = budget.reserve(Holder::Bodies);
-        Head(Mutex::new(HeadState { expects_line: true, is_head: true, length: 0, held, long: None, answers: 0, may_be_slow: false }))
+        Head(Mutex::new(HeadState {
+            expects_line: true,
+            is_head: true,
+            length: 0,
+            held,
+            long: None,
+            answers: 0,
+            may_be_slow: false,
+        }))
     }
 
     /// A head was read: what it holds, and its query if that was too long.
@@ -76,7 +87,10 @@ impl Head {
         state.length = 0;
         state.may_be_slow = false;
         let bytes = state.held.bytes();
-        (state.held.hand_over(bytes, Holder::Bodies), state.long.take())
+        (
+            state.held.hand_over(bytes, Holder::Bodies),
+            state.long.take(),
+        )
     }
 
     /// The answer to this request is passed on as it comes.
@@ -98,7 +112,10 @@ impl Head {
             return true;
         }
         state.length += bytes;
-        let wanted = state.length.saturating_sub(SMALL_HEAD).saturating_mul(HEAD_COPIES);
+        let wanted = state
+            .length
+            .saturating_sub(SMALL_HEAD)
+            .saturating_mul(HEAD_COPIES);
         let more = wanted.saturating_sub(state.held.bytes());
         more == 0 || state.held.grow(more).is_ok()
     }
@@ -124,8 +141,16 @@ impl Stream {
     pub fn new(stream: Box<dyn tls::Stream>, budget: &Arc<Budget>) -> (Self, Arc<Head>) {
         let head = Arc::new(Head::new(budget));
         let timer = Box::pin(sleep_until(Instant::now()));
-        let stream =
-            Stream { stream, head: Arc::clone(&head), line: Vec::new(), ready: Vec::new(), given: 0, stalled: None, written: 0, timer };
+        let stream = Stream {
+            stream,
+            head: Arc::clone(&head),
+            line: Vec::new(),
+            ready: Vec::new(),
+            given: 0,
+            stalled: None,
+            written: 0,
+            timer,
+        };
         (stream, head)
     }
 
@@ -162,12 +187,19 @@ impl Stream {
             self.timer.as_mut().reset(until);
         }
         match self.timer.as_mut().poll(task) {
-            Poll::Ready(()) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")),
+            Poll::Ready(()) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the client does not read its answer",
+            )),
             Poll::Pending => Ok(()),
         }
     }
 
-    fn sent(&mut self, result: Poll<io::Result<usize>>, task: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn sent(
+        &mut self,
+        result: Poll<io::Result<usize>>,
+        task: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         match &result {
             Poll::Ready(Ok(bytes)) => self.written += *bytes as u64,
             Poll::Ready(Err(_)) => {}
@@ -189,7 +221,11 @@ impl Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, task: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
             if this.given < this.ready.len() {
@@ -200,7 +236,11 @@ impl AsyncRead for Stream {
                 let before = buffer.filled().len();
                 ready!(Pin::new(&mut this.stream).poll_read(task, buffer))?;
                 if !this.head.count(buffer.filled().len() - before) {
-                    return Poll::Ready(Err(this.refuse(task, "503 Service Unavailable", "too much is asked at once; try again later")));
+                    return Poll::Ready(Err(this.refuse(
+                        task,
+                        "503 Service Unavailable",
+                        "too much is asked at once; try again later",
+                    )));
                 }
                 return Poll::Ready(Ok(()));
             }
@@ -212,15 +252,27 @@ impl AsyncRead for Stream {
                 return Poll::Ready(Ok(()));
             }
             if !this.head.count(piece.len()) {
-                return Poll::Ready(Err(this.refuse(task, "503 Service Unavailable", "too much is asked at once; try again later")));
+                return Poll::Ready(Err(this.refuse(
+                    task,
+                    "503 Service Unavailable",
+                    "too much is asked at once; try again later",
+                )));
             }
             this.line.extend_from_slice(piece);
             // Empty lines before a request are allowed (RFC 9112, 2.2).
-            let blank = this.line.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            let blank = this
+                .line
+                .iter()
+                .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+                .count();
             this.line.drain(..blank);
             let Some(end) = memchr::memchr(b'\n', &this.line) else {
                 if this.line.len() > MAX_HEAD {
-                    return Poll::Ready(Err(this.refuse(task, "414 URI Too Long", "the URL is longer than a megabyte")));
+                    return Poll::Ready(Err(this.refuse(
+                        task,
+                        "414 URI Too Long",
+                        "the URL is longer than a megabyte",
+                    )));
                 }
                 continue;
             };
@@ -233,9 +285,19 @@ impl AsyncRead for Stream {
                     state.long = long;
                     state.expects_line = false;
                 }
-                Err(Unreadable::Long) => return Poll::Ready(Err(this.refuse(task, "414 URI Too Long", "the path of the URL is too long"))),
+                Err(Unreadable::Long) => {
+                    return Poll::Ready(Err(this.refuse(
+                        task,
+                        "414 URI Too Long",
+                        "the path of the URL is too long",
+                    )));
+                }
                 Err(Unreadable::Malformed) => {
-                    return Poll::Ready(Err(this.refuse(task, "400 Bad Request", "400 Bad Request: the request line is malformed")));
+                    return Poll::Ready(Err(this.refuse(
+                        task,
+                        "400 Bad Request",
+                        "400 Bad Request: the request line is malformed",
+                    )));
                 }
             }
         }
@@ -243,12 +305,20 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(task, bytes);
         self.sent(result, task)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, task: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(task, slices);
         self.sent(result, task)
     }
@@ -272,32 +342,47 @@ enum Unreadable {
     Long,
 }
 
-/// A request line with its end, as the library reads it, and the query where that is too long for it.
+/// A request line with its end, as the library reads it, and the query where that is too long for
+/// it.
 fn request_line(line: &[u8]) -> Result<(Vec<u8>, Option<LongQuery>), Unreadable> {
     let bare = line.strip_suffix(b"\n").unwrap_or(line);
     let bare = bare.strip_suffix(b"\r").unwrap_or(bare);
     let mut words = bare.split(|byte| *byte == b' ');
-    let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next()) else {
+    let (Some(method), Some(target), Some(version), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
         return Err(Unreadable::Malformed);
     };
-    let is_sound = !method.is_empty() && !target.is_empty() && version.starts_with(b"HTTP/") && !bare.iter().any(u8::is_ascii_control);
+    let is_sound = !method.is_empty()
+        && !target.is_empty()
+        && version.starts_with(b"HTTP/")
+        && !bare.iter().any(u8::is_ascii_control);
     if !is_sound {
         return Err(Unreadable::Malformed);
     }
     let mut escaped = Vec::with_capacity(target.len() + 16);
     for byte in target {
         match byte {
-            0x21 | 0x24..=0x3b | 0x3d | 0x3f..=0x5f | 0x61..=0x7a | 0x7c | 0x7e => escaped.push(*byte),
+            0x21 | 0x24..=0x3b | 0x3d | 0x3f..=0x5f | 0x61..=0x7a | 0x7c | 0x7e => {
+                escaped.push(*byte)
+            }
             _ => escaped.extend_from_slice(format!("%{byte:02X}").as_bytes()),
         }
     }
     let mut long = None;
     if escaped.len() > MAX_TARGET {
-        let query = memchr::memchr(b'?', &escaped).filter(|at| *at < MAX_TARGET).ok_or(Unreadable::Long)?;
-        long = Some(LongQuery(String::from_utf8_lossy(&escaped[query + 1..]).into()));
+        let query = memchr::memchr(b'?', &escaped)
+            .filter(|at| *at < MAX_TARGET)
+            .ok_or(Unreadable::Long)?;
+        long = Some(LongQuery(
+            String::from_utf8_lossy(&escaped[query + 1..]).into(),
+        ));
         escaped.truncate(query);
     }
-    Ok(([method, b" ", &escaped, b" ", version, b"\r\n"].concat(), long))
+    Ok((
+        [method, b" ", &escaped, b" ", version, b"\r\n"].concat(),
+        long,
+    ))
 }
 
 #[cfg(test)]
@@ -306,11 +391,28 @@ mod tests {
 
     #[test]
     fn odd_characters_of_a_url_are_escaped() {
-        let read = |line: &str| request_line(line.as_bytes()).map(|(line, _)| String::from_utf8(line).expect("text"));
-        assert_eq!(read("GET /a?b=c%20d HTTP/1.1\r\n").as_deref(), Ok("GET /a?b=c%20d HTTP/1.1\r\n"));
-        assert_eq!(read("GET /a?m={n!=\"é\"} HTTP/1.1\n").as_deref(), Ok("GET /a?m=%7Bn!=%22%C3%A9%22%7D HTTP/1.1\r\n"));
-        assert_eq!(read("OPTIONS * HTTP/1.1\r\n").as_deref(), Ok("OPTIONS * HTTP/1.1\r\n"));
-        for malformed in ["GET /a b HTTP/1.1\r\n", "GET /\r\n", "GET /\u{1} HTTP/1.1\r\n", "GET  HTTP/1.1\r\n", "GET / HTTQ\r\n"] {
+        let read = |line: &str| {
+            request_line(line.as_bytes()).map(|(line, _)| String::from_utf8(line).expect("text"))
+        };
+        assert_eq!(
+            read("GET /a?b=c%20d HTTP/1.1\r\n").as_deref(),
+            Ok("GET /a?b=c%20d HTTP/1.1\r\n")
+        );
+        assert_eq!(
+            read("GET /a?m={n!=\"é\"} HTTP/1.1\n").as_deref(),
+            Ok("GET /a?m=%7Bn!=%22%C3%A9%22%7D HTTP/1.1\r\n")
+        );
+        assert_eq!(
+            read("OPTIONS * HTTP/1.1\r\n").as_deref(),
+            Ok("OPTIONS * HTTP/1.1\r\n")
+        );
+        for malformed in [
+            "GET /a b HTTP/1.1\r\n",
+            "GET /\r\n",
+            "GET /\u{1} HTTP/1.1\r\n",
+            "GET  HTTP/1.1\r\n",
+            "GET / HTTQ\r\n",
+        ] {
             assert_eq!(read(malformed), Err(Unreadable::Malformed), "{malformed:?}");
         }
     }
@@ -318,8 +420,15 @@ mod tests {
     #[test]
     fn a_long_query_comes_beside_the_request() {
         let query = "x".repeat(MAX_TARGET);
-        let (line, long) = request_line(format!("GET /a?{query} HTTP/1.1\r\n").as_bytes()).expect("readable");
-        assert_eq!((&line[..], long.map(|long| long.0.len())), (&b"GET /a HTTP/1.1\r\n"[..], Some(query.len())));
-        assert_eq!(request_line(format!("GET /{query} HTTP/1.1\r\n").as_bytes()).err(), Some(Unreadable::Long));
+        let (line, long) =
+            request_line(format!("GET /a?{query} HTTP/1.1\r\n").as_bytes()).expect("readable");
+        assert_eq!(
+            (&line[..], long.map(|long| long.0.len())),
+            (&b"GET /a HTTP/1.1\r\n"[..], Some(query.len()))
+        );
+        assert_eq!(
+            request_line(format!("GET /{query} HTTP/1.1\r\n").as_bytes()).err(),
+            Some(Unreadable::Long)
+        );
     }
 }

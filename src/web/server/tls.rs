@@ -1,6 +1,8 @@
-//! `web.config.file` as Prometheus has it (<https://prometheus.io/docs/prometheus/latest/configuration/https/>): TLS, client certificates,
-//! logging in with a password, headers. The file and those that it names are read again when they change, without a reload; a new file
-//! that cannot be used leaves the old one in force. HTTP/2 is not spoken, and nothing older than TLS 1.2.
+//! `web.config.file` as Prometheus has it
+//! (<https://prometheus.io/docs/prometheus/latest/configuration/https/>): TLS, client certificates,
+//! logging in with a password, headers. The file and those that it names are read again when they
+//! change, without a reload; a new file that cannot be used leaves the old one in force. HTTP/2 is
+//! not spoken, and nothing older than TLS 1.2.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -21,7 +23,10 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -42,7 +47,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const REMEMBERED: usize = 100;
 /// Passwords that are checked at once: each takes a tenth of a second of a processor.
 const CHECKS: usize = 1;
-/// A hash of nothing that anybody knows: checking a password takes as long for a user who is not there.
+/// A hash of nothing that anybody knows: checking a password takes as long for a user who is not
+/// there.
 const NOBODY: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
 
 /// The ways in which a client's certificate is asked for, by Go's names.
@@ -65,8 +71,13 @@ const CLIENT_AUTH: [(&str, ClientAuth); 6] = [
 ];
 
 /// Headers that the file may set on every answer.
-const HEADERS: [&str; 5] =
-    ["Content-Security-Policy", "X-Frame-Options", "X-Content-Type-Options", "X-XSS-Protection", "Strict-Transport-Security"];
+const HEADERS: [&str; 5] = [
+    "Content-Security-Policy",
+    "X-Frame-Options",
+    "X-Content-Type-Options",
+    "X-XSS-Protection",
+    "Strict-Transport-Security",
+];
 
 /// What the file says.
 #[derive(Default)]
@@ -132,26 +143,48 @@ impl Gate {
         self.settings.read().logs_in()
     }
 
-    /// What a connection carries, and whether its client has shown a certificate that was checked. Errs when the handshake fails or takes
-    /// longer than `limit`.
-    pub async fn enter(self: &Arc<Self>, stream: TcpStream, limit: Duration) -> std::io::Result<(Box<dyn Stream>, bool)> {
+    /// What a connection carries, and whether its client has shown a certificate that was checked.
+    /// Errs when the handshake fails or takes longer than `limit`.
+    pub async fn enter(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        limit: Duration,
+    ) -> std::io::Result<(Box<dyn Stream>, bool)> {
         let settings = self.current().await;
-        let Some(tls) = settings.tls.clone() else { return Ok((Box::new(stream), false)) };
+        let Some(tls) = settings.tls.clone() else {
+            return Ok((Box::new(stream), false));
+        };
         let stream = tokio::time::timeout(limit, TlsAcceptor::from(tls).accept(stream)).await??;
-        let identified = settings.verifies && stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty());
+        let identified = settings.verifies
+            && stream
+                .get_ref()
+                .1
+                .peer_certificates()
+                .is_some_and(|chain| !chain.is_empty());
         Ok((Box::new(stream), identified))
     }
 
-    /// Lets a request in, or answers 401; adds the headers that the file names. `token` is the administrator's, which opens this, too.
-    pub async fn pass(self: Arc<Self>, token: Option<Secret>, mut request: Request, next: Next) -> Response {
+    /// Lets a request in, or answers 401; adds the headers that the file names. `token` is the
+    /// administrator's, which opens this, too.
+    pub async fn pass(
+        self: Arc<Self>,
+        token: Option<Secret>,
+        mut request: Request,
+        next: Next,
+    ) -> Response {
         let settings = self.current().await;
         if !settings.users.is_empty() {
-            let is_administrator = token.is_some_and(|token| !token.is_empty() && carries(&token, request.headers()));
+            let is_administrator =
+                token.is_some_and(|token| !token.is_empty() && carries(&token, request.headers()));
             // A certificate alone does not do where passwords are asked for.
             request.extensions_mut().remove::<LoggedIn>();
             if !is_administrator {
                 if !self.knows(&settings, request.headers()).await {
-                    let answer = (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Basic")], "Unauthorized\n");
+                    let answer = (
+                        StatusCode::UNAUTHORIZED,
+                        [(WWW_AUTHENTICATE, "Basic")],
+                        "Unauthorized\n",
+                    );
                     return with(&settings.headers, answer.into_response());
                 }
                 request.extensions_mut().insert(LoggedIn);
@@ -162,17 +195,31 @@ impl Gate {
 
     /// Whether the user and password of a request are right.
     async fn knows(&self, settings: &Settings, headers: &HeaderMap) -> bool {
-        let Some((user, password)) = headers.get(AUTHORIZATION).and_then(credentials) else { return false };
-        let hash = settings.users.get(&user).map_or_else(|| Secret::new(NOBODY), Clone::clone);
+        let Some((user, password)) = headers.get(AUTHORIZATION).and_then(credentials) else {
+            return false;
+        };
+        let hash = settings
+            .users
+            .get(&user)
+            .map_or_else(|| Secret::new(NOBODY), Clone::clone);
         let is_there = settings.users.contains_key(&user);
-        let digest =
-            Sha256::new().chain_update(hash.expose()).chain_update([0]).chain_update(&user).chain_update([0]).chain_update(&password);
+        let digest = Sha256::new()
+            .chain_update(hash.expose())
+            .chain_update([0])
+            .chain_update(&user)
+            .chain_update([0])
+            .chain_update(&password);
         let digest: [u8; 32] = digest.finalize().into();
         if let Some(known) = self.known.lock().get(&digest) {
             return *known;
         }
-        let Ok(_turn) = self.checks.acquire().await else { return false };
-        let checked = tokio::task::spawn_blocking(move || bcrypt::verify(password, hash.expose()).unwrap_or(false)).await;
+        let Ok(_turn) = self.checks.acquire().await else {
+            return false;
+        };
+        let checked = tokio::task::spawn_blocking(move || {
+            bcrypt::verify(password, hash.expose()).unwrap_or(false)
+        })
+        .await;
         let right = checked.unwrap_or(false) && is_there;
         let mut known = self.known.lock();
         if known.len() >= REMEMBERED {
@@ -207,7 +254,11 @@ impl Gate {
     fn look(&self) {
         let Some(path) = &self.path else { return };
         let old = self.settings.read().clone();
-        let files: Vec<(PathBuf, Stamp)> = old.files.iter().map(|(path, _)| (path.clone(), stamp(path))).collect();
+        let files: Vec<(PathBuf, Stamp)> = old
+            .files
+            .iter()
+            .map(|(path, _)| (path.clone(), stamp(path)))
+            .collect();
         if files == old.files {
             return;
         }
@@ -243,9 +294,15 @@ fn with(headers: &[(HeaderName, HeaderValue)], mut response: Response) -> Respon
 /// User and password of `Basic …` (RFC 7617).
 fn credentials(header: &HeaderValue) -> Option<(String, Vec<u8>)> {
     let (scheme, text) = header.to_str().ok()?.split_once(' ')?;
-    let decoded = base64::engine::general_purpose::STANDARD.decode(text.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let decoded = base64::engine::general_purpose::STANDARD
+        .decode(text.trim())
+        .ok()
+        .filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
     let colon = decoded.iter().position(|byte| *byte == b':')?;
-    Some((String::from_utf8(decoded[..colon].to_vec()).ok()?, decoded[colon + 1..].to_vec()))
+    Some((
+        String::from_utf8(decoded[..colon].to_vec()).ok()?,
+        decoded[colon + 1..].to_vec(),
+    ))
 }
 
 impl Settings {
@@ -259,26 +316,51 @@ fn read(path: &Path) -> Result<Settings, String> {
     let mut files = vec![(path.to_owned(), stamp(path))];
     let document = Document::read(path).map_err(|error| error.to_string())?;
     let environment = Environment::default();
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let loader = Loader::new(&document, &environment, folder);
     let settings = read_root(&loader.root(), &mut files);
-    let mut settings = loader.finish(settings).map_err(|errors| errors.to_string())?;
+    let mut settings = loader
+        .finish(settings)
+        .map_err(|errors| errors.to_string())?;
     settings.files = files;
     Ok(settings)
 }
 
 fn read_root(root: &Section<'_>, files: &mut Vec<(PathBuf, Stamp)>) -> Settings {
     let mut settings = Settings::default();
-    if let Some(section) = root.section("tls_server_config").filter(|section| !section.own_node().is_null()) {
+    if let Some(section) = root
+        .section("tls_server_config")
+        .filter(|section| !section.own_node().is_null())
+    {
         (settings.tls, settings.verifies) = read_tls(&section, files);
     }
-    if let Some(section) = root.section("http_server_config").filter(|section| !section.own_node().is_null()) {
+    if let Some(section) = root
+        .section("http_server_config")
+        .filter(|section| !section.own_node().is_null())
+    {
         section.get::<bool>("http2");
         for (name, value) in section.or("headers", BTreeMap::<String, String>::new()) {
-            match (HEADERS.iter().any(|known| known.eq_ignore_ascii_case(&name)), name.parse(), value.parse()) {
+            match (
+                HEADERS
+                    .iter()
+                    .any(|known| known.eq_ignore_ascii_case(&name)),
+                name.parse(),
+                value.parse(),
+            ) {
                 (true, Ok(name), Ok(value)) => settings.headers.push((name, value)),
-                (true, ..) => section.error("headers", format!("the value of {name:?} cannot be sent"), "use plain text"),
-                (false, ..) => section.error("headers", format!("{name:?} cannot be set"), format!("there is {}", HEADERS.join(", "))),
+                (true, ..) => section.error(
+                    "headers",
+                    format!("the value of {name:?} cannot be sent"),
+                    "use plain text",
+                ),
+                (false, ..) => section.error(
+                    "headers",
+                    format!("{name:?} cannot be set"),
+                    format!("there is {}", HEADERS.join(", ")),
+                ),
             }
         }
         section.finish();
@@ -297,16 +379,34 @@ fn read_root(root: &Section<'_>, files: &mut Vec<(PathBuf, Stamp)>) -> Settings 
     settings
 }
 
-fn read_tls(section: &Section<'_>, files: &mut Vec<(PathBuf, Stamp)>) -> (Option<Arc<ServerConfig>>, bool) {
+fn read_tls(
+    section: &Section<'_>,
+    files: &mut Vec<(PathBuf, Stamp)>,
+) -> (Option<Arc<ServerConfig>>, bool) {
     for key in ["cert_file", "key_file", "client_ca_file"] {
-        files.extend(section.get::<PathBuf>(key).map(|path| (path.clone(), stamp(&path))));
+        files.extend(
+            section
+                .get::<PathBuf>(key)
+                .map(|path| (path.clone(), stamp(&path))),
+        );
     }
-    let (cert, key, ca) = (section.secret("cert"), section.secret("key"), section.secret("client_ca"));
+    let (cert, key, ca) = (
+        section.secret("cert"),
+        section.secret("key"),
+        section.secret("client_ca"),
+    );
     let word = section.or("client_auth_type", String::new());
-    let auth = CLIENT_AUTH.iter().find(|(name, _)| *name == word).map(|(_, auth)| *auth);
+    let auth = CLIENT_AUTH
+        .iter()
+        .find(|(name, _)| *name == word)
+        .map(|(_, auth)| *auth);
     let auth = auth.unwrap_or_else(|| {
         let known: Vec<&str> = CLIENT_AUTH.iter().skip(1).map(|(name, _)| *name).collect();
-        section.error("client_auth_type", format!("{word:?} is not known"), format!("give one of {}", known.join(", ")));
+        section.error(
+            "client_auth_type",
+            format!("{word:?} is not known"),
+            format!("give one of {}", known.join(", ")),
+        );
         ClientAuth::No
     });
     let sans: Vec<String> = section.or("client_allowed_sans", Vec::new());
@@ -314,11 +414,23 @@ fn read_tls(section: &Section<'_>, files: &mut Vec<(PathBuf, Stamp)>) -> (Option
     // Our own order of suites is used either way.
     section.get::<bool>("prefer_server_cipher_suites");
     let provider = Arc::new(provider(section));
-    if matches!(auth, ClientAuth::VerifyIfGiven | ClientAuth::RequireAndVerify) && ca.is_none() {
-        section.error("client_auth_type", "needs something to verify with", "give client_ca_file");
+    if matches!(
+        auth,
+        ClientAuth::VerifyIfGiven | ClientAuth::RequireAndVerify
+    ) && ca.is_none()
+    {
+        section.error(
+            "client_auth_type",
+            "needs something to verify with",
+            "give client_ca_file",
+        );
     }
     if auth == ClientAuth::No && ca.is_some() {
-        section.error("client_ca_file", "is of no use without client_auth_type", "give client_auth_type: RequireAndVerifyClientCert");
+        section.error(
+            "client_ca_file",
+            "is of no use without client_auth_type",
+            "give client_auth_type: RequireAndVerifyClientCert",
+        );
     }
     if cert.is_none() {
         section.error("cert_file", "is missing", "give cert_file and key_file");
@@ -327,9 +439,22 @@ fn read_tls(section: &Section<'_>, files: &mut Vec<(PathBuf, Stamp)>) -> (Option
         section.error("key_file", "is missing", "give cert_file and key_file");
     }
     section.finish();
-    let (Some(cert), Some(key)) = (cert, key) else { return (None, false) };
-    let verifies = matches!(auth, ClientAuth::VerifyIfGiven | ClientAuth::RequireAndVerify);
-    match server_config(&cert, &key, ca.as_ref().filter(|_| verifies), auth, sans, versions, provider) {
+    let (Some(cert), Some(key)) = (cert, key) else {
+        return (None, false);
+    };
+    let verifies = matches!(
+        auth,
+        ClientAuth::VerifyIfGiven | ClientAuth::RequireAndVerify
+    );
+    match server_config(
+        &cert,
+        &key,
+        ca.as_ref().filter(|_| verifies),
+        auth,
+        sans,
+        versions,
+        provider,
+    ) {
         Ok(config) => (Some(Arc::new(config)), verifies),
         Err((key, problem)) => {
             section.error(key, problem, "give PEM files that belong together");
@@ -338,16 +463,32 @@ fn read_tls(section: &Section<'_>, files: &mut Vec<(PathBuf, Stamp)>) -> (Option
     }
 }
 
-/// The cipher suites and curves that the file names, by Go's names; all where it names none. Those of TLS 1.3 are not to be chosen, as in Go.
+/// The cipher suites and curves that the file names, by Go's names; all where it names none. Those
+/// of TLS 1.3 are not to be chosen, as in Go.
 fn provider(section: &Section<'_>) -> CryptoProvider {
     let mut provider = ring::default_provider();
     let suites: Vec<String> = section.or("cipher_suites", Vec::new());
     if !suites.is_empty() {
         let name = |suite: &rustls::SupportedCipherSuite| format!("{:?}", suite.suite());
-        provider.cipher_suites.retain(|suite| suite.tls13().is_some() || suites.contains(&name(suite)));
-        if provider.cipher_suites.iter().all(|suite| suite.tls13().is_some()) {
-            let known: Vec<String> = ring::default_provider().cipher_suites.iter().filter(|s| s.tls13().is_none()).map(name).collect();
-            section.error("cipher_suites", "names none that is spoken", format!("there is {}", known.join(", ")));
+        provider
+            .cipher_suites
+            .retain(|suite| suite.tls13().is_some() || suites.contains(&name(suite)));
+        if provider
+            .cipher_suites
+            .iter()
+            .all(|suite| suite.tls13().is_some())
+        {
+            let known: Vec<String> = ring::default_provider()
+                .cipher_suites
+                .iter()
+                .filter(|s| s.tls13().is_none())
+                .map(name)
+                .collect();
+            section.error(
+                "cipher_suites",
+                "names none that is spoken",
+                format!("there is {}", known.join(", ")),
+            );
         }
     }
     let curves: Vec<String> = section.or("curve_preferences", Vec::new());
@@ -358,9 +499,15 @@ fn provider(section: &Section<'_>) -> CryptoProvider {
             rustls::NamedGroup::X25519 => "X25519",
             _ => "",
         };
-        provider.kx_groups.retain(|group| curves.iter().any(|curve| curve == name(group.name())));
+        provider
+            .kx_groups
+            .retain(|group| curves.iter().any(|curve| curve == name(group.name())));
         if provider.kx_groups.is_empty() {
-            section.error("curve_preferences", "names none that is spoken", "there is CurveP256, CurveP384, X25519");
+            section.error(
+                "curve_preferences",
+                "names none that is spoken",
+                "there is CurveP256, CurveP384, X25519",
+            );
         }
     }
     provider
@@ -377,12 +524,26 @@ fn server_config(
     versions: TlsVersions,
     provider: Arc<CryptoProvider>,
 ) -> Result<ServerConfig, Problem> {
-    let pem = |pem: &Secret| CertificateDer::pem_slice_iter(pem.expose().as_bytes()).collect::<Result<Vec<_>, _>>();
-    let chain = pem(cert).ok().filter(|chain| !chain.is_empty()).ok_or(("cert_file", "holds no PEM certificate".to_owned()))?;
-    let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).map_err(|_| ("key_file", "holds no PEM key".to_owned()))?;
+    let pem = |pem: &Secret| {
+        CertificateDer::pem_slice_iter(pem.expose().as_bytes()).collect::<Result<Vec<_>, _>>()
+    };
+    let chain = pem(cert)
+        .ok()
+        .filter(|chain| !chain.is_empty())
+        .ok_or(("cert_file", "holds no PEM certificate".to_owned()))?;
+    let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())
+        .map_err(|_| ("key_file", "holds no PEM key".to_owned()))?;
     let mut roots = RootCertStore::empty();
-    for certificate in ca.map(pem).transpose().map_err(|_| ("client_ca_file", "is not PEM".to_owned()))?.into_iter().flatten() {
-        roots.add(certificate).map_err(|error| ("client_ca_file", format!("cannot be used: {error}")))?;
+    for certificate in ca
+        .map(pem)
+        .transpose()
+        .map_err(|_| ("client_ca_file", "is not PEM".to_owned()))?
+        .into_iter()
+        .flatten()
+    {
+        roots
+            .add(certificate)
+            .map_err(|error| ("client_ca_file", format!("cannot be used: {error}")))?;
     }
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(versions.rustls())
@@ -391,15 +552,24 @@ fn server_config(
         builder.with_no_client_auth()
     } else {
         let chain = if ca.is_some() {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                    .build();
             Some(verifier.map_err(|error| ("client_ca_file", format!("cannot be used: {error}")))?)
         } else {
             None
         };
         let mandatory = matches!(auth, ClientAuth::RequireAny | ClientAuth::RequireAndVerify);
-        builder.with_client_cert_verifier(Arc::new(Clients { chain, mandatory, sans, provider }))
+        builder.with_client_cert_verifier(Arc::new(Clients {
+            chain,
+            mandatory,
+            sans,
+            provider,
+        }))
     };
-    let mut config = builder.with_single_cert(chain, key).map_err(|error| ("key_file", format!("does not fit cert_file: {error}")))?;
+    let mut config = builder
+        .with_single_cert(chain, key)
+        .map_err(|error| ("key_file", format!("does not fit cert_file: {error}")))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -417,18 +587,33 @@ struct Clients {
 
 impl Clients {
     fn is_allowed(&self, certificate: &CertificateDer<'_>) -> bool {
-        let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return false };
-        let Ok(Some(names)) = certificate.subject_alternative_name() else { return false };
+        let Ok((_, certificate)) = X509Certificate::from_der(certificate) else {
+            return false;
+        };
+        let Ok(Some(names)) = certificate.subject_alternative_name() else {
+            return false;
+        };
         let text = |name: &GeneralName<'_>| match name {
-            GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => Some((*text).to_owned()),
+            GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => {
+                Some((*text).to_owned())
+            }
             GeneralName::IPAddress(bytes) => match bytes.len() {
-                4 => <[u8; 4]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
-                16 => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
+                4 => <[u8; 4]>::try_from(*bytes)
+                    .ok()
+                    .map(|bytes| IpAddr::from(bytes).to_string()),
+                16 => <[u8; 16]>::try_from(*bytes)
+                    .ok()
+                    .map(|bytes| IpAddr::from(bytes).to_string()),
                 _ => None,
             },
             _ => None,
         };
-        names.value.general_names.iter().filter_map(text).any(|name| self.sans.contains(&name))
+        names
+            .value
+            .general_names
+            .iter()
+            .filter_map(text)
+            .any(|name| self.sans.contains(&name))
     }
 }
 
@@ -442,7 +627,9 @@ impl ClientCertVerifier for Clients {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.chain.as_ref().map_or(&[], |chain| chain.root_hint_subjects())
+        self.chain
+            .as_ref()
+            .map_or(&[], |chain| chain.root_hint_subjects())
     }
 
     fn verify_client_cert(
@@ -466,7 +653,12 @@ impl ClientCertVerifier for Clients {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -475,10 +667,17 @@ impl ClientCertVerifier for Clients {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -1,4 +1,5 @@
-//! The page at `/` and `/graph`: what is up, what fires, where the rest is. One file without outside parts; it reads the HTTP API.
+//! The page at `/` and `/graph`: what is up, what fires, where the rest is. One file without
+//! outside parts; it reads the HTTP API.
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use axum::response::{Html, IntoResponse, Response};
@@ -12,10 +13,21 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
-    // The links of alerts lead to /graph, as Prometheus's do; the page asks what their `g0.expr` says.
-    Router::new().route("/", get(page)).route("/graph", get(page)).route("/query", get(page))
+    // The links of alerts lead to /graph, as Prometheus's do; the page asks what their `g0.expr`
+    // says.
+    Router::new()
+        .route("/", get(page))
+        .route("/graph", get(page))
+        .route("/query", get(page))
 }
 
 async fn page() -> Response {
-    ([(CONTENT_SECURITY_POLICY, POLICY), (CACHE_CONTROL, "no-cache")], Html(PAGE)).into_response()
+    (
+        [
+            (CONTENT_SECURITY_POLICY, POLICY),
+            (CACHE_CONTROL, "no-cache"),
+        ],
+        Html(PAGE),
+    )
+        .into_response()
 }

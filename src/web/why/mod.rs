@@ -1,6 +1,7 @@
 //! `/api/nightbell/why`: for an alert that was or was not notified, the one stage that decided it.
 //!
-//! What the rule decided comes from the rule, what became of the alert from the decisions that were written down when they were taken.
+//! What the rule decided comes from the rule, what became of the alert from the decisions that were
+//! written down when they were taken.
 
 pub mod words;
 
@@ -87,23 +88,37 @@ fn bad(message: impl Into<String>) -> ApiError {
 
 impl Question {
     fn read(query: &str, now: Timestamp) -> Result<Self, ApiError> {
-        let mut question = Question { alert: String::new(), matchers: Vec::new(), at: None, language: Language::En };
+        let mut question = Question {
+            alert: String::new(),
+            matchers: Vec::new(),
+            at: None,
+            language: Language::En,
+        };
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             match &*name {
                 "alert" => question.alert = value.into_owned(),
                 "filter" => {
-                    let matcher = parse_matcher(&value).map_err(|e| bad(format!("filter {value:?}: {e}; give LABEL=VALUE")))?;
+                    let matcher = parse_matcher(&value)
+                        .map_err(|e| bad(format!("filter {value:?}: {e}; give LABEL=VALUE")))?;
                     question.matchers.push(matcher);
                 }
                 "at" => {
                     let at = read_time(&value, now);
-                    question.at =
-                        Some(at.ok_or_else(|| bad(format!("at {value:?}: give RFC 3339, Unix seconds or 10m for ten minutes ago")))?);
+                    question.at = Some(at.ok_or_else(|| {
+                        bad(format!(
+                            "at {value:?}: give RFC 3339, Unix seconds or 10m for ten minutes ago"
+                        ))
+                    })?);
                 }
                 "language" => {
-                    question.language = Language::parse(&value).ok_or_else(|| bad(format!("language {value:?}: give en or zh")))?;
+                    question.language = Language::parse(&value)
+                        .ok_or_else(|| bad(format!("language {value:?}: give en or zh")))?;
                 }
-                other => return Err(bad(format!("unknown parameter {other:?}: give alert, filter, at, language"))),
+                other => {
+                    return Err(bad(format!(
+                        "unknown parameter {other:?}: give alert, filter, at, language"
+                    )));
+                }
             }
         }
         if question.alert.is_empty() {
@@ -115,30 +130,68 @@ impl Question {
 
 /// RFC 3339, Unix seconds, or a time ago.
 fn read_time(text: &str, now: Timestamp) -> Option<Timestamp> {
-    let seconds = || text.parse::<f64>().ok().filter(|s| s.is_finite() && s.abs() < 1e12).map(Timestamp::from_seconds);
+    let seconds = || {
+        text.parse::<f64>()
+            .ok()
+            .filter(|s| s.is_finite() && s.abs() < 1e12)
+            .map(Timestamp::from_seconds)
+    };
     let ago = || parse_duration(text).ok().map(|ago| now - ago);
     Timestamp::parse_rfc3339(text).or_else(seconds).or_else(ago)
 }
 
-async fn why(State(context): State<Context>, RawQuery(query): RawQuery) -> Result<Json<Answer>, ApiError> {
+async fn why(
+    State(context): State<Context>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Answer>, ApiError> {
     let now = Timestamp::now();
     let question = Question::read(&query.unwrap_or_default(), now)?;
-    let accounts = context.alerting.accounts(&context.state, &question.alert, &question.matchers, question.at).await;
-    let accounts = accounts.map_err(|e| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("the decisions cannot be read: {e}")))?;
-    let standings = context.rules.standings(&question.alert, &question.matchers, question.at);
+    let accounts = context
+        .alerting
+        .accounts(
+            &context.state,
+            &question.alert,
+            &question.matchers,
+            question.at,
+        )
+        .await;
+    let accounts = accounts.map_err(|e| {
+        ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("the decisions cannot be read: {e}"),
+        )
+    })?;
+    let standings = context
+        .rules
+        .standings(&question.alert, &question.matchers, question.at);
     let at = question.at.unwrap_or(now);
     let samples_kept = now - context.retention < at;
-    let teller = Teller { at, language: question.language };
+    let teller = Teller {
+        at,
+        language: question.language,
+    };
     let mut answers = teller.answers(accounts, standings, question.at.is_some(), samples_kept);
-    let matches = |labels: &Labels| question.matchers.iter().all(|matcher| matcher.matches_labels(labels));
+    let matches = |labels: &Labels| {
+        question
+            .matchers
+            .iter()
+            .all(|matcher| matcher.matches_labels(labels))
+    };
     if let Some((labels, refused_at)) = context.alerting.refused_lately(&question.alert, matches) {
-        for explanation in answers.iter_mut().filter(|explanation| matches!(explanation.stage, Stage::NoRule)) {
+        for explanation in answers
+            .iter_mut()
+            .filter(|explanation| matches!(explanation.stage, Stage::NoRule))
+        {
             explanation.labels = label_map(&labels);
             explanation.decided_at = Some(refused_at.rfc3339());
             explanation.text = words::refused(refused_at, question.language);
         }
     }
-    Ok(Json(Answer { alert: question.alert, at, answers }))
+    Ok(Json(Answer {
+        alert: question.alert,
+        at,
+        answers,
+    }))
 }
 
 struct Teller {
@@ -147,42 +200,79 @@ struct Teller {
 }
 
 impl Teller {
-    fn answers(&self, mut accounts: Vec<Account>, standings: Vec<Standing>, past: bool, samples_kept: bool) -> Vec<Explanation> {
+    fn answers(
+        &self,
+        mut accounts: Vec<Account>,
+        standings: Vec<Standing>,
+        past: bool,
+        samples_kept: bool,
+    ) -> Vec<Explanation> {
         let mut explanations = Vec::new();
         let has_rule = !standings.is_empty();
         for standing in standings {
             let expression = Some(standing.expression.clone());
             for (labels, pending) in &standing.alerts {
-                let account = accounts.iter().position(|a| a.labels == *labels).map(|index| accounts.remove(index));
+                let account = accounts
+                    .iter()
+                    .position(|a| a.labels == *labels)
+                    .map(|index| accounts.remove(index));
                 let is_held = pending.as_ref().is_some_and(Stage::is_hold);
                 let explanation = match (pending, account) {
-                    (stage, Some(account)) if (stage.is_none() || is_held) && !account.deliveries.is_empty() => {
+                    (stage, Some(account))
+                        if (stage.is_none() || is_held) && !account.deliveries.is_empty() =>
+                    {
                         // What holds it now the rule knows, not the record.
                         let noted = account.held.as_ref().map_or(self.at, |(_, at)| *at);
-                        let held = stage.clone().filter(|_| is_held).map(|stage| (stage, noted));
+                        let held = stage
+                            .clone()
+                            .filter(|_| is_held)
+                            .map(|stage| (stage, noted));
                         self.of_account(Account { held, ..account })
                     }
                     (stage, account) => {
                         // A rule's alert that fires has not reached its groups yet.
-                        let stage = stage.clone().unwrap_or(Stage::Waiting { until: self.at, resolved: false });
+                        let stage = stage.clone().unwrap_or(Stage::Waiting {
+                            until: self.at,
+                            resolved: false,
+                        });
                         self.of_stage(labels, stage, account.into_iter().collect())
                     }
                 };
-                explanations.push(Explanation { expression: expression.clone(), ..explanation });
+                explanations.push(Explanation {
+                    expression: expression.clone(),
+                    ..explanation
+                });
             }
-            let belongs = |a: &Account| standing.labels.iter().all(|(name, value)| a.labels.value(name) == value);
-            let (own, others): (Vec<Account>, Vec<Account>) = std::mem::take(&mut accounts).into_iter().partition(belongs);
+            let belongs = |a: &Account| {
+                standing
+                    .labels
+                    .iter()
+                    .all(|(name, value)| a.labels.value(name) == value)
+            };
+            let (own, others): (Vec<Account>, Vec<Account>) =
+                std::mem::take(&mut accounts).into_iter().partition(belongs);
             accounts = others;
-            let (open, over): (Vec<Account>, Vec<Account>) =
-                own.into_iter().partition(|account| (past && account.is_open()) || account.is_flapping());
+            let (open, over): (Vec<Account>, Vec<Account>) = own
+                .into_iter()
+                .partition(|account| (past && account.is_open()) || account.is_flapping());
             match standing.stage {
                 Some(stage) if open.is_empty() => {
-                    let stage = if samples_kept { stage } else { Stage::NothingRecorded };
+                    let stage = if samples_kept {
+                        stage
+                    } else {
+                        Stage::NothingRecorded
+                    };
                     let explanation = self.of_stage(&standing.labels, stage, over);
-                    explanations.push(Explanation { expression, ..explanation });
+                    explanations.push(Explanation {
+                        expression,
+                        ..explanation
+                    });
                 }
                 _ => {
-                    let of_account = |account| Explanation { expression: expression.clone(), ..self.of_account(account) };
+                    let of_account = |account| Explanation {
+                        expression: expression.clone(),
+                        ..self.of_account(account)
+                    };
                     explanations.extend(open.into_iter().map(of_account));
                 }
             }
@@ -198,25 +288,42 @@ impl Teller {
         let decisive = account.decisive().cloned();
         // Receivers that were notified that it fires wait for its end.
         let notified = decisive.as_ref().is_some_and(|d| d.stage.is_notified());
-        if let Some((stage, at)) = account.held.clone().filter(|_| notified || decisive.is_none()) {
+        if let Some((stage, at)) = account
+            .held
+            .clone()
+            .filter(|_| notified || decisive.is_none())
+        {
             let text = self.text(&stage, Some(at));
             return Explanation {
                 stage,
                 text,
                 notified,
                 decided_at: Some(at.rfc3339()),
-                ..self.of_account(Account { held: None, ..account })
+                ..self.of_account(Account {
+                    held: None,
+                    ..account
+                })
             };
         }
-        let (stage, at) = decisive.as_ref().map_or((account.last.clone(), Some(account.since)), |d| (d.stage.clone(), d.at));
+        let (stage, at) = decisive
+            .as_ref()
+            .map_or((account.last.clone(), Some(account.since)), |d| {
+                (d.stage.clone(), d.at)
+            });
         Explanation {
             labels: label_map(&account.labels),
             notified: stage.is_notified(),
-            text: decisive.as_ref().map_or_else(|| self.text(&stage, at), |d| self.delivery_text(d)),
+            text: decisive
+                .as_ref()
+                .map_or_else(|| self.text(&stage, at), |d| self.delivery_text(d)),
             stage,
             decided_at: at.map(Timestamp::rfc3339),
             expression: None,
-            receivers: account.deliveries.iter().map(|d| self.receiver(d)).collect(),
+            receivers: account
+                .deliveries
+                .iter()
+                .map(|d| self.receiver(d))
+                .collect(),
             history: self.history(vec![account]),
         }
     }
@@ -247,24 +354,53 @@ impl Teller {
     }
 
     fn history(&self, accounts: Vec<Account>) -> Vec<Event> {
-        let mut rows: Vec<_> = accounts.into_iter().flat_map(|account| account.history).collect();
+        let mut rows: Vec<_> = accounts
+            .into_iter()
+            .flat_map(|account| account.history)
+            .collect();
         rows.sort_by_key(|row| std::cmp::Reverse((row.at, row.stage.rank())));
         let event = |row: crate::state::DecisionRow| {
-            let receiver = named(row.paths.first().map_or("", |p| &p.receiver), &row.integration);
-            let about = About { receiver: &receiver, at: Some(row.at), delivered_at: None, now: row.at };
-            Event { at: row.at, text: sentence(&row.stage, about, self.language), stage: row.stage }
+            let receiver = named(
+                row.paths.first().map_or("", |p| &p.receiver),
+                &row.integration,
+            );
+            let about = About {
+                receiver: &receiver,
+                at: Some(row.at),
+                delivered_at: None,
+                now: row.at,
+            };
+            Event {
+                at: row.at,
+                text: sentence(&row.stage, about, self.language),
+                stage: row.stage,
+            }
         };
         rows.into_iter().take(MAX_HISTORY).map(event).collect()
     }
 
     fn delivery_text(&self, delivery: &Delivery) -> String {
         let receiver = named(&delivery.receiver, &delivery.integration);
-        let about = About { receiver: &receiver, at: delivery.at, delivered_at: delivery.delivered_at, now: self.at };
+        let about = About {
+            receiver: &receiver,
+            at: delivery.at,
+            delivered_at: delivery.delivered_at,
+            now: self.at,
+        };
         sentence(&delivery.stage, about, self.language)
     }
 
     fn text(&self, stage: &Stage, at: Option<Timestamp>) -> String {
-        sentence(stage, About { receiver: "", at, delivered_at: None, now: self.at }, self.language)
+        sentence(
+            stage,
+            About {
+                receiver: "",
+                at,
+                delivered_at: None,
+                now: self.at,
+            },
+            self.language,
+        )
     }
 }
 

@@ -41,17 +41,28 @@ pub struct About<'a> {
 /// `2026-11-24 20:05:03 UTC`.
 pub fn instant(at: Timestamp) -> String {
     let text = at.rfc3339();
-    format!("{} {} UTC", text.get(..10).unwrap_or(&text), text.get(11..19).unwrap_or(""))
+    format!(
+        "{} {} UTC",
+        text.get(..10).unwrap_or(&text),
+        text.get(11..19).unwrap_or("")
+    )
 }
 
 /// A number as people read it: at most four digits after the point.
 fn number(value: f64) -> String {
     let rounded = (value * 10_000.0).round() / 10_000.0;
-    if value != 0.0 && rounded == 0.0 || value.abs() >= 1e15 { format!("{value:e}") } else { format!("{rounded}") }
+    if value != 0.0 && rounded == 0.0 || value.abs() >= 1e15 {
+        format!("{value:e}")
+    } else {
+        format!("{rounded}")
+    }
 }
 
 fn labels(set: &BTreeMap<String, String>) -> String {
-    let pairs: Vec<String> = set.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    let pairs: Vec<String> = set
+        .iter()
+        .map(|(name, value)| format!("{name}={value:?}"))
+        .collect();
     format!("{{{}}}", pairs.join(", "))
 }
 
@@ -62,13 +73,21 @@ fn span(from: Timestamp, to: Timestamp) -> String {
 
 fn list(items: impl Iterator<Item = String>, language: Language) -> String {
     let items: Vec<String> = items.collect();
-    items.join(if language == Language::Zh { "；" } else { "; " })
+    items.join(if language == Language::Zh {
+        "；"
+    } else {
+        "; "
+    })
 }
 
 /// The first of some series.
 fn few(series: &[String]) -> String {
     let shown: Vec<&str> = series.iter().take(3).map(String::as_str).collect();
-    let more = if series.len() > shown.len() { ", …" } else { "" };
+    let more = if series.len() > shown.len() {
+        ", …"
+    } else {
+        ""
+    };
     format!("{}{more}", shown.join(", "))
 }
 
@@ -83,24 +102,41 @@ pub fn sentence(stage: &Stage, about: About<'_>, language: Language) -> String {
 /// What is said of a posted alert that was not taken.
 pub fn refused(at: Timestamp, language: Language) -> String {
     match language {
-        Language::En => format!("It was posted at {} and refused: the share of posted alerts is used up (web.posted_alerts).", instant(at)),
-        Language::Zh => format!("它在 {} 提交时被拒绝：外部告警的份额已用完（web.posted_alerts）。", instant(at)),
+        Language::En => format!(
+            "It was posted at {} and refused: the share of posted alerts is used up (web.posted_alerts).",
+            instant(at)
+        ),
+        Language::Zh => format!(
+            "它在 {} 提交时被拒绝：外部告警的份额已用完（web.posted_alerts）。",
+            instant(at)
+        ),
     }
 }
 
 /// ` (in 30s)`, or nothing for what is past.
 fn ahead(until: Timestamp, now: Timestamp, open: &str, close: &str) -> String {
-    if until > now { format!("{open}{}{close}", span(now, until)) } else { String::new() }
+    if until > now {
+        format!("{open}{}{close}", span(now, until))
+    } else {
+        String::new()
+    }
 }
 
 /// `text` between brackets, or nothing where there is none.
 fn in_words(text: &str, open: &str, close: &str) -> String {
-    if text.is_empty() { String::new() } else { format!("{open}{text}{close}") }
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!("{open}{text}{close}")
+    }
 }
 
 fn english(stage: &Stage, about: About<'_>) -> String {
     let (to, now) = (about.receiver, about.now);
-    let when = about.at.map(|at| format!(" at {}", instant(at))).unwrap_or_default();
+    let when = about
+        .at
+        .map(|at| format!(" at {}", instant(at)))
+        .unwrap_or_default();
     match stage {
         Stage::NoRule => "There is no such alert: no rule has this name and these labels, and none came from outside.".to_owned(),
         Stage::NotEvaluated => "The rule has not judged this yet.".to_owned(),
@@ -197,22 +233,39 @@ fn english(stage: &Stage, about: About<'_>) -> String {
 
 fn chinese(stage: &Stage, about: About<'_>) -> String {
     let (to, now) = (about.receiver, about.now);
-    let when = about.at.map(|at| format!("于 {} ", instant(at))).unwrap_or_default();
+    let when = about
+        .at
+        .map(|at| format!("于 {} ", instant(at)))
+        .unwrap_or_default();
     match stage {
         Stage::NoRule => "没有这个告警：没有这个名称和标签的规则，外部也没有发来过。".to_owned(),
         Stage::NotEvaluated => "规则尚未对此求值。".to_owned(),
         Stage::NothingRecorded => "当时没有记录，当时的样本也已不在。".to_owned(),
         Stage::RuleFailing { error } => format!("规则无法求值：{error}。"),
         Stage::NoSeries { expression } => format!("没有序列：{expression} 没有结果。"),
-        Stage::BelowThreshold { value, operator, threshold, by, series, compared } => {
+        Stage::BelowThreshold {
+            value,
+            operator,
+            threshold,
+            by,
+            series,
+            compared,
+        } => {
             let (value, limit, by) = (number(*value), number(*threshold), number(*by));
             let side = match operator.as_str() {
                 ">" | ">=" => format!("比阈值低 {by}"),
                 "<" | "<=" => format!("比阈值高 {by}"),
                 _ => format!("与阈值相差 {by}"),
             };
-            let nearest = if *compared > 1 { format!("（{compared} 个序列中最接近的）") } else { String::new() };
-            format!("当前值为 {value}，需要 {operator} {limit}：{side}。序列：{}{nearest}。", labels(series))
+            let nearest = if *compared > 1 {
+                format!("（{compared} 个序列中最接近的）")
+            } else {
+                String::new()
+            };
+            format!(
+                "当前值为 {value}，需要 {operator} {limit}：{side}。序列：{}{nearest}。",
+                labels(series)
+            )
         }
         Stage::ConditionFalse { expression } => format!("条件不成立：{expression}。"),
         Stage::Pending { since, hold } => format!(
@@ -222,31 +275,68 @@ fn chinese(stage: &Stage, about: About<'_>) -> String {
             instant(*since),
             instant(*since + *hold)
         ),
-        Stage::PendingEnded { since } => format!("条件自 {} 起成立，{when}在触发之前已恢复。", instant(*since)),
+        Stage::PendingEnded { since } => format!(
+            "条件自 {} 起成立，{when}在触发之前已恢复。",
+            instant(*since)
+        ),
         Stage::HeldNoData { since, missing } => {
-            format!("保持原状：自 {} 起缺少数据（{}），数据恢复之前告警不变。", instant(*since), few(missing))
+            format!(
+                "保持原状：自 {} 起缺少数据（{}），数据恢复之前告警不变。",
+                instant(*since),
+                few(missing)
+            )
         }
         Stage::NotRecovered { since, expression } => {
-            format!("等待恢复：条件自 {} 起不再成立，但恢复条件 recover_expr 尚未成立：{expression}。", instant(*since))
+            format!(
+                "等待恢复：条件自 {} 起不再成立，但恢复条件 recover_expr 尚未成立：{expression}。",
+                instant(*since)
+            )
         }
         Stage::HoldEnded { since } => format!("自 {} 起的保持已{when}结束。", instant(*since)),
-        Stage::Inhibited { by } => format!("被抑制，抑制它的告警：{}。", list(by.iter().map(|i| labels(&i.labels)), Language::Zh)),
-        Stage::Muted { intervals } => format!("处于静音时段：其路由因时间段 {} 不发送。", intervals.join("、")),
+        Stage::Inhibited { by } => format!(
+            "被抑制，抑制它的告警：{}。",
+            list(by.iter().map(|i| labels(&i.labels)), Language::Zh)
+        ),
+        Stage::Muted { intervals } => format!(
+            "处于静音时段：其路由因时间段 {} 不发送。",
+            intervals.join("、")
+        ),
         Stage::Silenced { by } => {
             let silence = |s: &crate::model::alert::stage::Silencer| {
-                format!("由 {} 静默至 {}（静默 {}：{}）", s.created_by, instant(s.ends_at), s.id, s.comment)
+                format!(
+                    "由 {} 静默至 {}（静默 {}：{}）",
+                    s.created_by,
+                    instant(s.ends_at),
+                    s.id,
+                    s.comment
+                )
             };
             format!("已静默：{}。", list(by.iter().map(silence), Language::Zh))
         }
         Stage::Waiting { until, resolved } => {
-            let what = if *resolved { "恢复通知正在等待" } else { "正在等待" };
-            format!("{what}本组发往 {to} 的下一条消息，时间为 {}{}。", instant(*until), ahead(*until, now, "（还有 ", "）"))
+            let what = if *resolved {
+                "恢复通知正在等待"
+            } else {
+                "正在等待"
+            };
+            format!(
+                "{what}本组发往 {to} 的下一条消息，时间为 {}{}。",
+                instant(*until),
+                ahead(*until, now, "（还有 ", "）")
+            )
         }
         Stage::NoIntegration => format!("接收者 {to} 没有任何集成，不通知任何人。"),
         Stage::EndedUnnotified => format!("在通知 {to} 之前已恢复，无需再发送。"),
         Stage::EndNotWanted => format!("已恢复，而 {to} 不接收恢复通知（send_resolved: false）。"),
-        Stage::Flapping { since, notified_at, stable_for } => {
-            let delivered = about.delivered_at.map(|at| format!("，于 {} 送达", instant(at))).unwrap_or_default();
+        Stage::Flapping {
+            since,
+            notified_at,
+            stable_for,
+        } => {
+            let delivered = about
+                .delivered_at
+                .map(|at| format!("，于 {} 送达", instant(at)))
+                .unwrap_or_default();
             format!(
                 "自 {} 起反复抖动：已于 {} 通知 {to}{delivered}；稳定 {} 之后再通知。",
                 instant(*since),
@@ -255,23 +345,46 @@ fn chinese(stage: &Stage, about: About<'_>) -> String {
             )
         }
         Stage::Deduplicated { notified_at, until } => {
-            let delivered = about.delivered_at.map(|at| format!("，于 {} 送达", instant(at))).unwrap_or_default();
-            format!("已去重：已于 {} 通知 {to}{delivered}；此后没有变化，{} 之后才会重复发送。", instant(*notified_at), instant(*until))
+            let delivered = about
+                .delivered_at
+                .map(|at| format!("，于 {} 送达", instant(at)))
+                .unwrap_or_default();
+            format!(
+                "已去重：已于 {} 通知 {to}{delivered}；此后没有变化，{} 之后才会重复发送。",
+                instant(*notified_at),
+                instant(*until)
+            )
         }
-        Stage::Sending { reason, .. } => format!("发往 {to} 的消息已{when}写出（{reason}），正在发送。"),
+        Stage::Sending { reason, .. } => {
+            format!("发往 {to} 的消息已{when}写出（{reason}），正在发送。")
+        }
         Stage::Held { .. } => format!("暂缓：消息已{when}写出，等待 {to} 的安静时段结束。"),
-        Stage::HandedOver { to: fallback } => format!("{to} 不可用，消息已{when}转交备用接收者 {}。", fallback.join("、")),
+        Stage::HandedOver { to: fallback } => format!(
+            "{to} 不可用，消息已{when}转交备用接收者 {}。",
+            fallback.join("、")
+        ),
         Stage::RateLimited { error } => format!("被限流：{to} {when}暂不接收更多消息：{error}。"),
         Stage::Failing { error } => format!("接收者故障：{to} {when}未接受消息：{error}。将重试。"),
-        Stage::GivenUp { error } => format!("已放弃：{to} {when}拒绝了消息：{error}。消息保留为死信。"),
-        Stage::Acted { action, outcome, detail, helped } => {
+        Stage::GivenUp { error } => {
+            format!("已放弃：{to} {when}拒绝了消息：{error}。消息保留为死信。")
+        }
+        Stage::Acted {
+            action,
+            outcome,
+            detail,
+            helped,
+        } => {
             let judged = match helped {
                 Some(true) => "；之后告警已恢复",
                 Some(false) => "；未见效：告警仍在触发",
                 None => "",
             };
             let when = when.trim_end();
-            format!("{to} 的恢复动作{when}：{action}：{}{}{judged}。", outcome.chinese(), in_words(detail, "（", "）"))
+            format!(
+                "{to} 的恢复动作{when}：{action}：{}{}{judged}。",
+                outcome.chinese(),
+                in_words(detail, "（", "）")
+            )
         }
         Stage::Delivered { resolved: false } => format!("已{when}送达 {to}。"),
         Stage::Delivered { resolved: true } => format!("恢复通知已{when}送达 {to}。"),

@@ -1,4 +1,5 @@
-//! `route`, `receivers` and the rest as `alertmanager.yml` writes them; the routing without a route; reload.
+//! `route`, `receivers` and the rest as `alertmanager.yml` writes them; the routing without a
+//! route; reload.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use nightbell::state::State;
 
 use super::{START, alert, config, read_config};
 
-/// Global SMTP settings, child routes by `match`, several receivers; SEMANTICS 142, what is inherited.
+/// Global SMTP settings, child routes by `match`, several receivers; SEMANTICS 142, what is
+/// inherited.
 #[test]
 fn an_alertmanager_file_works_as_it_stands() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -53,10 +55,15 @@ inhibit_rules:
     equal: ['alertname', 'cluster']
 ";
     std::fs::write(&path, text).expect("written");
-    let (config, mistakes) = Alerting::read_file(&path, &Environment::default()).unwrap_or_else(|e| panic!("{e}"));
+    let (config, mistakes) =
+        Alerting::read_file(&path, &Environment::default()).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(mistakes.to_string(), "");
-    let keys: Vec<(&str, bool)> =
-        config.receivers.iter().flat_map(|r| &r.integrations).map(|i| (i.key.as_str(), i.send_resolved)).collect();
+    let keys: Vec<(&str, bool)> = config
+        .receivers
+        .iter()
+        .flat_map(|r| &r.integrations)
+        .map(|i| (i.key.as_str(), i.send_resolved))
+        .collect();
     let wanted = [
         ("default/email/0", false),
         ("critical/email/0", true),
@@ -67,8 +74,14 @@ inhibit_rules:
     assert_eq!(keys, wanted);
     assert_eq!(config.resolve_timeout, Duration::from_secs(7 * 60));
     let deepest = &config.routes.nodes()[2];
-    assert_eq!(deepest.key, r#"{}/{severity="critical"}/{service=~"^(?:a|b)$"}"#);
-    assert_eq!((deepest.receiver.as_str(), deepest.group_wait), ("critical", Duration::from_secs(1)));
+    assert_eq!(
+        deepest.key,
+        r#"{}/{severity="critical"}/{service=~"^(?:a|b)$"}"#
+    );
+    assert_eq!(
+        (deepest.receiver.as_str(), deepest.group_wait),
+        ("critical", Duration::from_secs(1))
+    );
     assert_eq!(format_duration(deepest.repeat_interval), "12h");
 }
 
@@ -116,7 +129,11 @@ time_intervals:
         "receivers: two receivers have the same name",
         "weekdays: \"funday\" is not valid here; give a weekday or a range such as monday:friday",
     ] {
-        assert_eq!(errors.matches(wanted).count(), 1, "{wanted:?} must be said once in\n{errors}");
+        assert_eq!(
+            errors.matches(wanted).count(),
+            1,
+            "{wanted:?} must be said once in\n{errors}"
+        );
     }
 }
 
@@ -125,31 +142,56 @@ fn default_routing(yaml: &str) -> Alerting {
     let environment = Environment::default();
     let loader = Loader::new(&document, &environment, Path::new("."));
     let alerting = Alerting::read_default(&loader.root(), None);
-    loader.finish(alerting).unwrap_or_else(|errors| panic!("{errors}"))
+    loader
+        .finish(alerting)
+        .unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 fn notified(config: &Alerting, labels: &[(&str, &str)]) -> Vec<String> {
     let labels = Labels::from_pairs(labels.iter().copied());
     let routes = config.routes.matching(&labels);
-    routes.iter().map(|r| config.routes.get(*r).expect("a route").receiver.clone()).collect()
+    routes
+        .iter()
+        .map(|r| config.routes.get(*r).expect("a route").receiver.clone())
+        .collect()
 }
 
-/// Severity decides. In doubt, notify: what no configured receiver would take goes to the broadest one.
+/// Severity decides. In doubt, notify: what no configured receiver would take goes to the broadest
+/// one.
 #[test]
 fn without_a_route_severity_decides() {
-    let email = "email: {to: ops@example.org, from: a@example.org, smarthost: 'smtp.example.org:587'}\n";
+    let email =
+        "email: {to: ops@example.org, from: a@example.org, smarthost: 'smtp.example.org:587'}\n";
     let slack = "slack: {api_url: 'https://hooks.slack.com/services/x', channel: '#a'}\n";
     let webhook = "webhook: {url: 'http://127.0.0.1:1/'}\n";
     let all = default_routing(&format!("{email}{slack}{webhook}"));
-    assert_eq!(notified(&all, &[("severity", "critical")]), ["email", "slack", "webhook"]);
-    assert_eq!(notified(&all, &[("severity", "warning")]), ["slack", "webhook"]);
+    assert_eq!(
+        notified(&all, &[("severity", "critical")]),
+        ["email", "slack", "webhook"]
+    );
+    assert_eq!(
+        notified(&all, &[("severity", "warning")]),
+        ["slack", "webhook"]
+    );
     assert_eq!(notified(&all, &[("severity", "info")]), ["webhook"]);
-    assert_eq!(notified(&all, &[]), ["email", "slack", "webhook"], "no severity counts as critical");
+    assert_eq!(
+        notified(&all, &[]),
+        ["email", "slack", "webhook"],
+        "no severity counts as critical"
+    );
     assert_eq!(all.routes.nodes()[0].group_wait, Duration::from_secs(5));
-    assert!(all.receivers.iter().flat_map(|r| &r.integrations).all(|i| i.send_resolved));
+    assert!(
+        all.receivers
+            .iter()
+            .flat_map(|r| &r.integrations)
+            .all(|i| i.send_resolved)
+    );
 
     let two = default_routing(&format!("{email}{slack}"));
-    assert_eq!(notified(&two, &[("severity", "critical")]), ["email", "slack"]);
+    assert_eq!(
+        notified(&two, &[("severity", "critical")]),
+        ["email", "slack"]
+    );
     assert_eq!(notified(&two, &[("severity", "info")]), ["slack"]);
     let one = default_routing(email);
     assert_eq!(notified(&one, &[("severity", "info")]), ["email"]);
@@ -167,29 +209,58 @@ receivers:
   - {name: db, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}
 ";
 
-/// A reload routes every alert anew; what was notified already is not notified again, what waits is not forgotten, and messages for a receiver
-/// that is gone become dead letters.
+/// A reload routes every alert anew; what was notified already is not notified again, what waits is
+/// not forgotten, and messages for a receiver that is gone become dead letters.
 #[tokio::test]
 async fn a_reload_tells_nothing_twice_and_forgets_nothing() {
     let state = State::in_memory().await.expect("a database");
-    let mut dispatch = Dispatch::restore(config(TWO), state.clone(), Metrics::default(), START).await;
+    let mut dispatch =
+        Dispatch::restore(config(TWO), state.clone(), Metrics::default(), START).await;
     let at = |seconds| START + Duration::from_secs(seconds);
-    let fire = |labels: &str, seconds| vec![Incoming::from(alert(labels, at(seconds), None, at(seconds)))];
+    let fire = |labels: &str, seconds| {
+        vec![Incoming::from(alert(
+            labels,
+            at(seconds),
+            None,
+            at(seconds),
+        ))]
+    };
     dispatch.put(fire("alertname=A n=1", 0), at(0)).await;
-    dispatch.put(fire("alertname=B n=2 team=db", 0), at(0)).await;
+    dispatch
+        .put(fire("alertname=B n=2 team=db", 0), at(0))
+        .await;
     dispatch.flush(at(5)).await;
     dispatch.put(fire("alertname=C n=3", 6), at(6)).await;
     assert_eq!(state.outbox(10).await.expect("read").len(), 2);
 
     dispatch.reconfigure(config(ONE), at(7)).await;
     let buried = state.dead_letters(10).await.expect("read");
-    assert_eq!(buried.iter().map(|l| l.message.integration.as_str()).collect::<Vec<_>>(), ["db/webhook/0"]);
+    assert_eq!(
+        buried
+            .iter()
+            .map(|l| l.message.integration.as_str())
+            .collect::<Vec<_>>(),
+        ["db/webhook/0"]
+    );
     for second in 7..30 {
         dispatch.flush(at(second)).await;
     }
-    let waiting: Vec<String> = state.outbox(10).await.expect("read").into_iter().map(|m| m.group_key).collect();
-    let wanted = [r#"{}:{alertname="A"}"#, r#"{}:{alertname="B"}"#, r#"{}:{alertname="C"}"#];
-    assert_eq!(waiting, wanted, "A once, B anew to its new receiver, C after its wait");
+    let waiting: Vec<String> = state
+        .outbox(10)
+        .await
+        .expect("read")
+        .into_iter()
+        .map(|m| m.group_key)
+        .collect();
+    let wanted = [
+        r#"{}:{alertname="A"}"#,
+        r#"{}:{alertname="B"}"#,
+        r#"{}:{alertname="C"}"#,
+    ];
+    assert_eq!(
+        waiting, wanted,
+        "A once, B anew to its new receiver, C after its wait"
+    );
     dispatch.reconfigure(Arc::clone(&config(ONE)), at(31)).await;
     for second in 31..60 {
         dispatch.flush(at(second)).await;
@@ -204,7 +275,8 @@ async fn a_silence_survives_a_restart() {
     let path = folder.path().join("state.db");
     let silence = nightbell::alerting::Silence {
         id: String::new(),
-        matchers: nightbell::alerting::config::matchers::parse_matchers("n=~\"1|2\"").expect("matchers"),
+        matchers: nightbell::alerting::config::matchers::parse_matchers("n=~\"1|2\"")
+            .expect("matchers"),
         starts_at: START,
         ends_at: START + Duration::from_secs(3600),
         updated_at: START,
@@ -214,13 +286,20 @@ async fn a_silence_survives_a_restart() {
     };
     {
         let state = State::open(&path).await.expect("a state file");
-        let mut dispatch = Dispatch::restore(config(ONE), state.clone(), Metrics::default(), START).await;
+        let mut dispatch =
+            Dispatch::restore(config(ONE), state.clone(), Metrics::default(), START).await;
         let id = dispatch.set_silence(silence, START).await.expect("made");
         assert_eq!((id.len(), id.as_bytes()[14]), (36, b'4'), "{id} is a UUID");
     }
     let state = State::open(&path).await.expect("a state file");
-    let mut dispatch = Dispatch::restore(config(ONE), state.clone(), Metrics::default(), START).await;
-    dispatch.put(vec![alert("alertname=A n=1", START, None, START).into()], START).await;
+    let mut dispatch =
+        Dispatch::restore(config(ONE), state.clone(), Metrics::default(), START).await;
+    dispatch
+        .put(
+            vec![alert("alertname=A n=1", START, None, START).into()],
+            START,
+        )
+        .await;
     dispatch.flush(START + Duration::from_secs(5)).await;
     assert_eq!(state.outbox(10).await.expect("read"), []);
 }

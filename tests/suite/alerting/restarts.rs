@@ -1,5 +1,6 @@
-//! The same samples with and without restarts: rules, alerting, deliveries and the state database on one virtual clock. A process that stops
-//! or dies between any two of its writes and goes on from the database tells people the same at the same times.
+//! The same samples with and without restarts: rules, alerting, deliveries and the state database
+//! on one virtual clock. A process that stops or dies between any two of its writes and goes on
+//! from the database tells people the same at the same times.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -83,7 +84,10 @@ fn at(second: u64) -> Timestamp {
 }
 
 /// The samples, the same in every run: by series, the value at each second.
-struct Samples(BTreeMap<(&'static str, u64), Vec<Option<f64>>>, BTreeSet<(&'static str, u64)>);
+struct Samples(
+    BTreeMap<(&'static str, u64), Vec<Option<f64>>>,
+    BTreeSet<(&'static str, u64)>,
+);
 
 impl Samples {
     /// Series that come and go for some slots, with a value that changes; some queries fail.
@@ -95,12 +99,19 @@ impl Samples {
                 let mut fires = false;
                 while values.len() < SECONDS as usize + 1 {
                     let value = (fires && dice.roll(9) > 0).then(|| dice.roll(5) as f64);
-                    values.extend(std::iter::repeat_n(value, (grain * (1 + dice.roll(3))) as usize));
+                    values.extend(std::iter::repeat_n(
+                        value,
+                        (grain * (1 + dice.roll(3))) as usize,
+                    ));
                     fires = if dice.roll(5) == 0 { !fires } else { fires };
                 }
                 series.insert((name, instance), values);
             }
-            broken.extend((0..SECONDS / grain).filter(|_| dice.roll(30) == 0).map(|slot| (name, slot * grain)));
+            broken.extend(
+                (0..SECONDS / grain)
+                    .filter(|_| dice.roll(30) == 0)
+                    .map(|slot| (name, slot * grain)),
+            );
         }
         Samples(series, broken)
     }
@@ -108,15 +119,28 @@ impl Samples {
 
 impl Backend for Samples {
     fn query(&self, expr: &Expr, at: Timestamp) -> Hits {
-        let Expr::VectorSelector(selector) = expr else { return Err("only selectors".into()) };
+        let Expr::VectorSelector(selector) = expr else {
+            return Err("only selectors".into());
+        };
         let second = at.since(START).as_secs();
-        if self.1.iter().any(|(name, broken)| *name == selector.name && (*broken..broken + SLOT).contains(&second) && *name != "c") {
+        if self.1.iter().any(|(name, broken)| {
+            *name == selector.name && (*broken..broken + SLOT).contains(&second) && *name != "c"
+        }) {
             return Err("the query failed".into());
         }
-        let of = self.0.iter().filter(|((name, _), _)| *name == selector.name);
+        let of = self
+            .0
+            .iter()
+            .filter(|((name, _), _)| *name == selector.name);
         let hit = |((name, i), values): (&(&str, u64), &Vec<Option<f64>>)| {
             let value = (*values.get(second as usize)?)?;
-            Some((Labels::from_pairs([(METRIC_NAME, *name), ("i", i.to_string().as_str())]), value).into())
+            Some(
+                (
+                    Labels::from_pairs([(METRIC_NAME, *name), ("i", i.to_string().as_str())]),
+                    value,
+                )
+                    .into(),
+            )
         };
         Ok(of.filter_map(hit).collect())
     }
@@ -162,11 +186,29 @@ impl Notifier for Place {
             }
             if manner != Manner::DiesBefore {
                 // Values and texts are those of the last report, and rules report anew at a start.
-                let life = |a: &NotifiedAlert| (a.starts_at_ms - START.0, a.ends_at_ms.map(|end| end - START.0));
-                let alerts = message.alerts.iter().map(|a| format!("{:?} {} {:?}", a.status, a.label("i"), life(a)));
+                let life = |a: &NotifiedAlert| {
+                    (
+                        a.starts_at_ms - START.0,
+                        a.ends_at_ms.map(|end| end - START.0),
+                    )
+                };
+                let alerts = message
+                    .alerts
+                    .iter()
+                    .map(|a| format!("{:?} {} {:?}", a.status, a.label("i"), life(a)));
                 let text = alerts.collect::<Vec<_>>().join("; ");
-                let what = format!("{} {} {}: {text}", message.at_ms - START.0, message.group_key, message.reason);
-                self.notified.lock().push((*self.second.lock(), self.name.clone(), message.delivery_id.clone(), what));
+                let what = format!(
+                    "{} {} {}: {text}",
+                    message.at_ms - START.0,
+                    message.group_key,
+                    message.reason
+                );
+                self.notified.lock().push((
+                    *self.second.lock(),
+                    self.name.clone(),
+                    message.delivery_id.clone(),
+                    what,
+                ));
             }
             if manner != Manner::Well {
                 self.tried.notify_one();
@@ -187,8 +229,12 @@ enum Disk {
 impl Disk {
     async fn open(&self) -> State {
         match self {
-            Disk::File(path) => State::open(path).await.expect("the state file opens after any death"),
-            Disk::Server(dsn) => State::connect(dsn).await.expect("the database takes the next process"),
+            Disk::File(path) => State::open(path)
+                .await
+                .expect("the state file opens after any death"),
+            Disk::Server(dsn) => State::connect(dsn)
+                .await
+                .expect("the database takes the next process"),
         }
     }
 }
@@ -215,7 +261,11 @@ impl World {
     async fn new(disk: Disk, samples: Arc<Samples>) -> Self {
         let mut config = read_config(CONFIG).unwrap_or_else(|e| panic!("{e}"));
         let mut places = Vec::new();
-        for integration in config.receivers.iter_mut().flat_map(|r| &mut r.integrations) {
+        for integration in config
+            .receivers
+            .iter_mut()
+            .flat_map(|r| &mut r.integrations)
+        {
             let place = Arc::new(Place {
                 name: integration.key.clone(),
                 manner: Mutex::new(Manner::Well),
@@ -226,23 +276,58 @@ impl World {
             integration.notifier = place.clone();
             places.push(place);
         }
-        let groups = parse_text("rules.yml", RULES).unwrap_or_else(|e| panic!("{e}")).groups;
+        let groups = parse_text("rules.yml", RULES)
+            .unwrap_or_else(|e| panic!("{e}"))
+            .groups;
         let config = Arc::new(config);
         let process = Self::boot(&disk, &config, &groups, &samples, START).await;
-        World { disk, config, groups, samples, places, process, deaths: 0 }
+        World {
+            disk,
+            config,
+            groups,
+            samples,
+            places,
+            process,
+            deaths: 0,
+        }
     }
 
-    /// As the program starts: memory back, whatever is due, then the rules and their first judgement.
-    async fn boot(disk: &Disk, config: &Arc<Alerting>, groups: &[RuleGroup], samples: &Arc<Samples>, now: Timestamp) -> Process {
+    /// As the program starts: memory back, whatever is due, then the rules and their first
+    /// judgement.
+    async fn boot(
+        disk: &Disk,
+        config: &Arc<Alerting>,
+        groups: &[RuleGroup],
+        samples: &Arc<Samples>,
+        now: Timestamp,
+    ) -> Process {
         let state = disk.open().await;
-        let mut dispatch = Dispatch::restore(config.clone(), state.clone(), Metrics::default(), now).await;
+        let mut dispatch =
+            Dispatch::restore(config.clone(), state.clone(), Metrics::default(), now).await;
         dispatch.flush(now).await;
         let (sender, alerts) = mpsc::channel(1);
-        let scheduler = Arc::new(Scheduler::new(samples.clone(), state.clone(), sender, &Telemetry::new()));
-        let settings = Settings { resend_delay: Duration::from_secs(20), ..Settings::default() };
-        scheduler.reload(groups.to_vec(), settings, now).await.expect("reload");
+        let scheduler = Arc::new(Scheduler::new(
+            samples.clone(),
+            state.clone(),
+            sender,
+            &Telemetry::new(),
+        ));
+        let settings = Settings {
+            resend_delay: Duration::from_secs(20),
+            ..Settings::default()
+        };
+        scheduler
+            .reload(groups.to_vec(), settings, now)
+            .await
+            .expect("reload");
         let deliverers = dispatch.deliverers();
-        let mut process = Process { state, scheduler: scheduler.clone(), alerts, dispatch, deliverers };
+        let mut process = Process {
+            state,
+            scheduler: scheduler.clone(),
+            alerts,
+            dispatch,
+            deliverers,
+        };
         let first = async move {
             scheduler.restore(now).await.expect("restore");
             scheduler.evaluate_all(now).await.expect("evaluate");
@@ -288,7 +373,13 @@ impl World {
         if death == 4 {
             self.reborn(now).await;
         }
-        let dying = (death == 5).then(|| if fate(2) == 0 { Manner::DiesBefore } else { Manner::DiesAfter });
+        let dying = (death == 5).then(|| {
+            if fate(2) == 0 {
+                Manner::DiesBefore
+            } else {
+                Manner::DiesAfter
+            }
+        });
         self.deliver(second, dying).await;
     }
 
@@ -313,15 +404,25 @@ impl World {
         }
         if second % 50 == 33 {
             let labels = [("alertname", "C"), ("i", "2"), ("severity", "critical")];
-            dispatch.acknowledge(&[Labels::from_pairs(labels).fingerprint()], "li", now).await;
+            dispatch
+                .acknowledge(&[Labels::from_pairs(labels).fingerprint()], "li", now)
+                .await;
         }
         // Another Prometheus tells of an alert again and again, then of its end.
         if second % 20 == 7 && second % 200 < 120 {
             let over = second % 200 >= 100;
-            let labels = [("alertname", "Outside"), ("i", "1")].map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec();
-            let posted =
-                PostedAlert { labels, starts_at: Some(at(second - second % 200)), ends_at: over.then_some(now), ..PostedAlert::default() };
-            let incoming: Incoming = posted.accept(now, self.config.resolve_timeout).expect("accepted");
+            let labels = [("alertname", "Outside"), ("i", "1")]
+                .map(|(n, v)| (n.to_owned(), v.to_owned()))
+                .to_vec();
+            let posted = PostedAlert {
+                labels,
+                starts_at: Some(at(second - second % 200)),
+                ends_at: over.then_some(now),
+                ..PostedAlert::default()
+            };
+            let incoming: Incoming = posted
+                .accept(now, self.config.resolve_timeout)
+                .expect("accepted");
             dispatch.put(vec![incoming], now).await;
         }
     }
@@ -332,7 +433,11 @@ impl World {
             // Each is away for a while, at another time.
             let away = second % 90 > 70 && (second / 90) as usize % self.places.len() == index;
             *place.second.lock() = second;
-            *place.manner.lock() = if away { Manner::Away } else { dying.unwrap_or(Manner::Well) };
+            *place.manner.lock() = if away {
+                Manner::Away
+            } else {
+                dying.unwrap_or(Manner::Well)
+            };
             loop {
                 let died = {
                     let mut step = pin!(self.process.deliverers[index].step(at(second)));
@@ -353,21 +458,32 @@ impl World {
         for second in 1..SECONDS {
             self.live(second, &mut fate).await;
         }
-        let notified: Vec<Notified> = self.places.iter().flat_map(|place| place.notified.lock().clone()).collect();
+        let notified: Vec<Notified> = self
+            .places
+            .iter()
+            .flat_map(|place| place.notified.lock().clone())
+            .collect();
         let count = notified.len();
         (notified.into_iter().collect(), count, self.deaths)
     }
 }
 
 impl Process {
-    /// Takes in what an evaluation hands on; `last`: the process dies when it has the alerts of that number and has not put them. Tells
-    /// whether it died.
-    async fn judged(&mut self, evaluation: impl Future<Output = ()> + Send + 'static, now: Timestamp, last: Option<u64>) -> bool {
+    /// Takes in what an evaluation hands on; `last`: the process dies when it has the alerts of
+    /// that number and has not put them. Tells whether it died.
+    async fn judged(
+        &mut self,
+        evaluation: impl Future<Output = ()> + Send + 'static,
+        now: Timestamp,
+        last: Option<u64>,
+    ) -> bool {
         let mut evaluation = tokio::spawn(evaluation);
         let (mut number, mut over) = (0, false);
         loop {
             let batch = if over {
-                let Ok(batch) = self.alerts.try_recv() else { return false };
+                let Ok(batch) = self.alerts.try_recv() else {
+                    return false;
+                };
                 batch
             } else {
                 tokio::select! {
@@ -384,7 +500,9 @@ impl Process {
                 return true;
             }
             number += 1;
-            self.dispatch.put(batch.into_iter().map(Incoming::from).collect(), now).await;
+            self.dispatch
+                .put(batch.into_iter().map(Incoming::from).collect(), now)
+                .await;
         }
     }
 }
@@ -393,21 +511,49 @@ async fn compared(seed: u64, disk: Disk) {
     let samples = Arc::new(Samples::new(&mut Dice(seed)));
     let folder = tempfile::tempdir().expect("a folder");
     let whole = Disk::File(folder.path().join("whole.db"));
-    let (wanted, count, _) = World::new(whole, samples.clone()).await.run(|_| u64::MAX).await;
+    let (wanted, count, _) = World::new(whole, samples.clone())
+        .await
+        .run(|_| u64::MAX)
+        .await;
     assert!(count > 100, "seed {seed}: only {count} messages");
-    assert_eq!(wanted.len(), count, "seed {seed}: without a death nothing is notified twice");
+    assert_eq!(
+        wanted.len(),
+        count,
+        "seed {seed}: without a death nothing is notified twice"
+    );
     let mut dice = Dice(seed ^ 0xdead);
-    let (got, count, deaths) = World::new(disk, samples).await.run(|sides| dice.roll(sides)).await;
-    let show = |notified: Vec<&Notified>| notified.iter().take(6).map(|t| format!("{t:?}")).collect::<Vec<_>>().join("\n  ");
-    let (missing, extra) = (wanted.difference(&got).collect::<Vec<_>>(), got.difference(&wanted).collect::<Vec<_>>());
-    assert!(missing.is_empty() && extra.is_empty(), "seed {seed}\nmissing:\n  {}\nextra:\n  {}", show(missing), show(extra));
+    let (got, count, deaths) = World::new(disk, samples)
+        .await
+        .run(|sides| dice.roll(sides))
+        .await;
+    let show = |notified: Vec<&Notified>| {
+        notified
+            .iter()
+            .take(6)
+            .map(|t| format!("{t:?}"))
+            .collect::<Vec<_>>()
+            .join("\n  ")
+    };
+    let (missing, extra) = (
+        wanted.difference(&got).collect::<Vec<_>>(),
+        got.difference(&wanted).collect::<Vec<_>>(),
+    );
+    assert!(
+        missing.is_empty() && extra.is_empty(),
+        "seed {seed}\nmissing:\n  {}\nextra:\n  {}",
+        show(missing),
+        show(extra)
+    );
     assert!(deaths > 50, "seed {seed}: only {deaths} deaths");
     let repeats = (count - got.len()) as u64;
-    assert!(repeats > 0 && repeats <= deaths, "seed {seed}: {repeats} repeats for {deaths} deaths");
+    assert!(
+        repeats > 0 && repeats <= deaths,
+        "seed {seed}: {repeats} repeats for {deaths} deaths"
+    );
 }
 
-/// SEMANTICS 125-128, 154 [choice]: pending, firing, keep-firing, group, repeat, silence, escalation, quiet hours and
-/// outbox all go on where they were.
+/// SEMANTICS 125-128, 154 [choice]: pending, firing, keep-firing, group, repeat, silence,
+/// escalation, quiet hours and outbox all go on where they were.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restarts_at_any_instant_change_no_message() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -418,12 +564,17 @@ async fn restarts_at_any_instant_change_no_message() {
 
 /// `NIGHTBELL_TEST_RESTARTS` runs more.
 fn seeds() -> std::ops::Range<u64> {
-    0..std::env::var("NIGHTBELL_TEST_RESTARTS").ok().and_then(|n| n.parse().ok()).unwrap_or(3)
+    0..std::env::var("NIGHTBELL_TEST_RESTARTS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(3)
 }
 
 /// The same with the state in PostgreSQL.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restarts_change_no_message_when_the_state_is_in_postgres() {
-    let postgres = tokio::task::spawn_blocking(|| Postgres::start(&[])).await.expect("PostgreSQL starts");
+    let postgres = tokio::task::spawn_blocking(|| Postgres::start(&[]))
+        .await
+        .expect("PostgreSQL starts");
     compared(100, Disk::Server(postgres.dsn("postgres", "postgres"))).await;
 }

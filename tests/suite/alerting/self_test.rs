@@ -1,4 +1,5 @@
-//! The daily self-test: every receiver gets a marked message that alarms nobody; a way that fails is an alert, notified by those that work.
+//! The daily self-test: every receiver gets a marked message that alarms nobody; a way that fails
+//! is an alert, notified by those that work.
 
 use std::time::Duration;
 
@@ -19,11 +20,16 @@ async fn until(what: &str, ready: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(90), waited).await.unwrap_or_else(|_| panic!("{what}: not in time"));
+    tokio::time::timeout(Duration::from_secs(90), waited)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: not in time"));
 }
 
 fn bodies(sink: &HttpSink) -> Vec<Value> {
-    sink.requests().iter().map(|r| serde_json::from_str(&r.body).expect("JSON")).collect()
+    sink.requests()
+        .iter()
+        .map(|r| serde_json::from_str(&r.body).expect("JSON"))
+        .collect()
 }
 
 struct World {
@@ -38,9 +44,20 @@ impl World {
         let (stop, stopped) = watch::channel(false);
         let telemetry = Telemetry::new();
         let state = State::in_memory().await.expect("a database");
-        let (handle, run) = start(read_config(yaml).expect("valid"), state, &telemetry, stopped).await;
+        let (handle, run) = start(
+            read_config(yaml).expect("valid"),
+            state,
+            &telemetry,
+            stopped,
+        )
+        .await;
         tokio::spawn(run);
-        World { handle, metrics: Metrics::register(&telemetry), telemetry, stop }
+        World {
+            handle,
+            metrics: Metrics::register(&telemetry),
+            telemetry,
+            stop,
+        }
     }
 
     async fn test(&self, except: &[&str]) {
@@ -49,17 +66,28 @@ impl World {
     }
 
     fn fires(&self) -> Vec<String> {
-        let alerts = self.handle.alerts(Timestamp::now()).into_iter().filter(|view| view.alert.name() == ALERT);
-        alerts.map(|view| view.alert.labels.value("integration").to_owned()).collect()
+        let alerts = self
+            .handle
+            .alerts(Timestamp::now())
+            .into_iter()
+            .filter(|view| view.alert.name() == ALERT);
+        alerts
+            .map(|view| view.alert.labels.value("integration").to_owned())
+            .collect()
     }
 }
 
-/// The routes of the alert lead to a receiver that failed itself, so one that works is notified; the failure ends with the next test.
+/// The routes of the alert lead to a receiver that failed itself, so one that works is notified;
+/// the failure ends with the next test.
 #[tokio::test]
 async fn a_way_that_fails_is_an_alert_that_those_that_work_tell() {
     let (good, bad, pager) = (
         HttpSink::start([Reply::Answer(200, "", "")]),
-        HttpSink::start([Reply::Answer(403, "", ""), Reply::Answer(403, "", ""), Reply::Answer(200, "", "")]),
+        HttpSink::start([
+            Reply::Answer(403, "", ""),
+            Reply::Answer(403, "", ""),
+            Reply::Answer(200, "", ""),
+        ]),
         HttpSink::start([Reply::Answer(202, "", r#"{"status":"success"}"#)]),
     );
     let world = World::new(&format!(
@@ -72,14 +100,23 @@ async fn a_way_that_fails_is_an_alert_that_those_that_work_tell() {
     world.test(&["left"]).await;
     let notified = bodies(&good);
     assert_eq!(
-        (&notified[0]["status"], &notified[0]["commonLabels"]["alertname"]),
+        (
+            &notified[0]["status"],
+            &notified[0]["commonLabels"]["alertname"]
+        ),
         (&"resolved".into(), &"NightbellTest".into()),
         "{notified:?}"
     );
-    assert_eq!(bodies(&pager)[0]["event_action"], "resolve", "no incident is opened");
+    assert_eq!(
+        bodies(&pager)[0]["event_action"],
+        "resolve",
+        "no incident is opened"
+    );
     assert_eq!(world.fires(), ["bad/webhook/0"]);
     until("the receiver that works is notified", || {
-        bodies(&good).iter().any(|body| body["commonLabels"]["alertname"] == ALERT && body["commonLabels"]["receiver"] == "bad")
+        bodies(&good).iter().any(|body| {
+            body["commonLabels"]["alertname"] == ALERT && body["commonLabels"]["receiver"] == "bad"
+        })
     })
     .await;
     let metrics = world.telemetry.encode();
@@ -95,6 +132,11 @@ async fn a_way_that_fails_is_an_alert_that_those_that_work_tell() {
     until("the bad one was tried", || bad.requests().len() >= 2).await;
     world.test(&["left"]).await;
     assert!(world.fires().is_empty(), "it works again");
-    assert!(world.telemetry.encode().contains("nightbell_self_test_success{receiver=\"bad\",notifier=\"webhook\"} 1"));
+    assert!(
+        world
+            .telemetry
+            .encode()
+            .contains("nightbell_self_test_success{receiver=\"bad\",notifier=\"webhook\"} 1")
+    );
     world.stop.send(true).expect("it runs");
 }

@@ -1,4 +1,5 @@
-//! Why an alert was notified or not: a fixture for each stage of alerting, with the sentence in both languages.
+//! Why an alert was notified or not: a fixture for each stage of alerting, with the sentence in
+//! both languages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,17 +46,44 @@ impl Stage {
         config.receivers[0].integrations[0].notifier = ops.clone();
         let state = State::in_memory().await.expect("a database");
         let config = Arc::new(config);
-        let dispatch = Dispatch::restore(config.clone(), state.clone(), Metrics::default(), START).await;
+        let dispatch =
+            Dispatch::restore(config.clone(), state.clone(), Metrics::default(), START).await;
         let notifier = dispatch.deliverers().into_iter().next();
-        Stage { config, state, dispatch, notifier, ops }
+        Stage {
+            config,
+            state,
+            dispatch,
+            notifier,
+            ops,
+        }
     }
 
     async fn fire(&mut self, labels: &str, seconds: u64) {
-        self.dispatch.put(vec![Incoming::from(alert(labels, at(seconds), None, at(seconds)))], at(seconds)).await;
+        self.dispatch
+            .put(
+                vec![Incoming::from(alert(
+                    labels,
+                    at(seconds),
+                    None,
+                    at(seconds),
+                ))],
+                at(seconds),
+            )
+            .await;
     }
 
     async fn end(&mut self, labels: &str, began: u64, seconds: u64) {
-        self.dispatch.put(vec![Incoming::from(alert(labels, at(began), Some(at(seconds)), at(seconds)))], at(seconds)).await;
+        self.dispatch
+            .put(
+                vec![Incoming::from(alert(
+                    labels,
+                    at(began),
+                    Some(at(seconds)),
+                    at(seconds),
+                ))],
+                at(seconds),
+            )
+            .await;
     }
 
     async fn flush(&mut self, seconds: u64) {
@@ -63,18 +91,28 @@ impl Stage {
     }
 
     async fn deliver(&mut self, seconds: u64) {
-        self.notifier.as_mut().expect("ops has an integration").step(at(seconds)).await;
+        self.notifier
+            .as_mut()
+            .expect("ops has an integration")
+            .step(at(seconds))
+            .await;
     }
 
     fn refuse(&self, reason: Reason, retryable: bool, text: &str) {
-        let error = NotifyError { reason, retryable, retry_after: None, message: text.into() };
+        let error = NotifyError {
+            reason,
+            retryable,
+            retry_after: None,
+            message: text.into(),
+        };
         self.ops.script.lock().push_back(Answer::Refuse(error));
     }
 
     async fn silence(&mut self, matchers: &str, seconds: u64, lasting: u64) {
         let silence = Silence {
             id: String::new(),
-            matchers: nightbell::alerting::config::matchers::parse_matchers(matchers).expect("matchers"),
+            matchers: nightbell::alerting::config::matchers::parse_matchers(matchers)
+                .expect("matchers"),
             starts_at: at(seconds),
             ends_at: at(seconds + lasting),
             updated_at: at(seconds),
@@ -82,16 +120,24 @@ impl Stage {
             comment: "disk swap".into(),
             annotations: Vec::new(),
         };
-        self.dispatch.set_silence(silence, at(seconds)).await.expect("silenced");
+        self.dispatch
+            .set_silence(silence, at(seconds))
+            .await
+            .expect("silenced");
     }
 
     async fn account(&self, instant: Option<u64>) -> Account {
-        let accounts = self.dispatch.accounts(&self.state, "A", instant.map(at)).await.expect("read");
+        let accounts = self
+            .dispatch
+            .accounts(&self.state, "A", instant.map(at))
+            .await
+            .expect("read");
         assert_eq!(accounts.len(), 1, "one alert has this name");
         accounts.into_iter().next().expect("one")
     }
 
-    /// The stage that counts for the alert `A` and its sentence in both languages, asked at `seconds`.
+    /// The stage that counts for the alert `A` and its sentence in both languages, asked at
+    /// `seconds`.
     async fn why(&self, seconds: u64) -> (String, String, String) {
         notified(&self.account(None).await, seconds)
     }
@@ -99,14 +145,29 @@ impl Stage {
 
 fn notified(account: &Account, seconds: u64) -> (String, String, String) {
     let delivery = account.decisive().expect("somebody is to be notified");
-    let about = About { receiver: "ops", at: delivery.at, delivered_at: delivery.delivered_at, now: at(seconds) };
-    let name = serde_json::to_value(&delivery.stage).expect("JSON")["stage"].as_str().expect("a name").to_owned();
-    (name, sentence(&delivery.stage, about, Language::En), sentence(&delivery.stage, about, Language::Zh))
+    let about = About {
+        receiver: "ops",
+        at: delivery.at,
+        delivered_at: delivery.delivered_at,
+        now: at(seconds),
+    };
+    let name = serde_json::to_value(&delivery.stage).expect("JSON")["stage"]
+        .as_str()
+        .expect("a name")
+        .to_owned();
+    (
+        name,
+        sentence(&delivery.stage, about, Language::En),
+        sentence(&delivery.stage, about, Language::Zh),
+    )
 }
 
 #[track_caller]
 fn is(got: (String, String, String), stage: &str, english: &str, chinese: &str) {
-    assert_eq!((got.0.as_str(), got.1.as_str(), got.2.as_str()), (stage, english, chinese));
+    assert_eq!(
+        (got.0.as_str(), got.1.as_str(), got.2.as_str()),
+        (stage, english, chinese)
+    );
 }
 
 #[tokio::test]
@@ -133,7 +194,12 @@ async fn a_message_goes_from_written_to_delivered_to_deduplicated() {
         "发往 ops 的消息已于 2026-01-01 00:00:10 UTC 写出（first notification），正在发送。",
     );
     stage.deliver(11).await;
-    is(stage.why(12).await, "delivered", "Delivered at 2026-01-01 00:00:11 UTC to ops.", "已于 2026-01-01 00:00:11 UTC 送达 ops。");
+    is(
+        stage.why(12).await,
+        "delivered",
+        "Delivered at 2026-01-01 00:00:11 UTC to ops.",
+        "已于 2026-01-01 00:00:11 UTC 送达 ops。",
+    );
     stage.flush(70).await;
     is(
         stage.why(71).await,
@@ -143,15 +209,42 @@ async fn a_message_goes_from_written_to_delivered_to_deduplicated() {
         "已去重：已于 2026-01-01 00:00:10 UTC 通知 ops，于 2026-01-01 00:00:11 UTC 送达；此后没有变化，2026-01-01 04:00:10 UTC 之后才会重复发送。",
     );
     // What was decided then.
-    for (instant, wanted) in [(5, "waiting"), (10, "sending"), (60, "delivered"), (70, "deduplicated")] {
-        assert_eq!(notified(&stage.account(Some(instant)).await, instant).0, wanted, "at {instant}s");
+    for (instant, wanted) in [
+        (5, "waiting"),
+        (10, "sending"),
+        (60, "delivered"),
+        (70, "deduplicated"),
+    ] {
+        assert_eq!(
+            notified(&stage.account(Some(instant)).await, instant).0,
+            wanted,
+            "at {instant}s"
+        );
     }
-    let history: Vec<u64> = stage.account(None).await.history.iter().map(|row| row.at.since(START).as_secs()).collect();
+    let history: Vec<u64> = stage
+        .account(None)
+        .await
+        .history
+        .iter()
+        .map(|row| row.at.since(START).as_secs())
+        .collect();
     assert_eq!(history, [70, 11, 10, 0]);
-    let flushes = |row: &&nightbell::state::DecisionRow| matches!(row.stage, nightbell::model::Stage::Deduplicated { .. });
+    let flushes = |row: &&nightbell::state::DecisionRow| {
+        matches!(row.stage, nightbell::model::Stage::Deduplicated { .. })
+    };
     stage.flush(130).await;
     stage.flush(190).await;
-    assert_eq!(stage.account(None).await.history.iter().filter(flushes).count(), 1, "a decision that stays the same is written down once");
+    assert_eq!(
+        stage
+            .account(None)
+            .await
+            .history
+            .iter()
+            .filter(flushes)
+            .count(),
+        1,
+        "a decision that stays the same is written down once"
+    );
 }
 
 #[tokio::test]
@@ -174,7 +267,11 @@ async fn an_inhibited_alert_names_the_one_that_inhibits_it() {
 #[tokio::test]
 async fn an_alert_in_a_muted_interval_names_the_interval() {
     let night = "time_intervals: [{name: night, time_intervals: [{times: [{start_time: '00:00', end_time: '06:00'}]}]}]\n";
-    let mut stage = Stage::set(", routes: [{matchers: [alertname=A], mute_time_intervals: [night]}]", night).await;
+    let mut stage = Stage::set(
+        ", routes: [{matchers: [alertname=A], mute_time_intervals: [night]}]",
+        night,
+    )
+    .await;
     stage.fire("alertname=A", 0).await;
     stage.silence("alertname=A", 1, 3600).await;
     stage.flush(10).await;
@@ -193,7 +290,12 @@ async fn a_silenced_alert_names_who_until_when_and_why() {
     stage.silence("alertname=A", 1, 3600).await;
     stage.flush(10).await;
     let (name, english, chinese) = stage.why(12).await;
-    let id = english.split("(silence ").nth(1).and_then(|t| t.split(':').next()).expect("an id").to_owned();
+    let id = english
+        .split("(silence ")
+        .nth(1)
+        .and_then(|t| t.split(':').next())
+        .expect("an id")
+        .to_owned();
     is(
         (name, english, chinese),
         "silenced",
@@ -210,9 +312,18 @@ async fn a_receiver_that_fails_is_named_even_when_the_group_was_flushed_again() 
     stage.refuse(Reason::Unreachable, true, "connection refused");
     stage.deliver(11).await;
     let wanted = "Receiver failing: ops did not accept the message at 2026-01-01 00:00:11 UTC: connection refused. It is tried again.";
-    is(stage.why(12).await, "failing", wanted, "接收者故障：ops 于 2026-01-01 00:00:11 UTC 未接受消息：connection refused。将重试。");
+    is(
+        stage.why(12).await,
+        "failing",
+        wanted,
+        "接收者故障：ops 于 2026-01-01 00:00:11 UTC 未接受消息：connection refused。将重试。",
+    );
     stage.flush(70).await;
-    assert_eq!(stage.why(71).await.1, wanted, "the log says notified, but it was not");
+    assert_eq!(
+        stage.why(71).await.1,
+        wanted,
+        "the log says notified, but it was not"
+    );
     stage.deliver(72).await;
     assert_eq!(stage.why(73).await.0, "deduplicated");
 }
@@ -273,15 +384,24 @@ async fn ends_that_nobody_needs_to_hear_of_say_so() {
 #[tokio::test]
 async fn the_next_contact_of_an_alert_is_accounted_for() {
     let deputy = "- {name: deputy, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}\n";
-    let mut stage = Stage::set_with(", escalation: [{after: 20s, receiver: deputy}]", "", deputy).await;
+    let mut stage =
+        Stage::set_with(", escalation: [{after: 20s, receiver: deputy}]", "", deputy).await;
     stage.fire("alertname=A severity=critical", 0).await;
     stage.flush(10).await;
     stage.deliver(11).await;
     assert_eq!(stage.why(12).await.0, "delivered");
     stage.flush(30).await;
     let account = stage.account(None).await;
-    let of: Vec<(&str, &str)> =
-        account.deliveries.iter().map(|d| (d.receiver.as_str(), d.group_key.split(':').next().unwrap_or(""))).collect();
+    let of: Vec<(&str, &str)> = account
+        .deliveries
+        .iter()
+        .map(|d| {
+            (
+                d.receiver.as_str(),
+                d.group_key.split(':').next().unwrap_or(""),
+            )
+        })
+        .collect();
     assert_eq!(of, [("ops", "{}"), ("deputy", "escalation")]);
     is(
         stage.why(30).await,
@@ -296,8 +416,20 @@ async fn the_next_contact_of_an_alert_is_accounted_for() {
     }
     assert_eq!(stage.why(32).await.0, "failing");
     let account = stage.account(None).await;
-    assert_eq!(account.decisive().map(|delivery| delivery.receiver.as_str()), Some("deputy"));
-    assert!(account.history.iter().any(|row| row.integration == "deputy/webhook/0" && row.at == at(31)), "{:?}", account.history);
+    assert_eq!(
+        account
+            .decisive()
+            .map(|delivery| delivery.receiver.as_str()),
+        Some("deputy")
+    );
+    assert!(
+        account
+            .history
+            .iter()
+            .any(|row| row.integration == "deputy/webhook/0" && row.at == at(31)),
+        "{:?}",
+        account.history
+    );
 }
 
 #[tokio::test]
@@ -319,7 +451,11 @@ async fn an_alert_that_flaps_says_when_it_is_notified_again() {
          again when the alert has been stable for 5m.",
         "自 2026-01-01 00:00:00 UTC 起反复抖动：已于 2026-01-01 00:00:10 UTC 通知 ops，于 2026-01-01 00:00:11 UTC 送达；稳定 5m 之后再通知。",
     );
-    assert_eq!(stage.account(None).await.history.len(), since + 2, "its end, and that it flaps");
+    assert_eq!(
+        stage.account(None).await.history.len(),
+        since + 2,
+        "its end, and that it flaps"
+    );
     // A silence comes first.
     stage.silence("alertname=A", 100, 3600).await;
     stage.flush(130).await;
@@ -359,7 +495,11 @@ async fn a_message_of_a_receiver_that_is_down_is_followed_to_its_fallback() {
 
 #[tokio::test]
 async fn a_receiver_without_integrations_is_meant_for_nobody() {
-    let mut stage = Stage::set(", routes: [{matchers: [alertname=A], receiver: nobody}]", "").await;
+    let mut stage = Stage::set(
+        ", routes: [{matchers: [alertname=A], receiver: nobody}]",
+        "",
+    )
+    .await;
     stage.fire("alertname=A", 0).await;
     stage.flush(10).await;
     is(
@@ -380,13 +520,24 @@ async fn decisions_survive_a_restart_and_are_forgotten_after_their_time() {
     stage.dispatch = Dispatch::restore(config, state, Metrics::default(), at(20)).await;
     assert_eq!(stage.why(21).await.0, "delivered");
     stage.state.prune_decisions(at(11)).await.expect("pruned");
-    assert_eq!(stage.dispatch.accounts(&stage.state, "A", Some(at(100))).await.expect("read"), []);
+    assert_eq!(
+        stage
+            .dispatch
+            .accounts(&stage.state, "A", Some(at(100)))
+            .await
+            .expect("read"),
+        []
+    );
 }
 
 #[tokio::test]
 async fn an_alert_that_ended_before_anyone_was_told_says_so() {
     let other = "- {name: other, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}\n";
-    let mut stage = Stage::set(", routes: [{matchers: [alertname=A], receiver: other}]", other).await;
+    let mut stage = Stage::set(
+        ", routes: [{matchers: [alertname=A], receiver: other}]",
+        other,
+    )
+    .await;
     stage.fire("alertname=A", 0).await;
     stage.end("alertname=A", 0, 5).await;
     stage.flush(10).await;
@@ -398,7 +549,8 @@ async fn an_alert_that_ended_before_anyone_was_told_says_so() {
     );
 }
 
-/// Item 8: the sentences of the stages that a rule decides, and of those that no other fixture here asserts, in both languages.
+/// Item 8: the sentences of the stages that a rule decides, and of those that no other fixture here
+/// asserts, in both languages.
 #[test]
 fn every_stage_of_a_rule_has_its_sentence_in_both_languages() {
     use nightbell::model::Stage;
@@ -409,14 +561,28 @@ fn every_stage_of_a_rule_has_its_sentence_in_both_languages() {
             "There is no such alert: no rule has this name and these labels, and none came from outside.",
             "没有这个告警：没有这个名称和标签的规则，外部也没有发来过。",
         ),
-        (Stage::NotEvaluated, "The rule has not judged this yet.", "规则尚未对此求值。"),
+        (
+            Stage::NotEvaluated,
+            "The rule has not judged this yet.",
+            "规则尚未对此求值。",
+        ),
         (
             Stage::NothingRecorded,
             "Nothing was recorded at that time, and the samples of that time are gone.",
             "当时没有记录，当时的样本也已不在。",
         ),
-        (Stage::RuleFailing { error: text("no") }, "The rule cannot be evaluated: no.", "规则无法求值：no。"),
-        (Stage::NoSeries { expression: text("a > 1") }, "There is no series: a > 1 finds nothing.", "没有序列：a > 1 没有结果。"),
+        (
+            Stage::RuleFailing { error: text("no") },
+            "The rule cannot be evaluated: no.",
+            "规则无法求值：no。",
+        ),
+        (
+            Stage::NoSeries {
+                expression: text("a > 1"),
+            },
+            "There is no series: a > 1 finds nothing.",
+            "没有序列：a > 1 没有结果。",
+        ),
         (
             Stage::BelowThreshold {
                 value: 62.0,
@@ -430,13 +596,29 @@ fn every_stage_of_a_rule_has_its_sentence_in_both_languages() {
             "当前值为 62，需要 > 90：比阈值低 28。序列：{i=\"x\"}（2 个序列中最接近的）。",
         ),
         (
-            Stage::BelowThreshold { value: 9.0, operator: text("<"), threshold: 5.0, by: 4.0, series: [].into(), compared: 1 },
+            Stage::BelowThreshold {
+                value: 9.0,
+                operator: text("<"),
+                threshold: 5.0,
+                by: 4.0,
+                series: [].into(),
+                compared: 1,
+            },
             "The value is 9 and would have to be < 5: above the threshold by 4. Series: {}.",
             "当前值为 9，需要 < 5：比阈值高 4。序列：{}。",
         ),
-        (Stage::ConditionFalse { expression: text("a and b") }, "The condition does not hold: a and b.", "条件不成立：a and b。"),
         (
-            Stage::Pending { since: at(10), hold: Duration::from_secs(300) },
+            Stage::ConditionFalse {
+                expression: text("a and b"),
+            },
+            "The condition does not hold: a and b.",
+            "条件不成立：a and b。",
+        ),
+        (
+            Stage::Pending {
+                since: at(10),
+                hold: Duration::from_secs(300),
+            },
             "Pending 3m of 5m: the condition has held since 2026-01-01 00:00:10 UTC, the alert fires at 2026-01-01 00:05:10 UTC.",
             "等待中，已持续 3m，共需 5m：条件自 2026-01-01 00:00:10 UTC 起成立，将于 2026-01-01 00:05:10 UTC 触发。",
         ),
@@ -446,12 +628,18 @@ fn every_stage_of_a_rule_has_its_sentence_in_both_languages() {
             "条件自 2026-01-01 00:00:10 UTC 起成立，于 2026-01-01 00:01:00 UTC 在触发之前已恢复。",
         ),
         (
-            Stage::HeldNoData { since: at(10), missing: ["a", "b", "c", "d"].map(str::to_owned).into() },
+            Stage::HeldNoData {
+                since: at(10),
+                missing: ["a", "b", "c", "d"].map(str::to_owned).into(),
+            },
             "Held: its data are missing since 2026-01-01 00:00:10 UTC (a, b, c, …); it stays as it was until they are back.",
             "保持原状：自 2026-01-01 00:00:10 UTC 起缺少数据（a, b, c, …），数据恢复之前告警不变。",
         ),
         (
-            Stage::NotRecovered { since: at(10), expression: text("cpu < 70") },
+            Stage::NotRecovered {
+                since: at(10),
+                expression: text("cpu < 70"),
+            },
             "Waiting for its recovery: the condition holds no longer since 2026-01-01 00:00:10 UTC, but recover_expr does not hold yet: cpu < 70.",
             "等待恢复：条件自 2026-01-01 00:00:10 UTC 起不再成立，但恢复条件 recover_expr 尚未成立：cpu < 70。",
         ),
@@ -460,7 +648,11 @@ fn every_stage_of_a_rule_has_its_sentence_in_both_languages() {
             "What held it since 2026-01-01 00:00:10 UTC ended at 2026-01-01 00:01:00 UTC.",
             "自 2026-01-01 00:00:10 UTC 起的保持已于 2026-01-01 00:01:00 UTC 结束。",
         ),
-        (Stage::NoIntegration, "Its receiver ops has no integration: it is meant for nobody.", "接收者 ops 没有任何集成，不通知任何人。"),
+        (
+            Stage::NoIntegration,
+            "Its receiver ops has no integration: it is meant for nobody.",
+            "接收者 ops 没有任何集成，不通知任何人。",
+        ),
         (
             Stage::Delivered { resolved: true },
             "Its end was delivered at 2026-01-01 00:01:00 UTC to ops.",
@@ -468,10 +660,24 @@ fn every_stage_of_a_rule_has_its_sentence_in_both_languages() {
         ),
     ];
     for (stage, english, chinese) in cases {
-        let about = About { receiver: "ops", at: Some(at(60)), delivered_at: None, now: at(190) };
-        assert_eq!((sentence(&stage, about, Language::En).as_str(), sentence(&stage, about, Language::Zh).as_str()), (english, chinese));
+        let about = About {
+            receiver: "ops",
+            at: Some(at(60)),
+            delivered_at: None,
+            now: at(190),
+        };
+        assert_eq!(
+            (
+                sentence(&stage, about, Language::En).as_str(),
+                sentence(&stage, about, Language::Zh).as_str()
+            ),
+            (english, chinese)
+        );
         let json = serde_json::to_value(&stage).expect("JSON");
-        assert_eq!(serde_json::from_value::<Stage>(json).expect("read back"), stage);
+        assert_eq!(
+            serde_json::from_value::<Stage>(json).expect("read back"),
+            stage
+        );
     }
 }
 
@@ -479,18 +685,32 @@ fn every_stage_of_a_rule_has_its_sentence_in_both_languages() {
 #[test]
 fn every_stage_has_a_fixture() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let read = |path: &str| {
+        std::fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+    };
     let source = read("src/model/alert/stage.rs");
     let (_, source) = source.split_once("pub enum Stage {").expect("the enum");
     let (source, _) = source.split_once("\n}\n").expect("its end");
-    let stages = source.lines().filter_map(|line| line.strip_prefix("    ")?.strip_suffix([',', '{']).map(str::trim));
-    let stages: Vec<&str> = stages.filter(|name| name.starts_with(char::is_uppercase) && name.chars().all(char::is_alphanumeric)).collect();
+    let stages = source.lines().filter_map(|line| {
+        line.strip_prefix("    ")?
+            .strip_suffix([',', '{'])
+            .map(str::trim)
+    });
+    let stages: Vec<&str> = stages
+        .filter(|name| {
+            name.starts_with(char::is_uppercase) && name.chars().all(char::is_alphanumeric)
+        })
+        .collect();
     assert!(stages.len() > 25, "{stages:?}");
-    let tests = ["alerting/why.rs", "why.rs", "alerting/recovery.rs"].map(|name| read(&format!("tests/suite/{name}"))).concat();
+    let tests = ["alerting/why.rs", "why.rs", "alerting/recovery.rs"]
+        .map(|name| read(&format!("tests/suite/{name}")))
+        .concat();
     for stage in stages {
-        let snake = stage.chars().fold(String::new(), |out, c| match c.is_uppercase() && !out.is_empty() {
-            true => format!("{out}_{}", c.to_ascii_lowercase()),
-            false => format!("{out}{}", c.to_ascii_lowercase()),
+        let snake = stage.chars().fold(String::new(), |out, c| {
+            match c.is_uppercase() && !out.is_empty() {
+                true => format!("{out}_{}", c.to_ascii_lowercase()),
+                false => format!("{out}{}", c.to_ascii_lowercase()),
+            }
         });
         let spoken = tests.contains(&format!("\"{snake}\""))
             || tests.contains(&format!("Stage::{stage} "))

@@ -1,4 +1,5 @@
-//! The AIGC platform: health, statistics behind a token, SQLite, the hourly job, MinIO, Anthropic, log and backup.
+//! The AIGC platform: health, statistics behind a token, SQLite, the hourly job, MinIO, Anthropic,
+//! log and backup.
 
 use serde_json::json;
 
@@ -27,8 +28,14 @@ fn aigc_faults_are_told() {
     let sample = Sample::of("aigc")
         .with("rules: {profiles: [aigc]}\n", QUICK)
         .with("127.0.0.1:8000", &format!("127.0.0.1:{}", app.port))
-        .with("127.0.0.1:9000/minio", &format!("127.0.0.1:{}/minio", app.port))
-        .with("[\"127.0.0.1:9000\"]", &format!("[\"127.0.0.1:{}\"]", app.port))
+        .with(
+            "127.0.0.1:9000/minio",
+            &format!("127.0.0.1:{}/minio", app.port),
+        )
+        .with(
+            "[\"127.0.0.1:9000\"]",
+            &format!("[\"127.0.0.1:{}\"]", app.port),
+        )
         .with("provider: anthropic", &anthropic)
         .with("kind: sqlite,", "kind: sqlite, settle: 1s,")
         .plain_mail()
@@ -47,28 +54,94 @@ fn aigc_faults_are_told() {
     );
     let valid = "backup_valid{instance=\"sessions-copy\"} == 1";
     let rows = "sql_user_behavior_rows";
-    let input = ["sqlite_up == 1", rows, "aigc_cost_usd == 12.5", "probe_success == 1", "llm_up == 1", "log_readable", valid];
+    let input = [
+        "sqlite_up == 1",
+        rows,
+        "aigc_cost_usd == 12.5",
+        "probe_success == 1",
+        "llm_up == 1",
+        "log_readable",
+        valid,
+    ];
     wait_for_input(&nightbell, &input);
 
-    let down = rings(&people, "EndpointDown", "aigc", || app.switch(json!({"down": true})), || app.switch(json!({"down": false})));
+    let down = rings(
+        &people,
+        "EndpointDown",
+        "aigc",
+        || app.switch(json!({"down": true})),
+        || app.switch(json!({"down": false})),
+    );
     assert_eq!(down["labels"]["severity"], "critical");
     people.is_mailed("ops@example.org", "EndpointDown");
     let token = || app.switch(json!({"token": false}));
-    rings(&people, "JsonApiTokenRefused", "sessions-stats", token, || app.switch(json!({"token": true})));
-    rings(&people, "EndpointDown", "minio", || app.switch(json!({"minio": false})), || app.switch(json!({"minio": true})));
+    rings(
+        &people,
+        "JsonApiTokenRefused",
+        "sessions-stats",
+        token,
+        || app.switch(json!({"token": true})),
+    );
+    rings(
+        &people,
+        "EndpointDown",
+        "minio",
+        || app.switch(json!({"minio": false})),
+        || app.switch(json!({"minio": true})),
+    );
     let instance = format!("127.0.0.1:{}", app.port);
-    let full = rings(&people, "ObjectStorageLow", &instance, || app.switch(json!({"free": 0.05})), || app.switch(json!({"free": 0.5})));
-    assert_eq!((&full["labels"]["severity"], &full["annotations"]["threshold"]), (&json!("warning"), &json!("free < 10 %")));
-    rings(&people, "LogErrorsMany", "backend", || app.act(json!({"errors": 30})), || ());
+    let full = rings(
+        &people,
+        "ObjectStorageLow",
+        &instance,
+        || app.switch(json!({"free": 0.05})),
+        || app.switch(json!({"free": 0.5})),
+    );
+    assert_eq!(
+        (
+            &full["labels"]["severity"],
+            &full["annotations"]["threshold"]
+        ),
+        (&json!("warning"), &json!("free < 10 %"))
+    );
+    rings(
+        &people,
+        "LogErrorsMany",
+        "backend",
+        || app.act(json!({"errors": 30})),
+        || (),
+    );
     let failed = || app.act(json!({"job": "failed"}));
-    rings(&people, "JobFailed", "preference-learning", failed, || app.act(json!({"job": "finished"})));
-    rings(&people, "SqliteWriteLockHeld", "sessions", || app.act(json!({"lock": true})), || app.act(json!({"lock": false})));
-    rings(&people, "BackupInvalid", "sessions-copy", || app.act(json!({"backup": "cut"})), || app.act(json!({"backup": "whole"})));
+    rings(&people, "JobFailed", "preference-learning", failed, || {
+        app.act(json!({"job": "finished"}))
+    });
+    rings(
+        &people,
+        "SqliteWriteLockHeld",
+        "sessions",
+        || app.act(json!({"lock": true})),
+        || app.act(json!({"lock": false})),
+    );
+    rings(
+        &people,
+        "BackupInvalid",
+        "sessions-copy",
+        || app.act(json!({"backup": "cut"})),
+        || app.act(json!({"backup": "whole"})),
+    );
     people.is_mailed("ops@example.org", "BackupInvalid");
-    let refused =
-        Script::json("401 Unauthorized", r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#);
+    let refused = Script::json(
+        "401 Unauthorized",
+        r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}"#,
+    );
     let answers = |script: Script| {
         llm.on("/v1/models", script);
     };
-    rings(&people, "LLMAuthFailed", "anthropic", || answers(refused), || answers(Script::json("200 OK", MODELS)));
+    rings(
+        &people,
+        "LLMAuthFailed",
+        "anthropic",
+        || answers(refused),
+        || answers(Script::json("200 OK", MODELS)),
+    );
 }

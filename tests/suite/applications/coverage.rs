@@ -1,6 +1,8 @@
-//! `docs/coverage.md`: which demand of which application which test shows. `NIGHTBELL_UPDATE=1` writes it.
+//! `docs/coverage.md`: which demand of which application which test shows. `NIGHTBELL_UPDATE=1`
+//! writes it.
 //!
-//! What a test shows stands in its comment (`Proves NAME: ROW, ROW.`), or begins the name of a rule test in `tests/rules/profiles/`.
+//! What a test shows stands in its comment (`Proves NAME: ROW, ROW.`), or begins the name of a rule
+//! test in `tests/rules/profiles/`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -19,29 +21,85 @@ const DEMANDS: &[(&str, &str, &[&str])] = &[
     ("C1", "host: CPU, memory, disks, network, load", ALL),
     ("C2", "processes and ports", &["multi-agent"]),
     ("C3", "containers", &["agent-v3"]),
-    ("C4", "PostgreSQL", &["intent", "llmchat", "agent-v3", "multi-agent"]),
+    (
+        "C4",
+        "PostgreSQL",
+        &["intent", "llmchat", "agent-v3", "multi-agent"],
+    ),
     ("C5", "SQLite", &["aigc"]),
-    ("C6", "rows of queries as metrics", &["intent", "llmchat", "aigc"]),
-    ("C7", "Redis", &["intent", "llmchat", "agent-v3", "multi-agent"]),
-    ("C8", "vector store, sizes of folders", &["intent", "llmchat", "aigc"]),
-    ("C9", "LLM providers", &["intent", "agent-v3", "multi-agent", "aigc"]),
+    (
+        "C6",
+        "rows of queries as metrics",
+        &["intent", "llmchat", "aigc"],
+    ),
+    (
+        "C7",
+        "Redis",
+        &["intent", "llmchat", "agent-v3", "multi-agent"],
+    ),
+    (
+        "C8",
+        "vector store, sizes of folders",
+        &["intent", "llmchat", "aigc"],
+    ),
+    (
+        "C9",
+        "LLM providers",
+        &["intent", "agent-v3", "multi-agent", "aigc"],
+    ),
     ("C10", "health endpoints", ALL),
-    ("C11", "JSON endpoints as metrics", &["intent", "llmchat", "multi-agent", "aigc"]),
-    ("C12", "the application's own metrics", &["llmchat", "multi-agent"]),
+    (
+        "C11",
+        "JSON endpoints as metrics",
+        &["intent", "llmchat", "multi-agent", "aigc"],
+    ),
+    (
+        "C12",
+        "the application's own metrics",
+        &["llmchat", "multi-agent"],
+    ),
     ("C13", "log files", ALL),
-    ("C14", "access logs, failed logins", &["intent", "llmchat", "agent-v3", "multi-agent"]),
+    (
+        "C14",
+        "access logs, failed logins",
+        &["intent", "llmchat", "agent-v3", "multi-agent"],
+    ),
     ("C15", "backups", ALL),
     ("C16", "restore test", &["intent", "agent-v3"]),
     ("C17", "certificates", &["agent-v3"]),
-    ("C18", "queues and scheduled jobs", &["intent", "llmchat", "aigc"]),
+    (
+        "C18",
+        "queues and scheduled jobs",
+        &["intent", "llmchat", "aigc"],
+    ),
     ("C19", "object storage", &["aigc"]),
     ("C20", "file integrity", &["multi-agent"]),
-    ("C21", "key metrics of each application", &["intent", "agent-v3"]),
-    ("C22", "pending updates", &["intent", "agent-v3", "multi-agent"]),
+    (
+        "C21",
+        "key metrics of each application",
+        &["intent", "agent-v3"],
+    ),
+    (
+        "C22",
+        "pending updates",
+        &["intent", "agent-v3", "multi-agent"],
+    ),
     ("T1", "response time > 5 s", &["intent"]),
-    ("T2", "error rate > 5 %", &["intent", "llmchat", "agent-v3", "multi-agent"]),
-    ("T3", "database connection fails", &["intent", "llmchat", "agent-v3", "multi-agent"]),
-    ("T4", "disk space left < 20 %", &["intent", "llmchat", "agent-v3", "multi-agent"]),
+    (
+        "T2",
+        "error rate > 5 %",
+        &["intent", "llmchat", "agent-v3", "multi-agent"],
+    ),
+    (
+        "T3",
+        "database connection fails",
+        &["intent", "llmchat", "agent-v3", "multi-agent"],
+    ),
+    (
+        "T4",
+        "disk space left < 20 %",
+        &["intent", "llmchat", "agent-v3", "multi-agent"],
+    ),
     ("T5", "disk space left < 10 %", &["agent-v3"]),
     ("T6", "disk used > 85 %", &["llmchat"]),
     ("T7", "memory > 80 %", &["llmchat", "multi-agent"]),
@@ -56,34 +114,63 @@ const DEMANDS: &[(&str, &str, &[&str])] = &[
     ("T16", "requests < 10 a minute", &["agent-v3"]),
     ("T17", "Redis memory > 90 %", &["agent-v3"]),
     ("T18", "PostgreSQL connections > 80", &["agent-v3"]),
-    ("T19", "ERROR lines, silent and unreadable logs", &["llmchat"]),
+    (
+        "T19",
+        "ERROR lines, silent and unreadable logs",
+        &["llmchat"],
+    ),
     ("T20", "health endpoint fails", ALL),
     ("T21", "forecast > 80 %", &["multi-agent"]),
-    ("T22", "an address with more than 100 POSTs", &["multi-agent"]),
-    ("T23", "requests slower than 5 s are listed", &["multi-agent"]),
+    (
+        "T22",
+        "an address with more than 100 POSTs",
+        &["multi-agent"],
+    ),
+    (
+        "T23",
+        "requests slower than 5 s are listed",
+        &["multi-agent"],
+    ),
     ("T24", "backups", ALL),
     ("T25", "certificate close to its end", &["agent-v3"]),
     ("T26", "LLM provider", &["intent", "multi-agent", "aigc"]),
     ("T27", "Node's heap > 90 %", &["llmchat"]),
-    ("T28", "a component is down", &["intent", "llmchat", "multi-agent"]),
+    (
+        "T28",
+        "a component is down",
+        &["intent", "llmchat", "multi-agent"],
+    ),
     ("N1", "e-mail", ALL),
     ("N2", "Slack, channel by severity", &["llmchat", "agent-v3"]),
     ("N3", "webhook", &["llmchat", "agent-v3"]),
     ("N4", "DingTalk, WeCom, SMS", &["intent"]),
     ("N5", "severity decides the channels", &["llmchat"]),
     ("N6", "its alertmanager.yml as it stands", &["agent-v3"]),
-    ("N8", "what, where, value, threshold, in Chinese or English", &["llmchat", "multi-agent"]),
-    ("N9", "contacts by role and subject, escalation", &["agent-v3"]),
+    (
+        "N8",
+        "what, where, value, threshold, in Chinese or English",
+        &["llmchat", "multi-agent"],
+    ),
+    (
+        "N9",
+        "contacts by role and subject, escalation",
+        &["agent-v3"],
+    ),
     ("N10", "maintenance windows", &["agent-v3"]),
 ];
 
 type Proofs = BTreeMap<(String, String), BTreeSet<String>>;
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for path in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+    for path in std::fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+    {
         match path.is_dir() {
             true => rust_files(&path, found),
-            false if path.extension().is_some_and(|extension| extension == "rs") => found.push(path),
+            false if path.extension().is_some_and(|extension| extension == "rs") => {
+                found.push(path)
+            }
             false => {}
         }
     }
@@ -98,7 +185,10 @@ fn of_tests(proofs: &mut Proofs) {
         let text = std::fs::read_to_string(file).expect("a file");
         for found in claim.captures_iter(&text) {
             for row in found[2].replace("///", "").split(',') {
-                proofs.entry((row.trim().to_owned(), found[1].to_owned())).or_default().insert(found[3].to_owned());
+                proofs
+                    .entry((row.trim().to_owned(), found[1].to_owned()))
+                    .or_default()
+                    .insert(found[3].to_owned());
             }
         }
     }
@@ -107,17 +197,33 @@ fn of_tests(proofs: &mut Proofs) {
 /// What the names of rule tests claim: `T4 and T6: …`.
 fn of_rule_tests(proofs: &mut Proofs) {
     let row = Regex::new(r"^[CTN]\d+$").expect("valid");
-    for path in std::fs::read_dir(root().join("tests/rules/profiles")).expect("a folder").map(|entry| entry.expect("an entry").path()) {
-        let file = path.file_name().expect("a name").to_string_lossy().into_owned();
+    for path in std::fs::read_dir(root().join("tests/rules/profiles"))
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+    {
+        let file = path
+            .file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
         let stem = file.trim_end_matches(".yml");
-        let profile = PROFILE_SETTINGS.iter().map(|one| one.name).find(|name| stem == *name || stem.starts_with(&format!("{name}_")));
+        let profile = PROFILE_SETTINGS
+            .iter()
+            .map(|one| one.name)
+            .find(|name| stem == *name || stem.starts_with(&format!("{name}_")));
         let profile = profile.unwrap_or_else(|| panic!("{file} is of no profile"));
-        let tests: Value = serde_yaml::from_str(&std::fs::read_to_string(&path).expect("a file")).expect("YAML");
+        let tests: Value =
+            serde_yaml::from_str(&std::fs::read_to_string(&path).expect("a file")).expect("YAML");
         for test in tests["tests"].as_array().expect("tests") {
             let name = test["name"].as_str().unwrap_or_default();
-            let Some((rows, _)) = name.split_once(':') else { continue };
+            let Some((rows, _)) = name.split_once(':') else {
+                continue;
+            };
             for row in rows.split(" and ").filter(|text| row.is_match(text)) {
-                proofs.entry((row.to_owned(), profile.to_owned())).or_default().insert(format!("rules/profiles/{file}"));
+                proofs
+                    .entry((row.to_owned(), profile.to_owned()))
+                    .or_default()
+                    .insert(format!("rules/profiles/{file}"));
             }
         }
     }
@@ -136,18 +242,31 @@ fn the_table_of_demands_and_their_tests_is_up_to_date() {
     let (mut shown, mut demanded) = (0, 0);
     for (row, what, applications) in DEMANDS {
         for application in *applications {
-            let tests = proofs.remove(&((*row).to_owned(), (*application).to_owned())).unwrap_or_default();
+            let tests = proofs
+                .remove(&((*row).to_owned(), (*application).to_owned()))
+                .unwrap_or_default();
             (shown, demanded) = (shown + usize::from(!tests.is_empty()), demanded + 1);
             let names: Vec<String> = tests.iter().map(|test| format!("`{test}`")).collect();
-            let names = if names.is_empty() { "–".to_owned() } else { names.join(", ") };
+            let names = if names.is_empty() {
+                "–".to_owned()
+            } else {
+                names.join(", ")
+            };
             let _ = writeln!(text, "| {row} | {what} | {application} | {names} |");
         }
     }
     let _ = writeln!(text, "\n{shown} of {demanded} are shown.");
-    assert!(proofs.is_empty(), "nobody demands what these tests claim to show: {proofs:?}");
+    assert!(
+        proofs.is_empty(),
+        "nobody demands what these tests claim to show: {proofs:?}"
+    );
     let path = root().join("docs/coverage.md");
     if std::env::var_os("NIGHTBELL_UPDATE").is_some() {
         std::fs::write(&path, &text).expect("written");
     }
-    assert_eq!(text, std::fs::read_to_string(&path).unwrap_or_default(), "docs/coverage.md: NIGHTBELL_UPDATE=1 writes it");
+    assert_eq!(
+        text,
+        std::fs::read_to_string(&path).unwrap_or_default(),
+        "docs/coverage.md: NIGHTBELL_UPDATE=1 writes it"
+    );
 }

@@ -1,4 +1,5 @@
-//! The intent system: health, its parts, PostgreSQL, the embedded Chroma, its log and backups, told by e-mail, DingTalk and WeCom in Chinese.
+//! The intent system: health, its parts, PostgreSQL, the embedded Chroma, its log and backups, told
+//! by e-mail, DingTalk and WeCom in Chinese.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -23,30 +24,62 @@ const MODELS: &str = r#"{"data":[{"id":"deepseek-chat"}]}"#;
 #[test]
 fn intent_faults_are_told_by_mail_and_to_the_groups_in_chinese() {
     let people = People::new();
-    let sms = HttpSink::start([Reply::Answer(200, "", r#"{"Code":"OK","Message":"OK","BizId":"1"}"#)]);
+    let sms = HttpSink::start([Reply::Answer(
+        200,
+        "",
+        r#"{"Code":"OK","Message":"OK","BizId":"1"}"#,
+    )]);
     let llm = FakeLlm::start();
-    llm.on("/models", Script::json("200 OK", MODELS)).on("/v1/models", Script::json("200 OK", MODELS));
+    llm.on("/models", Script::json("200 OK", MODELS))
+        .on("/v1/models", Script::json("200 OK", MODELS));
     let robots = HttpSink::start([Reply::Answer(200, "", r#"{"errcode":0,"errmsg":"ok"}"#)]);
     let (mut postgres, mut redis) = (Postgres::start(&[]), Redis::start(&[]));
     postgres.sql("postgres", "CREATE DATABASE intent_system");
-    postgres.sql("intent_system", "CREATE TABLE results (id int, fresh_until timestamptz)");
-    postgres.sql("intent_system", "INSERT INTO results VALUES (1, now() - interval '8 days'), (2, now())");
-    postgres.sql("intent_system", "CREATE TABLE workflow_runs (id int, ended_at timestamptz, status text)");
+    postgres.sql(
+        "intent_system",
+        "CREATE TABLE results (id int, fresh_until timestamptz)",
+    );
+    postgres.sql(
+        "intent_system",
+        "INSERT INTO results VALUES (1, now() - interval '8 days'), (2, now())",
+    );
+    postgres.sql(
+        "intent_system",
+        "CREATE TABLE workflow_runs (id int, ended_at timestamptz, status text)",
+    );
     let base = tempfile::tempdir().expect("a folder");
     let (home, backups) = (folder(base.path(), "home"), folder(base.path(), "backups"));
     folder(&home, "data/chroma");
     folder(&home, "logs");
     let dsn = postgres.dsn("postgres", "intent_system");
-    let app = StandIn::start("intent", json!({"dsn": dsn, "home": home, "backups": backups}));
+    let app = StandIn::start(
+        "intent",
+        json!({"dsn": dsn, "home": home, "backups": backups}),
+    );
     app.act(json!({"backup": "whole"}));
     let sample = Sample::of("intent")
         .with("rules: {profiles: [intent]}\n", QUICK)
         .with("127.0.0.1:8000", &format!("127.0.0.1:{}", app.port))
         .with("shrink: 50%", "shrink: 50%, settle: 1s")
-        .with("- name: team\n", &format!("- name: team\n  webhook_configs: [{{url: '{}/hook'}}]\n", people.webhook.url))
-        .with("access_token: \"${DINGTALK_TOKEN}\"", &format!("url: '{}/robot/send?access_token=x'", robots.url))
-        .with("key: \"${WECOM_KEY}\"", &format!("url: '{}/cgi-bin/webhook/send?key=x'", robots.url))
-        .with("provider: aliyun\n", &format!("provider: aliyun\n    api_url: '{}'\n", sms.url))
+        .with(
+            "- name: team\n",
+            &format!(
+                "- name: team\n  webhook_configs: [{{url: '{}/hook'}}]\n",
+                people.webhook.url
+            ),
+        )
+        .with(
+            "access_token: \"${DINGTALK_TOKEN}\"",
+            &format!("url: '{}/robot/send?access_token=x'", robots.url),
+        )
+        .with(
+            "key: \"${WECOM_KEY}\"",
+            &format!("url: '{}/cgi-bin/webhook/send?key=x'", robots.url),
+        )
+        .with(
+            "provider: aliyun\n",
+            &format!("provider: aliyun\n    api_url: '{}'\n", sms.url),
+        )
         .plain_mail()
         .at_once();
     let nightbell = Nightbell::start_with(
@@ -71,7 +104,10 @@ fn intent_faults_are_told_by_mail_and_to_the_groups_in_chinese() {
             ("DEEPSEEK_BASE_URL", &llm.url("/v1")),
         ],
     );
-    let (vectors, expired) = ("sql_chroma_vectors_value == 250", "sql_results_expired_value == 1");
+    let (vectors, expired) = (
+        "sql_chroma_vectors_value == 250",
+        "sql_results_expired_value == 1",
+    );
     let valid = "backup_valid{instance=\"database\"} == 1";
     let input = [
         "pg_up == 1",
@@ -89,40 +125,114 @@ fn intent_faults_are_told_by_mail_and_to_the_groups_in_chinese() {
     // Mail and both groups hear of everything, an SMS says what is critical.
     let heard = |words: &str, alert: &str, critical: bool| {
         for robot in ["/robot/send", "/cgi-bin/webhook/send"] {
-            let is_there = || robots.requests().iter().any(|request| request.path.starts_with(robot) && request.body.contains(words));
-            wait_until(&format!("{robot} hears {words}"), Duration::from_secs(30), is_there);
+            let is_there = || {
+                robots
+                    .requests()
+                    .iter()
+                    .any(|request| request.path.starts_with(robot) && request.body.contains(words))
+            };
+            wait_until(
+                &format!("{robot} hears {words}"),
+                Duration::from_secs(30),
+                is_there,
+            );
         }
-        wait_until("a mail says it", Duration::from_secs(30), || !people.mailed(&[words]).is_empty());
-        let is_sms = || sms.requests().iter().any(|request| format!("{}{}", request.path, request.body).contains(alert));
+        wait_until("a mail says it", Duration::from_secs(30), || {
+            !people.mailed(&[words]).is_empty()
+        });
+        let is_sms = || {
+            sms.requests()
+                .iter()
+                .any(|request| format!("{}{}", request.path, request.body).contains(alert))
+        };
         match critical {
             true => wait_until("an SMS says it", Duration::from_secs(30), is_sms),
             false => assert!(!is_sms(), "a warning is no SMS"),
         }
     };
-    let severity = |alert: &Value| alert["labels"]["severity"].as_str().unwrap_or_default().to_owned();
-    let down = rings(&people, "EndpointDown", "intent", || app.switch(json!({"down": true})), || app.switch(json!({"down": false})));
+    let severity = |alert: &Value| {
+        alert["labels"]["severity"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let down = rings(
+        &people,
+        "EndpointDown",
+        "intent",
+        || app.switch(json!({"down": true})),
+        || app.switch(json!({"down": false})),
+    );
     assert_eq!(severity(&down), "critical");
     heard("intent 健康检查失败", "EndpointDown", true);
-    let slow = rings(&people, "EndpointSlow", "intent", || app.switch(json!({"slow": 1})), || app.switch(json!({"slow": 0})));
-    assert_eq!((severity(&slow).as_str(), &slow["annotations"]["threshold"]), ("critical", &json!("> 500 ms")));
+    let slow = rings(
+        &people,
+        "EndpointSlow",
+        "intent",
+        || app.switch(json!({"slow": 1})),
+        || app.switch(json!({"slow": 0})),
+    );
+    assert_eq!(
+        (severity(&slow).as_str(), &slow["annotations"]["threshold"]),
+        ("critical", &json!("> 500 ms"))
+    );
     heard("intent 响应耗时", "EndpointSlow", true);
     let part = || app.switch(json!({"vector_store": false}));
-    let part = rings(&people, "AppComponentDown", "intent-detailed", part, || app.switch(json!({"vector_store": true})));
-    assert_eq!((severity(&part).as_str(), &part["labels"]["component"]), ("warning", &json!("vector_store")));
+    let part = rings(&people, "AppComponentDown", "intent-detailed", part, || {
+        app.switch(json!({"vector_store": true}))
+    });
+    assert_eq!(
+        (severity(&part).as_str(), &part["labels"]["component"]),
+        ("warning", &json!("vector_store"))
+    );
     heard("组件 vector_store 不可用", "AppComponentDown", false);
-    rings(&people, "LogErrors", "intent-log", || app.act(json!({"errors": 1})), || ());
+    rings(
+        &people,
+        "LogErrors",
+        "intent-log",
+        || app.act(json!({"errors": 1})),
+        || (),
+    );
     heard("行错误日志", "LogErrors", false);
-    rings(&people, "BackupInvalid", "database", || app.act(json!({"backup": "cut"})), || app.act(json!({"backup": "whole"})));
+    rings(
+        &people,
+        "BackupInvalid",
+        "database",
+        || app.act(json!({"backup": "cut"})),
+        || app.act(json!({"backup": "whole"})),
+    );
     heard("最新的备份不可用", "BackupInvalid", true);
-    let refused = Script::json("401 Unauthorized", r#"{"error":{"code":"invalid_api_key"}}"#);
+    let refused = Script::json(
+        "401 Unauthorized",
+        r#"{"error":{"code":"invalid_api_key"}}"#,
+    );
     let answers = |script: &Script| {
-        llm.on("/models", script.clone()).on("/v1/models", script.clone());
+        llm.on("/models", script.clone())
+            .on("/v1/models", script.clone());
     };
-    rings(&people, "LLMAuthFailed", "deepseek", || answers(&refused), || answers(&Script::json("200 OK", MODELS)));
+    rings(
+        &people,
+        "LLMAuthFailed",
+        "deepseek",
+        || answers(&refused),
+        || answers(&Script::json("200 OK", MODELS)),
+    );
     heard("拒绝密钥", "LLMAuthFailed", true);
     let (postgres, redis) = (RefCell::new(&mut postgres), RefCell::new(&mut redis));
-    rings(&people, "PostgresDown", "intent-db", || postgres.borrow_mut().stop(), || postgres.borrow_mut().resume());
+    rings(
+        &people,
+        "PostgresDown",
+        "intent-db",
+        || postgres.borrow_mut().stop(),
+        || postgres.borrow_mut().resume(),
+    );
     heard("PostgreSQL intent-db 无法连接", "PostgresDown", true);
-    rings(&people, "RedisDown", "intent-redis", || redis.borrow_mut().stop(), || redis.borrow_mut().resume());
+    rings(
+        &people,
+        "RedisDown",
+        "intent-redis",
+        || redis.borrow_mut().stop(),
+        || redis.borrow_mut().resume(),
+    );
     heard("Redis intent-redis 无法连接", "RedisDown", true);
 }

@@ -1,4 +1,5 @@
-//! LLMChat: health, databases, the application's metrics, logs and backups, told by e-mail, Slack and webhook.
+//! LLMChat: health, databases, the application's metrics, logs and backups, told by e-mail, Slack
+//! and webhook.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,20 +32,33 @@ impl Stage {
         let people = People::new();
         let (postgres, redis) = (Postgres::start(&[]), Redis::start(&[]));
         postgres.sql("postgres", "CREATE DATABASE llmchat");
-        postgres.sql("llmchat", "CREATE TABLE chat_sessions (id int, user_id int, updated_at timestamptz)");
-        postgres.sql("llmchat", "CREATE TABLE messages (id int, session_id int, created_at timestamptz)");
+        postgres.sql(
+            "llmchat",
+            "CREATE TABLE chat_sessions (id int, user_id int, updated_at timestamptz)",
+        );
+        postgres.sql(
+            "llmchat",
+            "CREATE TABLE messages (id int, session_id int, created_at timestamptz)",
+        );
         let base = tempfile::tempdir().expect("a folder");
-        let [logs, nginx, backups, uploads] = ["logs", "logs", "backups", "uploads"].map(|name| folder(base.path(), name));
+        let [logs, nginx, backups, uploads] =
+            ["logs", "logs", "backups", "uploads"].map(|name| folder(base.path(), name));
         for file in ["app.log", "error.log", "access.log"] {
             std::fs::write(logs.join(file), "").expect("written");
         }
         let dsn = postgres.dsn("postgres", "llmchat");
-        let app = StandIn::start("llmchat", json!({"dsn": dsn, "redis": redis.url(), "logs": logs, "backups": backups}));
+        let app = StandIn::start(
+            "llmchat",
+            json!({"dsn": dsn, "redis": redis.url(), "logs": logs, "backups": backups}),
+        );
         app.act(json!({"backup": "whole"}));
         let sample = Sample::of("llmchat")
             .with("rules: {profiles: [llmchat]}\n", QUICK)
             .with("127.0.0.1:3001", &format!("127.0.0.1:{}", app.port))
-            .with("keep_days: 30, shrink: 50%", "keep_days: 30, shrink: 50%, settle: 1s")
+            .with(
+                "keep_days: 30, shrink: 50%",
+                "keep_days: 30, shrink: 50%, settle: 1s",
+            )
             .folder("/var/log/llmchat", &logs)
             .folder("/var/log/nginx", &nginx)
             .folder("/backups/llmchat", &backups)
@@ -68,29 +82,52 @@ impl Stage {
         let heap = "llmchat_nodejs_heap_size_used_bytes";
         wait_for_input(
             &nightbell,
-            &["pg_up == 1", "redis_up == 1", database, file, heap, "app:request_errors:ratio5m", "backup_valid == 1"],
+            &[
+                "pg_up == 1",
+                "redis_up == 1",
+                database,
+                file,
+                heap,
+                "app:request_errors:ratio5m",
+                "backup_valid == 1",
+            ],
         );
-        Stage { people, postgres, redis, app, logs, _nightbell: nightbell, _folder: base }
+        Stage {
+            people,
+            postgres,
+            redis,
+            app,
+            logs,
+            _nightbell: nightbell,
+            _folder: base,
+        }
     }
 
     /// A critical alert has reached all three channels, under Slack's channel for it.
     fn is_critical_everywhere(&self, alert: &Value, words: &[&str]) {
         assert_eq!(alert["labels"]["severity"], "critical", "{alert}");
         let slack = [&["#llmchat-critical"], words].concat();
-        wait_until("Slack hears of it", Duration::from_secs(30), || !self.people.slack(&slack).is_empty());
-        wait_until("a mail tells it", Duration::from_secs(30), || !self.people.mailed(words).is_empty());
+        wait_until("Slack hears of it", Duration::from_secs(30), || {
+            !self.people.slack(&slack).is_empty()
+        });
+        wait_until("a mail tells it", Duration::from_secs(30), || {
+            !self.people.mailed(words).is_empty()
+        });
     }
 
     /// A warning has reached Slack, in its own channel, and the webhook; nobody got a mail.
     fn is_warning(&self, alert: &Value, words: &[&str]) {
         assert_eq!(alert["labels"]["severity"], "warning", "{alert}");
         let slack = [&["#llmchat-alerts"], words].concat();
-        wait_until("Slack hears of it", Duration::from_secs(30), || !self.people.slack(&slack).is_empty());
+        wait_until("Slack hears of it", Duration::from_secs(30), || {
+            !self.people.slack(&slack).is_empty()
+        });
         assert!(self.people.mailed(words).is_empty(), "a warning is no mail");
     }
 }
 
-/// The service, its databases and its parts fail one after another: who is told what, and that it is over.
+/// The service, its databases and its parts fail one after another: who is told what, and that it
+/// is over.
 ///
 /// Proves llmchat: C4, C7, C10, C11, T3, T20, T28, N1, N2, N3, N5, N8.
 #[test]
@@ -104,18 +141,46 @@ fn llmchat_services_that_fail_are_told_to_those_whom_the_severity_concerns() {
         || stage.app.switch(json!({"down": false})),
     );
     // In Chinese: what, where, and why.
-    let said = down["annotations"]["summary_zh"].as_str().unwrap_or_default();
-    assert!(said.starts_with("llmchat 健康检查失败") && said.contains("500"), "{said}");
+    let said = down["annotations"]["summary_zh"]
+        .as_str()
+        .unwrap_or_default();
+    assert!(
+        said.starts_with("llmchat 健康检查失败") && said.contains("500"),
+        "{said}"
+    );
     stage.is_critical_everywhere(&down, &["llmchat 健康检查失败"]);
     let external = || stage.app.switch(json!({"external": false}));
-    let degraded = rings(&stage.people, "AppComponentDown", "llmchat-checks", external, || stage.app.switch(json!({"external": true})));
+    let degraded = rings(
+        &stage.people,
+        "AppComponentDown",
+        "llmchat-checks",
+        external,
+        || stage.app.switch(json!({"external": true})),
+    );
     assert_eq!(degraded["labels"]["component"], "external");
     stage.is_warning(&degraded, &["组件 external 不可用"]);
-    let Stage { people, postgres, redis, .. } = &mut stage;
+    let Stage {
+        people,
+        postgres,
+        redis,
+        ..
+    } = &mut stage;
     let postgres = std::cell::RefCell::new(postgres);
-    let down = rings(people, "PostgresDown", "llmchat-db", || postgres.borrow_mut().stop(), || postgres.borrow_mut().resume());
+    let down = rings(
+        people,
+        "PostgresDown",
+        "llmchat-db",
+        || postgres.borrow_mut().stop(),
+        || postgres.borrow_mut().resume(),
+    );
     let redis = std::cell::RefCell::new(redis);
-    let lost = rings(people, "RedisDown", "llmchat-redis", || redis.borrow_mut().stop(), || redis.borrow_mut().resume());
+    let lost = rings(
+        people,
+        "RedisDown",
+        "llmchat-redis",
+        || redis.borrow_mut().stop(),
+        || redis.borrow_mut().resume(),
+    );
     stage.is_critical_everywhere(&down, &["PostgreSQL llmchat-db 无法连接"]);
     stage.is_critical_everywhere(&lost, &["Redis llmchat-redis 无法连接"]);
 }
@@ -127,27 +192,56 @@ fn llmchat_services_that_fail_are_told_to_those_whom_the_severity_concerns() {
 fn llmchat_figures_logs_and_backups_that_go_wrong_are_told_with_value_and_threshold() {
     let stage = Stage::set();
     let instance = format!("127.0.0.1:{}", stage.app.port);
-    let Stage { people, app, logs, .. } = &stage;
+    let Stage {
+        people, app, logs, ..
+    } = &stage;
     // Many good requests bring the share of five minutes down again.
     let failing = || app.switch(json!({"failed": 0.5, "requests": 100}));
-    let failed = rings(people, "AppErrorRateHigh", &instance, failing, || app.switch(json!({"failed": 0, "requests": 100_000})));
+    let failed = rings(people, "AppErrorRateHigh", &instance, failing, || {
+        app.switch(json!({"failed": 0, "requests": 100_000}))
+    });
     assert_eq!(failed["annotations"]["threshold"], "> 5 %");
     stage.is_critical_everywhere(&failed, &["请求错误率", "5 %"]);
     let slow = || app.switch(json!({"duration": 4, "requests": 1_000_000}));
-    let slow = rings(people, "LLMChatMeanResponseSlow", &instance, slow, || app.switch(json!({"duration": 0.01, "requests": 100_000_000})));
+    let slow = rings(people, "LLMChatMeanResponseSlow", &instance, slow, || {
+        app.switch(json!({"duration": 0.01, "requests": 100_000_000}))
+    });
     stage.is_warning(&slow, &["平均响应时间", "2 s"]);
-    let full = rings(people, "LLMChatHeapFull", &instance, || app.switch(json!({"heap": 0.95})), || app.switch(json!({"heap": 0.5})));
-    assert_eq!(full["annotations"]["summary_zh"], format!("{instance}：堆内存使用率 95%"));
+    let full = rings(
+        people,
+        "LLMChatHeapFull",
+        &instance,
+        || app.switch(json!({"heap": 0.95})),
+        || app.switch(json!({"heap": 0.5})),
+    );
+    assert_eq!(
+        full["annotations"]["summary_zh"],
+        format!("{instance}：堆内存使用率 95%")
+    );
     stage.is_warning(&full, &["堆内存使用率 95%"]);
 
     // One ERROR line is a warning, more than ten are critical.
-    let one = rings(people, "LogErrors", "llmchat-app", || app.act(json!({"errors": 1})), || ());
+    let one = rings(
+        people,
+        "LogErrors",
+        "llmchat-app",
+        || app.act(json!({"errors": 1})),
+        || (),
+    );
     stage.is_warning(&one, &["行错误日志"]);
-    let many = rings(people, "LogErrorsMany", "llmchat-app", || app.act(json!({"errors": 30})), || ());
+    let many = rings(
+        people,
+        "LogErrorsMany",
+        "llmchat-app",
+        || app.act(json!({"errors": 30})),
+        || (),
+    );
     assert_eq!(many["annotations"]["threshold"], "> 10 in 20s");
     stage.is_critical_everywhere(&many, &["行错误日志", "10 in 20s"]);
     let silent = || app.switch(json!({"silent": true}));
-    let silent = rings(people, "LogSilent", "llmchat-app", silent, || app.switch(json!({"silent": false})));
+    let silent = rings(people, "LogSilent", "llmchat-app", silent, || {
+        app.switch(json!({"silent": false}))
+    });
     stage.is_warning(&silent, &["未更新"]);
     // Root reads every file: one that is a folder nobody can read.
     let (file, away) = (logs.join("error.log"), logs.join("error.log.1"));
@@ -161,9 +255,17 @@ fn llmchat_figures_logs_and_backups_that_go_wrong_are_told_with_value_and_thresh
         std::fs::rename(&away, &file).expect("moved");
         app.switch(json!({"error_log": true}));
     };
-    let unread = rings(people, "LogUnreadable", "llmchat-error", unreadable, readable);
+    let unread = rings(
+        people,
+        "LogUnreadable",
+        "llmchat-error",
+        unreadable,
+        readable,
+    );
     stage.is_critical_everywhere(&unread, &["日志无法读取"]);
     let cut = || app.act(json!({"backup": "cut"}));
-    let invalid = rings(people, "BackupInvalid", "llmchat-database", cut, || app.act(json!({"backup": "whole"})));
+    let invalid = rings(people, "BackupInvalid", "llmchat-database", cut, || {
+        app.act(json!({"backup": "whole"}))
+    });
     stage.is_critical_everywhere(&invalid, &["最新的备份不可用"]);
 }

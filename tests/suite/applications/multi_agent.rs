@@ -1,4 +1,5 @@
-//! The multi-agent service: health, databases, its log of JSON lines, nginx, backups and code, told by mail under the guide's subjects.
+//! The multi-agent service: health, databases, its log of JSON lines, nginx, backups and code, told
+//! by mail under the guide's subjects.
 
 use std::time::Duration;
 
@@ -32,15 +33,22 @@ impl Stage {
         postgres.sql("postgres", "CREATE DATABASE multiagent");
         llm.on("/v1/models", Script::json("200 OK", MODELS));
         let base = tempfile::tempdir().expect("a folder");
-        let [logs, nginx, hourly, code] = ["logs", "nginx", "hourly", "code"].map(|name| folder(base.path(), name));
-        for file in [logs.join("app.log"), nginx.join("multi-agent-service.access.log")] {
+        let [logs, nginx, hourly, code] =
+            ["logs", "nginx", "hourly", "code"].map(|name| folder(base.path(), name));
+        for file in [
+            logs.join("app.log"),
+            nginx.join("multi-agent-service.access.log"),
+        ] {
             std::fs::write(file, "").expect("written");
         }
         let dsn = postgres.dsn("postgres", "multiagent");
         let options = json!({"dsn": dsn, "redis": redis.url(), "logs": logs, "nginx": nginx, "hourly": hourly, "code": code});
         let app = StandIn::start("multi-agent", options);
         app.act(json!({"backup": "whole", "hour": 1, "code": "print(1)"}));
-        let webhook = format!("- name: administrator\n  webhook_configs: [{{url: '{}/hook'}}]\n", people.webhook.url);
+        let webhook = format!(
+            "- name: administrator\n  webhook_configs: [{{url: '{}/hook'}}]\n",
+            people.webhook.url
+        );
         let openai = format!("provider: openai, base_url: '{}'", llm.url("/v1"));
         let sample = Sample::of("multi-agent")
             .with("rules: {profiles: [multi-agent]}\n", QUICK)
@@ -87,13 +95,22 @@ impl Stage {
             valid,
         ];
         wait_for_input(&nightbell, &input);
-        Stage { people, postgres, redis, llm, app, _nightbell: nightbell, _folder: base }
+        Stage {
+            people,
+            postgres,
+            redis,
+            llm,
+            app,
+            _nightbell: nightbell,
+            _folder: base,
+        }
     }
 
     /// A mail under this subject has told it, and another one its end.
     fn is_mailed(&self, subject: &str) {
         for end in ["", " (resolved)"] {
-            self.people.is_mailed("admin@company.com", &format!("{subject} - app-1{end}"));
+            self.people
+                .is_mailed("admin@company.com", &format!("{subject} - app-1{end}"));
         }
     }
 }
@@ -104,31 +121,76 @@ impl Stage {
 #[test]
 fn multi_agent_services_that_fail_are_mailed_under_the_subjects_of_its_guide() {
     let mut stage = Stage::set();
-    let Stage { people, app, llm, .. } = &stage;
+    let Stage {
+        people, app, llm, ..
+    } = &stage;
     let down = || app.switch(json!({"down": true}));
-    let down = rings(people, "EndpointDown", "multi-agent", down, || app.switch(json!({"down": false})));
+    let down = rings(people, "EndpointDown", "multi-agent", down, || {
+        app.switch(json!({"down": false}))
+    });
     assert_eq!(down["labels"]["severity"], "critical");
     stage.is_mailed("Service Alert");
     let part = || app.switch(json!({"component": "agents"}));
-    let part = rings(people, "AppComponentDown", "multi-agent-detailed", part, || app.switch(json!({"component": ""})));
-    assert_eq!((&part["labels"]["component"], &part["labels"]["severity"]), (&json!("agents"), &json!("warning")));
-    let refused = Script::json("401 Unauthorized", r#"{"error":{"code":"invalid_api_key"}}"#);
+    let part = rings(
+        people,
+        "AppComponentDown",
+        "multi-agent-detailed",
+        part,
+        || app.switch(json!({"component": ""})),
+    );
+    assert_eq!(
+        (&part["labels"]["component"], &part["labels"]["severity"]),
+        (&json!("agents"), &json!("warning"))
+    );
+    let refused = Script::json(
+        "401 Unauthorized",
+        r#"{"error":{"code":"invalid_api_key"}}"#,
+    );
     let answers = |script: Script| {
         llm.on("/v1/models", script);
     };
-    let refused = rings(people, "LLMAuthFailed", "openai", || answers(refused), || answers(Script::json("200 OK", MODELS)));
+    let refused = rings(
+        people,
+        "LLMAuthFailed",
+        "openai",
+        || answers(refused),
+        || answers(Script::json("200 OK", MODELS)),
+    );
     assert_eq!(refused["labels"]["severity"], "critical");
-    let Stage { people, postgres, redis, .. } = &mut stage;
+    let Stage {
+        people,
+        postgres,
+        redis,
+        ..
+    } = &mut stage;
     let postgres = std::cell::RefCell::new(postgres);
-    rings(people, "PostgresDown", "multiagent-db", || postgres.borrow_mut().stop(), || postgres.borrow_mut().resume());
+    rings(
+        people,
+        "PostgresDown",
+        "multiagent-db",
+        || postgres.borrow_mut().stop(),
+        || postgres.borrow_mut().resume(),
+    );
     let redis = std::cell::RefCell::new(redis);
-    rings(people, "RedisDown", "multiagent-redis", || redis.borrow_mut().stop(), || redis.borrow_mut().resume());
-    for subject in ["AppComponentDown", "LLMAuthFailed", "PostgresDown", "RedisDown"] {
+    rings(
+        people,
+        "RedisDown",
+        "multiagent-redis",
+        || redis.borrow_mut().stop(),
+        || redis.borrow_mut().resume(),
+    );
+    for subject in [
+        "AppComponentDown",
+        "LLMAuthFailed",
+        "PostgresDown",
+        "RedisDown",
+    ] {
         stage.is_mailed(subject);
     }
 }
 
-/// The error rate and the response time of its log, a client that posts too much, a backup, and a file that was changed.
+/// The error rate and the response time of its log, a client that posts too much, a backup, and a
+/// file that was changed.
 ///
 /// Proves multi-agent: C13, C14, C15, C20, T2, T14, T22, T24, N1, N8.
 #[test]
@@ -137,22 +199,56 @@ fn multi_agent_figures_of_its_logs_backups_and_files_are_mailed() {
     let Stage { people, app, .. } = &stage;
     let errors = || app.act(json!({"requests": 100, "errors": 10}));
     let rate = rings(people, "LogErrorRateHigh", "multi-agent", errors, || ());
-    assert_eq!((&rate["labels"]["severity"], &rate["annotations"]["threshold"]), (&json!("critical"), &json!("> 5 %")));
-    assert!(rate["annotations"]["summary"].as_str().is_some_and(|said| said.ends_with("% error lines to a request in 20s")), "{rate}");
+    assert_eq!(
+        (
+            &rate["labels"]["severity"],
+            &rate["annotations"]["threshold"]
+        ),
+        (&json!("critical"), &json!("> 5 %"))
+    );
+    assert!(
+        rate["annotations"]["summary"]
+            .as_str()
+            .is_some_and(|said| said.ends_with("% error lines to a request in 20s")),
+        "{rate}"
+    );
     stage.is_mailed("Error Rate Alert");
-    let slow = rings(people, "LogResponseSlow", "multi-agent", || app.act(json!({"requests": 400, "seconds": 8.0})), || ());
-    assert_eq!((&slow["labels"]["severity"], &slow["annotations"]["threshold"]), (&json!("warning"), &json!("mean > 5 s")));
-    assert!(slow["annotations"]["summary"].as_str().is_some_and(|said| said.starts_with("multi-agent: a request took ")), "{slow}");
+    let slow = rings(
+        people,
+        "LogResponseSlow",
+        "multi-agent",
+        || app.act(json!({"requests": 400, "seconds": 8.0})),
+        || (),
+    );
+    assert_eq!(
+        (
+            &slow["labels"]["severity"],
+            &slow["annotations"]["threshold"]
+        ),
+        (&json!("warning"), &json!("mean > 5 s"))
+    );
+    assert!(
+        slow["annotations"]["summary"]
+            .as_str()
+            .is_some_and(|said| said.starts_with("multi-agent: a request took ")),
+        "{slow}"
+    );
     stage.is_mailed("Response Time Alert");
     // The gauge says the same, and the log has said it.
     assert!(people.posted("MultiAgentMeanResponseSlow").is_empty());
     app.act(json!({"posts": 101}));
-    wait_until("the busy client is told", Duration::from_secs(60), || !people.posted("AccessClientBusy").is_empty());
+    wait_until("the busy client is told", Duration::from_secs(60), || {
+        !people.posted("AccessClientBusy").is_empty()
+    });
     let empty = || app.act(json!({"backup": "empty", "hour": 2}));
-    let useless = rings(people, "BackupInvalid", "hourly", empty, || app.act(json!({"backup": "whole", "hour": 3})));
+    let useless = rings(people, "BackupInvalid", "hourly", empty, || {
+        app.act(json!({"backup": "whole", "hour": 3}))
+    });
     assert_eq!(useless["labels"]["severity"], "critical");
     stage.is_mailed("BackupInvalid");
     let changed = || app.act(json!({"code": "print(2)"}));
-    rings(people, "FilesChanged", "code", changed, || app.act(json!({"code": "print(1)"})));
+    rings(people, "FilesChanged", "code", changed, || {
+        app.act(json!({"code": "print(1)"}))
+    });
     stage.is_mailed("FilesChanged");
 }

@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// What its log and blocks hold, what was sampled without it and what comes after are one history, also after a restart.
+/// What its log and blocks hold, what was sampled without it and what comes after are one history,
+/// also after a restart.
 #[test]
 fn a_folder_that_becomes_usable_is_used_again_and_nothing_is_missing() {
     let parent = tempfile::tempdir().expect("a folder");
@@ -19,20 +20,32 @@ fn a_folder_that_becomes_usable_is_used_again_and_nothing_is_missing() {
     Store::open(Limits::default(), &settings(&folder), at(BLOCK + 40)).expect_err("cannot be used");
     let store = Store::awaiting(Limits::default(), &settings(&folder));
     live(&store, &memory, BLOCK + 60..BLOCK + 100);
-    store.open_awaited(at(BLOCK + 100)).expect_err("still cannot be used");
+    store
+        .open_awaited(at(BLOCK + 100))
+        .expect_err("still cannot be used");
     assert!(store.awaits_history() && store.history().is_none());
 
     fs::remove_file(&folder).expect("removed");
     fs::rename(&away, &folder).expect("moved");
     store.open_awaited(at(BLOCK + 100)).expect("can be used");
-    assert!(!store.awaits_history() && store.history().is_some_and(|h| h.blocks.len() >= 3), "{:?}", store.history());
+    assert!(
+        !store.awaits_history() && store.history().is_some_and(|h| h.blocks.len() >= 3),
+        "{:?}",
+        store.history()
+    );
     assert_eq!(content(&store), content(&memory));
     live(&store, &memory, BLOCK + 100..BLOCK + 120);
     assert!(store.flush());
     assert_eq!(content(&store), content(&memory));
-    store.open_awaited(at(BLOCK + 120)).expect("has nothing to do");
+    store
+        .open_awaited(at(BLOCK + 120))
+        .expect("has nothing to do");
     drop(store);
-    assert_eq!(content(&open(&folder, at(BLOCK + 120).0)), content(&memory), "after a restart");
+    assert_eq!(
+        content(&open(&folder, at(BLOCK + 120).0)),
+        content(&memory),
+        "after a restart"
+    );
 }
 
 /// A folder that nobody has written yet begins with what memory holds.
@@ -48,5 +61,9 @@ fn an_empty_folder_begins_with_what_memory_holds() {
     assert!(store.flush());
     assert_eq!(content(&store), content(&memory));
     drop(store);
-    assert_eq!(content(&open(&folder, now)), content(&memory), "after a restart");
+    assert_eq!(
+        content(&open(&folder, now)),
+        content(&memory),
+        "after a restart"
+    );
 }

@@ -1,4 +1,5 @@
-//! Name servers that do not answer: a library in front of the system's resolver makes lookups take a minute.
+//! Name servers that do not answer: a library in front of the system's resolver makes lookups take
+//! a minute.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,15 +13,29 @@ const PATIENCE: Duration = Duration::from_secs(50);
 
 /// Builds the library; the README asks for a C compiler.
 fn library(folder: &Path) -> String {
-    let (source, built) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/hostile/names.c"), folder.join("names.so"));
-    let status = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&built).arg(source).arg("-ldl").status().expect("cc runs");
+    let (source, built) = (
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/hostile/names.c"),
+        folder.join("names.so"),
+    );
+    let status = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(&built)
+        .arg(source)
+        .arg("-ldl")
+        .status()
+        .expect("cc runs");
     assert!(status.success());
     built.display().to_string()
 }
 
-/// Page of one gauge, on a connection that is closed after each answer, so that each scrape looks the name up.
+/// Page of one gauge, on a connection that is closed after each answer, so that each scrape looks
+/// the name up.
 fn target() -> HttpSink {
-    HttpSink::start([Reply::Answer(200, "connection: close\r\ncontent-type: text/plain\r\n", "healthy 1\n")])
+    HttpSink::start([Reply::Answer(
+        200,
+        "connection: close\r\ncontent-type: text/plain\r\n",
+        "healthy 1\n",
+    )])
 }
 
 #[test]
@@ -44,14 +59,28 @@ fn names_that_cannot_be_resolved_hold_up_neither_rules_nor_messages_nor_other_ta
         rules.display(),
         sink.url
     );
-    let nightbell = Nightbell::start_with(Some(&config), &[("LD_PRELOAD", &library(folder.path()))]);
-    let lookups = |result: &str| nightbell.metric(&format!("nightbell_name_lookups_total{{result=\"{result}\"}}")).unwrap_or(0.0);
-    wait_until("every lookup hangs", PATIENCE, || nightbell.metric("nightbell_name_lookups_running") == Some(24.0));
+    let nightbell =
+        Nightbell::start_with(Some(&config), &[("LD_PRELOAD", &library(folder.path()))]);
+    let lookups = |result: &str| {
+        nightbell
+            .metric(&format!(
+                "nightbell_name_lookups_total{{result=\"{result}\"}}"
+            ))
+            .unwrap_or(0.0)
+    };
+    wait_until("every lookup hangs", PATIENCE, || {
+        nightbell.metric("nightbell_name_lookups_running") == Some(24.0)
+    });
     let seen = page.requests().len();
-    wait_until("the healthy target is collected on", PATIENCE, || page.requests().len() >= seen + 10);
+    wait_until("the healthy target is collected on", PATIENCE, || {
+        page.requests().len() >= seen + 10
+    });
     let query = "/api/v1/query?query=count_over_time(tick%5B1m%5D)%20%3E%3D%2010";
     wait_until("the rules are evaluated on", PATIENCE, || {
-        !nightbell.json(query)["data"]["result"].as_array().expect("a vector").is_empty()
+        !nightbell.json(query)["data"]["result"]
+            .as_array()
+            .expect("a vector")
+            .is_empty()
     });
     assert_eq!(sink.last().path, "/", "the alert was delivered");
     // All of that within the minute that the first lookups take.
@@ -66,14 +95,26 @@ fn a_name_that_was_known_goes_on_while_name_servers_are_away() {
     let config = format!(
         "rules: {{shipped: false}}\nscrape_configs: [{{job_name: named, scrape_interval: 2s, static_configs: [{{targets: ['cached.test:{port}']}}]}}]\n"
     );
-    let variables = [("LD_PRELOAD", library(folder.path())), ("NAMES_HANG", switch.display().to_string())];
-    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let variables = [
+        ("LD_PRELOAD", library(folder.path())),
+        ("NAMES_HANG", switch.display().to_string()),
+    ];
+    let variables: Vec<(&str, &str)> = variables
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     let nightbell = Nightbell::start_with(Some(&config), &variables);
-    wait_until("the target is collected", PATIENCE, || page.requests().len() >= 2);
+    wait_until("the target is collected", PATIENCE, || {
+        page.requests().len() >= 2
+    });
     std::fs::write(&switch, "").expect("written");
     wait_until("an old address serves", PATIENCE, || {
-        nightbell.metric("nightbell_name_lookups_stale_total").is_some_and(|count| count >= 2.0)
+        nightbell
+            .metric("nightbell_name_lookups_stale_total")
+            .is_some_and(|count| count >= 2.0)
     });
     let seen = page.requests().len();
-    wait_until("the target is still collected", PATIENCE, || page.requests().len() >= seen + 3);
+    wait_until("the target is still collected", PATIENCE, || {
+        page.requests().len() >= seen + 3
+    });
 }

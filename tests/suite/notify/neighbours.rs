@@ -1,4 +1,5 @@
-//! Neighbours of what was once found wrong: older mail servers, foreign addresses, chats that move, slow services, keywords, files of secrets.
+//! Neighbours of what was once found wrong: older mail servers, foreign addresses, chats that move,
+//! slow services, keywords, files of secrets.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -12,9 +13,14 @@ use serde_json::Value;
 use super::{alert, build, firing, notification};
 use crate::servers::http_sink::{HttpSink, Reply};
 
-const OK: Reply = Reply::Answer(200, "", r#"{"ok":true,"code":0,"errcode":0,"status":"success"}"#);
+const OK: Reply = Reply::Answer(
+    200,
+    "",
+    r#"{"ok":true,"code":0,"errcode":0,"status":"success"}"#,
+);
 
-/// A mail server that answers each line by `answer`, after a greeting; gives what it was notified in each connection.
+/// A mail server that answers each line by `answer`, after a greeting; gives what it was notified
+/// in each connection.
 fn mail_server(answer: fn(&str) -> &'static str) -> (u16, Receiver<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -40,7 +46,9 @@ fn mail_server(answer: fn(&str) -> &'static str) -> (u16, Receiver<Vec<String>>)
                     let reply = answer(&line);
                     in_data = reply.starts_with("354");
                     said.push(line);
-                    if writer.write_all(format!("{reply}\r\n").as_bytes()).is_err() || reply.starts_with("221") {
+                    if writer.write_all(format!("{reply}\r\n").as_bytes()).is_err()
+                        || reply.starts_with("221")
+                    {
                         break;
                     }
                 }
@@ -54,12 +62,16 @@ fn mail_server(answer: fn(&str) -> &'static str) -> (u16, Receiver<Vec<String>>)
 fn mail(port: u16, keys: &str) -> Box<dyn Notifier> {
     build(
         "email",
-        &format!("receiver: {{smarthost: '127.0.0.1:{port}', from: bell@example.org, hello: me.test, require_tls: false, {keys}}}"),
+        &format!(
+            "receiver: {{smarthost: '127.0.0.1:{port}', from: bell@example.org, hello: me.test, require_tls: false, {keys}}}"
+        ),
     )
 }
 
 fn conversation(notified: &Receiver<Vec<String>>) -> Vec<String> {
-    notified.recv_timeout(Duration::from_secs(90)).expect("a conversation")
+    notified
+        .recv_timeout(Duration::from_secs(90))
+        .expect("a conversation")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -70,12 +82,35 @@ async fn a_server_that_knows_no_ehlo_is_greeted_the_older_way() {
         "QUIT" => "221 bye",
         _ => "250 old.example.org",
     });
-    mail(port, "to: ops@example.org").notify(&firing()).await.expect("delivered");
+    mail(port, "to: ops@example.org")
+        .notify(&firing())
+        .await
+        .expect("delivered");
     let all = [conversation(&notified), conversation(&notified)].concat();
-    let commands: Vec<&str> = all.iter().map(String::as_str).filter(|line| !line.starts_with("QUIT")).collect();
-    assert_eq!(commands, ["EHLO me.test", "HELO me.test", "MAIL FROM:<bell@example.org>", "RCPT TO:<ops@example.org>", "DATA"]);
-    let strict = build("email", &format!("receiver: {{smarthost: '127.0.0.1:{port}', from: a@b.c, to: d@e.f}}"));
-    let error = strict.notify(&firing()).await.expect_err("nothing is sent without TLS").to_string();
+    let commands: Vec<&str> = all
+        .iter()
+        .map(String::as_str)
+        .filter(|line| !line.starts_with("QUIT"))
+        .collect();
+    assert_eq!(
+        commands,
+        [
+            "EHLO me.test",
+            "HELO me.test",
+            "MAIL FROM:<bell@example.org>",
+            "RCPT TO:<ops@example.org>",
+            "DATA"
+        ]
+    );
+    let strict = build(
+        "email",
+        &format!("receiver: {{smarthost: '127.0.0.1:{port}', from: a@b.c, to: d@e.f}}"),
+    );
+    let error = strict
+        .notify(&firing())
+        .await
+        .expect_err("nothing is sent without TLS")
+        .to_string();
     assert!(error.contains("STARTTLS is required"), "{error}");
 }
 
@@ -87,12 +122,33 @@ async fn foreign_domains_go_out_in_ascii_and_foreign_names_only_where_they_may()
         "QUIT" => "221 bye",
         _ => "250 mx.example.org",
     });
-    mail(port, "to: 'ops@bücher.test, jürgen@lab.test'").notify(&firing()).await.expect("the one who can be notified is notified");
+    mail(port, "to: 'ops@bücher.test, jürgen@lab.test'")
+        .notify(&firing())
+        .await
+        .expect("the one who can be notified is notified");
     let said = conversation(&notified);
-    assert_eq!(said[1..4], ["MAIL FROM:<bell@example.org>", "RCPT TO:<ops@xn--bcher-kva.test>", "DATA"]);
-    let error = mail(port, "to: jürgen@lab.test").notify(&firing()).await.expect_err("nobody is left");
-    assert!(!error.retryable && error.reason == Reason::Rejected && error.to_string().contains("SMTPUTF8"), "{error}");
-    assert_eq!(conversation(&notified).last().map(String::as_str), Some("QUIT"));
+    assert_eq!(
+        said[1..4],
+        [
+            "MAIL FROM:<bell@example.org>",
+            "RCPT TO:<ops@xn--bcher-kva.test>",
+            "DATA"
+        ]
+    );
+    let error = mail(port, "to: jürgen@lab.test")
+        .notify(&firing())
+        .await
+        .expect_err("nobody is left");
+    assert!(
+        !error.retryable
+            && error.reason == Reason::Rejected
+            && error.to_string().contains("SMTPUTF8"),
+        "{error}"
+    );
+    assert_eq!(
+        conversation(&notified).last().map(String::as_str),
+        Some("QUIT")
+    );
 
     let (port, notified) = mail_server(|line| match line.split(' ').next().unwrap_or("") {
         "EHLO" => "250-mx.example.org\r\n250 SMTPUTF8",
@@ -100,10 +156,28 @@ async fn foreign_domains_go_out_in_ascii_and_foreign_names_only_where_they_may()
         "QUIT" => "221 bye",
         _ => "250 ok",
     });
-    mail(port, "to: jürgen@bücher.test").notify(&firing()).await.expect("delivered");
-    assert_eq!(conversation(&notified)[1..3], ["MAIL FROM:<bell@example.org> SMTPUTF8", "RCPT TO:<jürgen@xn--bcher-kva.test>"]);
-    mail(port, "to: ops@bücher.test").notify(&firing()).await.expect("delivered");
-    assert_eq!(conversation(&notified)[1..3], ["MAIL FROM:<bell@example.org>", "RCPT TO:<ops@xn--bcher-kva.test>"]);
+    mail(port, "to: jürgen@bücher.test")
+        .notify(&firing())
+        .await
+        .expect("delivered");
+    assert_eq!(
+        conversation(&notified)[1..3],
+        [
+            "MAIL FROM:<bell@example.org> SMTPUTF8",
+            "RCPT TO:<jürgen@xn--bcher-kva.test>"
+        ]
+    );
+    mail(port, "to: ops@bücher.test")
+        .notify(&firing())
+        .await
+        .expect("delivered");
+    assert_eq!(
+        conversation(&notified)[1..3],
+        [
+            "MAIL FROM:<bell@example.org>",
+            "RCPT TO:<ops@xn--bcher-kva.test>"
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -139,8 +213,15 @@ async fn a_server_that_refuses_is_left_with_a_farewell() {
             },
         };
         let (port, notified) = mail_server(answer);
-        mail(port, "to: ops@example.org").notify(&firing()).await.expect_err("refused");
-        assert_eq!(conversation(&notified).last().map(String::as_str), Some("QUIT"), "{refused}");
+        mail(port, "to: ops@example.org")
+            .notify(&firing())
+            .await
+            .expect_err("refused");
+        assert_eq!(
+            conversation(&notified).last().map(String::as_str),
+            Some("QUIT"),
+            "{refused}"
+        );
     }
 }
 
@@ -148,10 +229,24 @@ async fn a_server_that_refuses_is_left_with_a_farewell() {
 async fn a_chat_that_became_a_supergroup_gets_the_message_under_its_new_number() {
     let moved = r#"{"ok":false,"error_code":400,"description":"Bad Request: group chat was upgraded to a supergroup chat","parameters":{"migrate_to_chat_id":-1001234567890}}"#;
     let sink = HttpSink::start([Reply::Answer(400, "", moved), OK]);
-    let chat = build("telegram", &format!("receiver: {{bot_token: t, chat_id: -42, api_url: '{}'}}", sink.url));
+    let chat = build(
+        "telegram",
+        &format!(
+            "receiver: {{bot_token: t, chat_id: -42, api_url: '{}'}}",
+            sink.url
+        ),
+    );
     let ids = || -> Vec<String> {
-        let id = |body: &str| serde_json::from_str::<Value>(body).expect("JSON")["chat_id"].as_str().unwrap_or("?").to_owned();
-        sink.requests().iter().map(|request| id(&request.body)).collect()
+        let id = |body: &str| {
+            serde_json::from_str::<Value>(body).expect("JSON")["chat_id"]
+                .as_str()
+                .unwrap_or("?")
+                .to_owned()
+        };
+        sink.requests()
+            .iter()
+            .map(|request| id(&request.body))
+            .collect()
     };
     chat.notify(&firing()).await.expect("delivered at once");
     assert_eq!(ids(), ["-42", "-1001234567890"]);
@@ -166,7 +261,10 @@ async fn a_chat_that_became_a_supergroup_gets_the_message_under_its_new_number()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_services_are_asked_once_and_the_last_recipients_are_served() {
     let slow = HttpSink::start([Reply::Late(3000, 200, "{}")]);
-    build("webhook", &format!("receiver: {{url: '{}'}}", slow.url)).notify(&firing()).await.expect("it has taken it");
+    build("webhook", &format!("receiver: {{url: '{}'}}", slow.url))
+        .notify(&firing())
+        .await
+        .expect("it has taken it");
     assert_eq!(slow.requests().len(), 1);
     let api = HttpSink::start([Reply::Late(200, 201, r#"{"sid":"SM","status":"queued"}"#)]);
     let numbers: Vec<String> = (1..=8).map(|n| format!("'+{n}'")).collect();
@@ -176,69 +274,160 @@ async fn slow_services_are_asked_once_and_the_last_recipients_are_served() {
         api.url
     );
     // All of them take longer than the timeout, which is one request's.
-    build("sms", &sms).notify(&firing()).await.expect("all are served");
-    let to: Vec<String> =
-        api.requests().iter().filter_map(|r| r.body.split('&').find(|p| p.starts_with("To=")).map(str::to_owned)).collect();
-    assert_eq!(to, (1..=8).map(|n| format!("To=%2B{n}")).collect::<Vec<_>>());
+    build("sms", &sms)
+        .notify(&firing())
+        .await
+        .expect("all are served");
+    let to: Vec<String> = api
+        .requests()
+        .iter()
+        .filter_map(|r| {
+            r.body
+                .split('&')
+                .find(|p| p.starts_with("To="))
+                .map(str::to_owned)
+        })
+        .collect();
+    assert_eq!(
+        to,
+        (1..=8).map(|n| format!("To=%2B{n}")).collect::<Vec<_>>()
+    );
 }
 
-/// Whatever stands for the configured text, and whatever part of a group it is, the robot finds the word it wants.
+/// Whatever stands for the configured text, and whatever part of a group it is, the robot finds the
+/// word it wants.
 #[tokio::test]
 async fn the_keyword_stands_in_digests_parts_and_what_replaces_a_failed_template() {
-    let many = notification((0..2500).map(|n| alert(&format!("host-{n}.example.org:9100"))).collect());
-    let digest = Notification { digest: 150, ..firing() };
-    let part = Notification { truncated_alerts: 2400, ..firing() };
+    let many = notification(
+        (0..2500)
+            .map(|n| alert(&format!("host-{n}.example.org:9100")))
+            .collect(),
+    );
+    let digest = Notification {
+        digest: 150,
+        ..firing()
+    };
+    let part = Notification {
+        truncated_alerts: 2400,
+        ..firing()
+    };
     for (name, keys) in [
-        ("feishu", "title: '生产监控 {{ .CommonLabels.alertname }}', text: '{{ range .Alerts }}{{ .Labels.instance }} {{ end }}'"),
-        ("feishu", "title: '{{ (index .Alerts 9999).Labels.x }}', text: '生产监控 {{ .Status }}'"),
+        (
+            "feishu",
+            "title: '生产监控 {{ .CommonLabels.alertname }}', text: '{{ range .Alerts }}{{ .Labels.instance }} {{ end }}'",
+        ),
+        (
+            "feishu",
+            "title: '{{ (index .Alerts 9999).Labels.x }}', text: '生产监控 {{ .Status }}'",
+        ),
         ("feishu", "keyword: 生产监控"),
-        ("feishu", "keyword: 生产监控, text: '{{ (index .Alerts 9999).Labels.x }}'"),
-        ("dingtalk", "access_token: t, title: 生产监控, text: '生产监控 {{ range .Alerts }}{{ .Labels.instance }} {{ end }}'"),
-        ("dingtalk", "access_token: t, text: '生产监控 {{ (index .Alerts 9999).Labels.x }}'"),
+        (
+            "feishu",
+            "keyword: 生产监控, text: '{{ (index .Alerts 9999).Labels.x }}'",
+        ),
+        (
+            "dingtalk",
+            "access_token: t, title: 生产监控, text: '生产监控 {{ range .Alerts }}{{ .Labels.instance }} {{ end }}'",
+        ),
+        (
+            "dingtalk",
+            "access_token: t, text: '生产监控 {{ (index .Alerts 9999).Labels.x }}'",
+        ),
         ("dingtalk", "access_token: t, keyword: 生产监控"),
     ] {
-        for (case, message) in [("group", &many), ("digest", &digest), ("part", &part), ("plain", &firing())] {
+        for (case, message) in [
+            ("group", &many),
+            ("digest", &digest),
+            ("part", &part),
+            ("plain", &firing()),
+        ] {
             let sink = HttpSink::start([OK]);
-            build(name, &format!("receiver: {{url: '{}', {keys}}}", sink.url)).notify(message).await.expect("accepted");
-            assert!(sink.last().body.contains("生产监控"), "{name} {case} {keys}: {}", sink.last().body);
+            build(name, &format!("receiver: {{url: '{}', {keys}}}", sink.url))
+                .notify(message)
+                .await
+                .expect("accepted");
+            assert!(
+                sink.last().body.contains("生产监控"),
+                "{name} {case} {keys}: {}",
+                sink.last().body
+            );
         }
     }
 }
 
-/// Every file that stands for a secret is read again when it changes, for each kind of receiver that has such a key.
+/// Every file that stands for a secret is read again when it changes, for each kind of receiver
+/// that has such a key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_file_of_a_secret_is_read_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let cases = [
-        ("webhook_configs", "url: 'URL', http_config: {authorization: {credentials_file: FILE}}"),
-        ("webhook_configs", "url: 'URL', http_config: {basic_auth: {username: u, password_file: FILE}}"),
-        ("webhook_configs", "url: 'URL', http_config: {http_headers: {X-Key: {files: [FILE]}}}"),
+        (
+            "webhook_configs",
+            "url: 'URL', http_config: {authorization: {credentials_file: FILE}}",
+        ),
+        (
+            "webhook_configs",
+            "url: 'URL', http_config: {basic_auth: {username: u, password_file: FILE}}",
+        ),
+        (
+            "webhook_configs",
+            "url: 'URL', http_config: {http_headers: {X-Key: {files: [FILE]}}}",
+        ),
         ("webhook_configs", "url_file: FILE"),
         ("slack_configs", "channel: c, api_url_file: FILE"),
         ("discord_configs", "webhook_url_file: FILE"),
         ("pagerduty_configs", "url: 'URL', routing_key_file: FILE"),
         ("pagerduty_configs", "url: 'URL', service_key_file: FILE"),
         ("opsgenie_configs", "api_url: 'URL', api_key_file: FILE"),
-        ("telegram_configs", "api_url: 'URL', chat_id: 1, bot_token_file: FILE"),
+        (
+            "telegram_configs",
+            "api_url: 'URL', chat_id: 1, bot_token_file: FILE",
+        ),
     ];
     let written = |file: &Path, word: &str, sink: &HttpSink, is_url: bool| {
-        std::fs::write(file, if is_url { format!("{}/{word}", sink.url) } else { word.to_owned() }).expect("written");
+        std::fs::write(
+            file,
+            if is_url {
+                format!("{}/{word}", sink.url)
+            } else {
+                word.to_owned()
+            },
+        )
+        .expect("written");
     };
     for (number, (kind, keys)) in cases.into_iter().enumerate() {
         let sink = HttpSink::start([OK]);
-        let (file, is_url) = (folder.path().join(number.to_string()), keys.contains("url_file"));
+        let (file, is_url) = (
+            folder.path().join(number.to_string()),
+            keys.contains("url_file"),
+        );
         written(&file, "0ld-secret-word", &sink, is_url);
-        let keys = keys.replace("URL", &sink.url).replace("FILE", &file.display().to_string());
-        let config = crate::alerting::read_config(&format!("route: {{receiver: ops}}\nreceivers:\n- name: ops\n  {kind}: [{{{keys}}}]\n"));
-        let notifier = config.unwrap_or_else(|error| panic!("{keys}: {error}")).receivers[0].integrations[0].notifier.clone();
+        let keys = keys
+            .replace("URL", &sink.url)
+            .replace("FILE", &file.display().to_string());
+        let config = crate::alerting::read_config(&format!(
+            "route: {{receiver: ops}}\nreceivers:\n- name: ops\n  {kind}: [{{{keys}}}]\n"
+        ));
+        let notifier = config
+            .unwrap_or_else(|error| panic!("{keys}: {error}"))
+            .receivers[0]
+            .integrations[0]
+            .notifier
+            .clone();
         for word in ["0ld-secret-word", "a-newer-secret-word"] {
             written(&file, word, &sink, is_url);
             // A service that answers otherwise than wanted has been asked all the same.
             let _ = notifier.notify(&firing()).await;
             let asked = sink.last();
-            let basic = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("u:{word}"));
+            let basic = base64::Engine::encode(
+                &base64::engine::general_purpose::STANDARD,
+                format!("u:{word}"),
+            );
             let said = format!("{} {:?} {}", asked.path, asked.headers, asked.body);
-            assert!(said.contains(word) || said.contains(&basic), "{kind} {keys}: {said}");
+            assert!(
+                said.contains(word) || said.contains(&basic),
+                "{kind} {keys}: {said}"
+            );
         }
     }
 }

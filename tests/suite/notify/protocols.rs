@@ -1,4 +1,5 @@
-//! What services document beside the request itself: what they refuse, what they take amiss, and what they say.
+//! What services document beside the request itself: what they refuse, what they take amiss, and
+//! what they say.
 
 use nightbell::notify::{Notification, Reason};
 use serde_json::{Value, json};
@@ -10,7 +11,10 @@ const OK: Reply = Reply::Answer(200, "", "{}");
 
 async fn sent(name: &str, yaml: &str, reply: Reply, message: &Notification) -> Value {
     let sink = HttpSink::start([reply]);
-    build(name, &yaml.replace("{url}", &sink.url)).notify(message).await.unwrap_or_else(|e| panic!("{name}: {e}"));
+    build(name, &yaml.replace("{url}", &sink.url))
+        .notify(message)
+        .await
+        .unwrap_or_else(|e| panic!("{name}: {e}"));
     serde_json::from_str(&sink.last().body).expect("JSON")
 }
 
@@ -20,15 +24,47 @@ const BLANK: &str = "'{{ .CommonAnnotations.nothing }}'";
 #[tokio::test]
 async fn a_text_that_prints_nothing_becomes_the_built_in_one() {
     for (name, yaml, at) in [
-        ("pagerduty", "receiver: {routing_key: k, url: '{url}', description: BLANK}", "/payload/summary"),
-        ("pagerduty", "receiver: {service_key: k, url: '{url}', description: BLANK}", "/description"),
-        ("opsgenie", "receiver: {api_key: k, api_url: '{url}/', message: BLANK}", "/message"),
-        ("discord", "receiver: {webhook_url: '{url}', title: BLANK, message: BLANK}", "/embeds/0/description"),
-        ("slack", "receiver: {api_url: '{url}', channel: c, title: BLANK, text: BLANK}", "/attachments/0/text"),
-        ("dingtalk", "receiver: {url: '{url}', access_token: t, title: BLANK}", "/markdown/title"),
-        ("msteamsv2", "receiver: {webhook_url: '{url}', text: BLANK}", "/attachments/0/content/body/1/text"),
+        (
+            "pagerduty",
+            "receiver: {routing_key: k, url: '{url}', description: BLANK}",
+            "/payload/summary",
+        ),
+        (
+            "pagerduty",
+            "receiver: {service_key: k, url: '{url}', description: BLANK}",
+            "/description",
+        ),
+        (
+            "opsgenie",
+            "receiver: {api_key: k, api_url: '{url}/', message: BLANK}",
+            "/message",
+        ),
+        (
+            "discord",
+            "receiver: {webhook_url: '{url}', title: BLANK, message: BLANK}",
+            "/embeds/0/description",
+        ),
+        (
+            "slack",
+            "receiver: {api_url: '{url}', channel: c, title: BLANK, text: BLANK}",
+            "/attachments/0/text",
+        ),
+        (
+            "dingtalk",
+            "receiver: {url: '{url}', access_token: t, title: BLANK}",
+            "/markdown/title",
+        ),
+        (
+            "msteamsv2",
+            "receiver: {webhook_url: '{url}', text: BLANK}",
+            "/attachments/0/content/body/1/text",
+        ),
     ] {
-        let reply = if name == "slack" { Reply::Answer(200, "", "ok") } else { Reply::Answer(200, "", r#"{"errcode":0}"#) };
+        let reply = if name == "slack" {
+            Reply::Answer(200, "", "ok")
+        } else {
+            Reply::Answer(200, "", r#"{"errcode":0}"#)
+        };
         let body = sent(name, &yaml.replace("BLANK", BLANK), reply, &firing()).await;
         let text = body.pointer(at).and_then(Value::as_str).unwrap_or_default();
         assert!(text.contains("DiskFull"), "{name}: {body}");
@@ -39,7 +75,11 @@ async fn a_text_that_prints_nothing_becomes_the_built_in_one() {
 async fn a_severity_that_pagerduty_does_not_know_is_an_error() {
     for (written, wanted) in [("page", "error"), (BLANK, "error"), ("warning", "warning")] {
         let yaml = format!("receiver: {{routing_key: k, url: '{{url}}', severity: {written}}}");
-        assert_eq!(sent("pagerduty", &yaml, OK, &firing()).await["payload"]["severity"], wanted, "{written}");
+        assert_eq!(
+            sent("pagerduty", &yaml, OK, &firing()).await["payload"]["severity"],
+            wanted,
+            "{written}"
+        );
     }
 }
 
@@ -49,36 +89,72 @@ async fn links_images_and_responders_are_filtered_and_expanded_as_alertmanager_d
         "receiver: {{routing_key: k, url: '{{url}}', links: [{{href: {BLANK}, text: Runbook}}, {{href: 'http://x'}}], images: [{{src: {BLANK}}}]}}"
     );
     let body = sent("pagerduty", &yaml, OK, &firing()).await;
-    assert_eq!((&body["links"], &body["images"]), (&json!([{"href": "http://x"}]), &Value::Null));
+    assert_eq!(
+        (&body["links"], &body["images"]),
+        (&json!([{"href": "http://x"}]), &Value::Null)
+    );
     let yaml = format!(
         "receiver: {{api_key: k, api_url: '{{url}}/', responders: [{{name: {BLANK}, type: team}}, {{name: 'a, b', type: teams}}, {{name: ops, type: team}}]}}"
     );
     let body = sent("opsgenie", &yaml, OK, &firing()).await;
     let team = |name: &str| json!({"name": name, "type": "team"});
-    assert_eq!(body["responders"], json!([team("a"), team("b"), team("ops")]));
+    assert_eq!(
+        body["responders"],
+        json!([team("a"), team("b"), team("ops")])
+    );
 }
 
 #[tokio::test]
 async fn opsgenie_replaces_message_and_description_where_it_is_asked_to() {
     let sink = HttpSink::start([OK]);
-    build("opsgenie", &format!("receiver: {{api_key: k, api_url: '{}/', update_alerts: true}}", sink.url))
-        .notify(&firing())
-        .await
-        .expect("accepted");
+    build(
+        "opsgenie",
+        &format!(
+            "receiver: {{api_key: k, api_url: '{}/', update_alerts: true}}",
+            sink.url
+        ),
+    )
+    .notify(&firing())
+    .await
+    .expect("accepted");
     let requests = sink.requests();
-    let lines: Vec<String> = requests.iter().map(|r| format!("{} {}", r.method, r.path.rsplit('/').next().unwrap_or_default())).collect();
-    assert_eq!(lines, ["POST alerts", "PUT message?identifierType=alias", "PUT description?identifierType=alias"]);
+    let lines: Vec<String> = requests
+        .iter()
+        .map(|r| {
+            format!(
+                "{} {}",
+                r.method,
+                r.path.rsplit('/').next().unwrap_or_default()
+            )
+        })
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "POST alerts",
+            "PUT message?identifierType=alias",
+            "PUT description?identifierType=alias"
+        ]
+    );
 }
 
 #[tokio::test]
 async fn discord_calls_whom_the_configuration_names_and_nobody_whom_an_alert_names() {
     let yaml = "receiver: {webhook_url: '{url}', content: '<@&4242> <@7> @here {{ .CommonLabels.alertname }}'}";
     let mut message = firing();
-    message.common_labels.push(("alertname".into(), "<@&666> @everyone".into()));
+    message
+        .common_labels
+        .push(("alertname".into(), "<@&666> @everyone".into()));
     let body = sent("discord", yaml, OK, &message).await;
     let content = body["content"].as_str().unwrap_or_default();
-    assert!(content.contains("@here") && !content.contains("@everyone"), "{content}");
-    assert_eq!(body["allowed_mentions"], json!({"parse": ["everyone"], "roles": ["4242"], "users": ["7"]}));
+    assert!(
+        content.contains("@here") && !content.contains("@everyone"),
+        "{content}"
+    );
+    assert_eq!(
+        body["allowed_mentions"],
+        json!({"parse": ["everyone"], "roles": ["4242"], "users": ["7"]})
+    );
     let body = sent("discord", "receiver: {webhook_url: '{url}'}", OK, &firing()).await;
     assert_eq!(body["allowed_mentions"], json!({"parse": []}));
 }
@@ -86,13 +162,34 @@ async fn discord_calls_whom_the_configuration_names_and_nobody_whom_an_alert_nam
 #[tokio::test]
 async fn a_redirect_that_would_lose_the_body_is_a_failure_and_one_that_keeps_it_is_followed() {
     for status in [301, 302, 303] {
-        let sink = HttpSink::start([Reply::Answer(status, "location: https://login.lab.test/in?next=s3cr3t\r\n", ""), OK]);
-        let error = build("webhook", &format!("receiver: {{url: '{}'}}", sink.url)).notify(&firing()).await.expect_err("not delivered");
-        assert_eq!(error.to_string(), format!("answered {status}: redirected to login.lab.test, which would lose the message"));
+        let sink = HttpSink::start([
+            Reply::Answer(
+                status,
+                "location: https://login.lab.test/in?next=s3cr3t\r\n",
+                "",
+            ),
+            OK,
+        ]);
+        let error = build("webhook", &format!("receiver: {{url: '{}'}}", sink.url))
+            .notify(&firing())
+            .await
+            .expect_err("not delivered");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "answered {status}: redirected to login.lab.test, which would lose the message"
+            )
+        );
     }
     let sink = HttpSink::start([Reply::Answer(307, "location: /elsewhere\r\n", ""), OK]);
-    build("webhook", &format!("receiver: {{url: '{}'}}", sink.url)).notify(&firing()).await.expect("accepted");
-    assert_eq!((sink.last().method.as_str(), sink.last().path.as_str()), ("POST", "/elsewhere"));
+    build("webhook", &format!("receiver: {{url: '{}'}}", sink.url))
+        .notify(&firing())
+        .await
+        .expect("accepted");
+    assert_eq!(
+        (sink.last().method.as_str(), sink.last().path.as_str()),
+        ("POST", "/elsewhere")
+    );
     assert!(sink.last().body.contains("DiskFull"));
 }
 
@@ -122,7 +219,10 @@ async fn an_error_says_what_the_service_says_without_secrets() {
         ),
     ] {
         let sink = HttpSink::start([Reply::Answer(status, "", answer)]);
-        let error = build(name, &yaml.replace("{url}", &sink.url)).notify(&firing()).await.expect_err("refused");
+        let error = build(name, &yaml.replace("{url}", &sink.url))
+            .notify(&firing())
+            .await
+            .expect_err("refused");
         assert_eq!(error.to_string(), wanted, "{name}");
     }
 }
@@ -130,26 +230,60 @@ async fn an_error_says_what_the_service_says_without_secrets() {
 #[tokio::test]
 async fn too_many_messages_have_more_than_one_code() {
     for (name, yaml, answer) in [
-        ("wecom", "receiver: {url: '{url}', key: k}", r#"{"errcode":45033,"errmsg":"api concurrent out of limit"}"#),
-        ("feishu", "receiver: {url: '{url}'}", r#"{"code":9499,"msg":"too many request"}"#),
+        (
+            "wecom",
+            "receiver: {url: '{url}', key: k}",
+            r#"{"errcode":45033,"errmsg":"api concurrent out of limit"}"#,
+        ),
+        (
+            "feishu",
+            "receiver: {url: '{url}'}",
+            r#"{"code":9499,"msg":"too many request"}"#,
+        ),
     ] {
         let sink = HttpSink::start([Reply::Answer(200, "", answer)]);
-        let error = build(name, &yaml.replace("{url}", &sink.url)).notify(&firing()).await.expect_err("refused");
-        assert_eq!((error.reason, error.retryable), (Reason::RateLimited, true), "{name}");
+        let error = build(name, &yaml.replace("{url}", &sink.url))
+            .notify(&firing())
+            .await
+            .expect_err("refused");
+        assert_eq!(
+            (error.reason, error.retryable),
+            (Reason::RateLimited, true),
+            "{name}"
+        );
     }
 }
 
-/// A robot that wants a keyword in every message gets it in a digest and in the text for a template that failed.
+/// A robot that wants a keyword in every message gets it in a digest and in the text for a template
+/// that failed.
 #[tokio::test]
 async fn the_words_of_the_configured_texts_stand_in_every_message_to_a_robot() {
-    let digest = Notification { digest: 150, ..firing() };
+    let digest = Notification {
+        digest: 150,
+        ..firing()
+    };
     let ok = Reply::Answer(200, "", r#"{"code":0,"errcode":0}"#);
     let feishu = "receiver: {url: '{url}', title: '生产监控 {{ .CommonLabels.alertname }}', text: '{{ range .Alerts }}x {{ end }}'}";
-    assert!(sent("feishu", feishu, ok.clone(), &digest).await.to_string().contains("生产监控"));
-    let dingtalk = "receiver: {url: '{url}', access_token: t, text: '告警 {{ (index .Alerts 30).Labels.x }}'}";
-    assert!(sent("dingtalk", dingtalk, ok.clone(), &firing()).await["markdown"]["text"].as_str().is_some_and(|t| t.contains("告警")));
+    assert!(
+        sent("feishu", feishu, ok.clone(), &digest)
+            .await
+            .to_string()
+            .contains("生产监控")
+    );
+    let dingtalk =
+        "receiver: {url: '{url}', access_token: t, text: '告警 {{ (index .Alerts 30).Labels.x }}'}";
+    assert!(
+        sent("dingtalk", dingtalk, ok.clone(), &firing()).await["markdown"]["text"]
+            .as_str()
+            .is_some_and(|t| t.contains("告警"))
+    );
     let keyword = "receiver: {url: '{url}', keyword: 值班}";
-    assert!(sent("feishu", keyword, ok, &firing()).await.to_string().contains("值班"));
+    assert!(
+        sent("feishu", keyword, ok, &firing())
+            .await
+            .to_string()
+            .contains("值班")
+    );
 }
 
 #[tokio::test]
@@ -157,7 +291,10 @@ async fn durations_with_an_exponent_are_read_as_go_reads_them() {
     let message = notification(vec![alert("db1:9100")]);
     let yaml = r#"receiver: {webhook_url: '{url}', message: '{{ range .Alerts }}{{ (.StartsAt.Add 28800e9).Format "15:04" }} {{ (.StartsAt.Add -3.6e12).Format "15:04" }} {{ (.StartsAt.Truncate 86400e9).Format "15:04" }} {{ (.StartsAt.AddDate 0 1 2).Format "2006-01-02" }}{{ end }}'}"#;
     let body = sent("discord", yaml, OK, &message).await;
-    assert_eq!(body["embeds"][0]["description"], "17:00 08:00 00:00 2026-12-23");
+    assert_eq!(
+        body["embeds"][0]["description"],
+        "17:00 08:00 00:00 2026-12-23"
+    );
 }
 
 /// A receiver that takes its time has acted on the message: it is not sent again.
@@ -165,8 +302,14 @@ async fn durations_with_an_exponent_are_read_as_go_reads_them() {
 async fn a_written_timeout_is_honoured_and_the_default_is_minutes() {
     for (name, yaml) in [
         ("webhook", "receiver: {url: 'http://127.0.0.1:9'}"),
-        ("email", "receiver: {to: a@b.c, from: d@e.f, smarthost: 'h:25'}"),
-        ("webhook", "receiver: {url: 'http://127.0.0.1:9', timeout: 20m}"),
+        (
+            "email",
+            "receiver: {to: a@b.c, from: d@e.f, smarthost: 'h:25'}",
+        ),
+        (
+            "webhook",
+            "receiver: {url: 'http://127.0.0.1:9', timeout: 20m}",
+        ),
     ] {
         let deadline = build(name, yaml).deadline();
         let least = if yaml.contains("20m") { 1200 } else { 300 };
@@ -186,7 +329,10 @@ fn addresses_are_read_as_alertmanager_reads_them() {
         "'=?utf-8?B?5byg5LiJ?= <z@lab.test>'",
         r#"['"Doe, John" <john@lab.test>', b@lab.test]"#,
     ] {
-        if let Err(error) = try_build("email", &format!("receiver: {{to: {to}, from: d@e.f, smarthost: 'h:25'}}")) {
+        if let Err(error) = try_build(
+            "email",
+            &format!("receiver: {{to: {to}, from: d@e.f, smarthost: 'h:25'}}"),
+        ) {
             panic!("{to}: {error}");
         }
     }
@@ -202,31 +348,55 @@ async fn files_of_secrets_are_read_again_when_they_change() {
         path.display().to_string()
     };
     let sink = HttpSink::start([OK]);
-    let (token, key) = (file("token", "old-token"), file("key", "old-key-of-pagerduty"));
+    let (token, key) = (
+        file("token", "old-token"),
+        file("key", "old-key-of-pagerduty"),
+    );
     let yaml = format!(
         "route: {{receiver: ops}}\nreceivers:\n- name: ops\n  webhook_configs: [{{url: '{0}', http_config: {{authorization: \
          {{credentials_file: {token}}}}}}}]\n  pagerduty_configs: [{{routing_key_file: {key}, url: '{0}'}}]\n",
         sink.url
     );
     let config = crate::alerting::read_config(&yaml).expect("valid");
-    let said = || sink.last().headers.get("authorization").cloned().unwrap_or_else(|| sink.last().body);
+    let said = || {
+        sink.last()
+            .headers
+            .get("authorization")
+            .cloned()
+            .unwrap_or_else(|| sink.last().body)
+    };
     for (wanted, keys) in [("old", "old-key"), ("new", "new-key")] {
-        let deliveries: Vec<_> = config.receivers[0].integrations.iter().map(|i| i.notifier.clone()).collect();
+        let deliveries: Vec<_> = config.receivers[0]
+            .integrations
+            .iter()
+            .map(|i| i.notifier.clone())
+            .collect();
         for notifier in deliveries {
             notifier.notify(&firing()).await.expect("accepted");
-            assert!(said().contains(&format!("{wanted}-token")) || said().contains(keys), "{}", said());
+            assert!(
+                said().contains(&format!("{wanted}-token")) || said().contains(keys),
+                "{}",
+                said()
+            );
         }
         file("token", "new-token-that-is-longer");
         file("key", "new-key-of-pagerduty-too");
     }
 }
 
-/// `openssl req -x509` makes an authority that stands for a server: it is trusted where `ca_file` names that very one.
+/// `openssl req -x509` makes an authority that stands for a server: it is trusted where `ca_file`
+/// names that very one.
 #[tokio::test]
 async fn a_mail_server_may_show_the_trusted_certificate_itself() {
     use crate::servers::smtp::{Certificate, Smtp};
-    let (folder, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
-    let (certificate, stranger) = (Certificate::authority(folder.path()), Certificate::authority(other.path()));
+    let (folder, other) = (
+        tempfile::tempdir().expect("a folder"),
+        tempfile::tempdir().expect("a folder"),
+    );
+    let (certificate, stranger) = (
+        Certificate::authority(folder.path()),
+        Certificate::authority(other.path()),
+    );
     for mode in ["starttls", "tls"] {
         let server = Smtp::start(&certificate.options(mode));
         let yaml = |trusted: &Certificate| {
@@ -237,9 +407,17 @@ async fn a_mail_server_may_show_the_trusted_certificate_itself() {
                 trusted.cert.display()
             )
         };
-        build("email", &yaml(&certificate)).notify(&firing()).await.expect("accepted");
+        build("email", &yaml(&certificate))
+            .notify(&firing())
+            .await
+            .expect("accepted");
         assert_eq!(server.mail()["tls"], true);
-        assert!(build("email", &yaml(&stranger)).notify(&firing()).await.is_err());
+        assert!(
+            build("email", &yaml(&stranger))
+                .notify(&firing())
+                .await
+                .is_err()
+        );
         assert!(!server.has_mail());
     }
 }
@@ -249,7 +427,11 @@ async fn a_mail_server_may_show_the_trusted_certificate_itself() {
 async fn a_redefined_default_template_counts_as_written() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("own.tmpl");
-    std::fs::write(&path, "{{ define \"__subject\" }}MINE {{ .Status }}{{ end }}").expect("written");
+    std::fs::write(
+        &path,
+        "{{ define \"__subject\" }}MINE {{ .Status }}{{ end }}",
+    )
+    .expect("written");
     let sink = HttpSink::start([Reply::Answer(200, "", "ok")]);
     let yaml = format!(
         "templates: ['{}']\nroute: {{receiver: ops}}\nreceivers:\n- name: ops\n  slack_configs: [{{api_url: '{}', channel: c}}]\n",
@@ -257,19 +439,43 @@ async fn a_redefined_default_template_counts_as_written() {
         sink.url
     );
     let config = crate::alerting::read_config(&yaml).expect("valid");
-    config.receivers[0].integrations[0].notifier.notify(&firing()).await.expect("accepted");
+    config.receivers[0].integrations[0]
+        .notifier
+        .notify(&firing())
+        .await
+        .expect("accepted");
     let body: Value = serde_json::from_str(&sink.last().body).expect("JSON");
     assert_eq!(body["attachments"][0]["title"], "MINE firing");
 }
 
 #[test]
 fn a_webhook_at_a_service_that_needs_another_kind_of_receiver_is_named() {
-    for (host, key) in
-        [("hooks.slack.com", "slack_configs"), ("oapi.dingtalk.com", "dingtalk_configs"), ("open.feishu.cn", "feishu_configs")]
-    {
-        let advice = build("webhook", &format!("receiver: {{url: 'https://{host}/x/s3cr3t'}}")).advice().expect("advice");
-        assert_eq!(advice, format!("notify.yml:1: webhook_configs: {host} refuses Alertmanager's JSON; use {key}"));
+    for (host, key) in [
+        ("hooks.slack.com", "slack_configs"),
+        ("oapi.dingtalk.com", "dingtalk_configs"),
+        ("open.feishu.cn", "feishu_configs"),
+    ] {
+        let advice = build(
+            "webhook",
+            &format!("receiver: {{url: 'https://{host}/x/s3cr3t'}}"),
+        )
+        .advice()
+        .expect("advice");
+        assert_eq!(
+            advice,
+            format!("notify.yml:1: webhook_configs: {host} refuses Alertmanager's JSON; use {key}")
+        );
     }
-    assert_eq!(build("webhook", "receiver: {url: 'https://hooks.slack.com/x', payload: {text: hi}}").advice(), None);
-    assert_eq!(build("webhook", "receiver: {url: 'https://example.org/x'}").advice(), None);
+    assert_eq!(
+        build(
+            "webhook",
+            "receiver: {url: 'https://hooks.slack.com/x', payload: {text: hi}}"
+        )
+        .advice(),
+        None
+    );
+    assert_eq!(
+        build("webhook", "receiver: {url: 'https://example.org/x'}").advice(),
+        None
+    );
 }

@@ -1,5 +1,5 @@
-//! The series of the experiment: counters with resets, gauges, histograms of both kinds, odd values, gaps, stale markers, names beyond
-//! ASCII.
+//! The series of the experiment: counters with resets, gauges, histograms of both kinds, odd
+//! values, gaps, stale markers, names beyond ASCII.
 
 use std::sync::Arc;
 
@@ -47,41 +47,122 @@ enum Shape {
     Mixed,
 }
 
-/// How long a mixed series is of one kind: a remote writer sends all floats of a batch before its histograms.
+/// How long a mixed series is of one kind: a remote writer sends all floats of a batch before its
+/// histograms.
 pub const TURN: i64 = 600_000;
 
 /// Draws the series.
 pub fn series(random: &mut Random) -> Vec<Recorded> {
     let mut named: Vec<(Labels, Shape)> = Vec::new();
-    let mut add = |pairs: &[(&str, &str)], shape| named.push((Labels::from_pairs(pairs.iter().copied()), shape));
+    let mut add = |pairs: &[(&str, &str)], shape| {
+        named.push((Labels::from_pairs(pairs.iter().copied()), shape))
+    };
     for job in ["api", "db"] {
         for instance in ["0", "1", "2"] {
-            add(&[("__name__", "requests_total"), ("job", job), ("instance", instance)], Shape::Counter);
-            add(&[("__name__", "errors_total"), ("job", job), ("instance", instance)], Shape::Counter);
-            add(&[("__name__", "temp"), ("job", job), ("instance", instance)], Shape::Gauge);
+            add(
+                &[
+                    ("__name__", "requests_total"),
+                    ("job", job),
+                    ("instance", instance),
+                ],
+                Shape::Counter,
+            );
+            add(
+                &[
+                    ("__name__", "errors_total"),
+                    ("job", job),
+                    ("instance", instance),
+                ],
+                Shape::Counter,
+            );
+            add(
+                &[("__name__", "temp"), ("job", job), ("instance", instance)],
+                Shape::Gauge,
+            );
             for le in ["0.1", "0.5", "1.0", "2.5", "+Inf"] {
-                add(&[("__name__", "lat_bucket"), ("job", job), ("instance", instance), ("le", le)], Shape::Bucket);
+                add(
+                    &[
+                        ("__name__", "lat_bucket"),
+                        ("job", job),
+                        ("instance", instance),
+                        ("le", le),
+                    ],
+                    Shape::Bucket,
+                );
             }
             let version = if instance == "1" { "v10" } else { "v9" };
-            add(&[("__name__", "target_info"), ("job", job), ("instance", instance), ("version", version)], Shape::One);
-            add(&[("__name__", "häufig.keit"), ("job", job), ("host.name", instance)], Shape::Gauge);
-            add(&[("__name__", "nh"), ("job", job), ("instance", instance)], Shape::Native);
-            add(&[("__name__", "nh_gauge"), ("job", job), ("instance", instance)], Shape::NativeGauge);
-            add(&[("__name__", "nh_custom"), ("job", job), ("instance", instance)], Shape::Custom);
-            add(&[("__name__", "mixed"), ("job", job), ("instance", instance)], Shape::Mixed);
+            add(
+                &[
+                    ("__name__", "target_info"),
+                    ("job", job),
+                    ("instance", instance),
+                    ("version", version),
+                ],
+                Shape::One,
+            );
+            add(
+                &[
+                    ("__name__", "häufig.keit"),
+                    ("job", job),
+                    ("host.name", instance),
+                ],
+                Shape::Gauge,
+            );
+            add(
+                &[("__name__", "nh"), ("job", job), ("instance", instance)],
+                Shape::Native,
+            );
+            add(
+                &[
+                    ("__name__", "nh_gauge"),
+                    ("job", job),
+                    ("instance", instance),
+                ],
+                Shape::NativeGauge,
+            );
+            add(
+                &[
+                    ("__name__", "nh_custom"),
+                    ("job", job),
+                    ("instance", instance),
+                ],
+                Shape::Custom,
+            );
+            add(
+                &[("__name__", "mixed"), ("job", job), ("instance", instance)],
+                Shape::Mixed,
+            );
         }
         add(&[("__name__", "limit"), ("job", job)], Shape::Gauge);
-        add(&[("__name__", "odd"), ("job", job), ("kind", "x")], Shape::Odd);
-        add(&[("__name__", "small"), ("job", job), ("kind", "y")], Shape::One);
+        add(
+            &[("__name__", "odd"), ("job", job), ("kind", "x")],
+            Shape::Odd,
+        );
+        add(
+            &[("__name__", "small"), ("job", job), ("kind", "y")],
+            Shape::One,
+        );
     }
     add(&[("__name__", "lone")], Shape::Gauge);
     // A histogram of both kinds under one name.
     add(&[("__name__", "both"), ("job", "api")], Shape::Native);
-    add(&[("__name__", "both"), ("job", "api"), ("le", "1")], Shape::Bucket);
-    add(&[("__name__", "both"), ("job", "api"), ("le", "+Inf")], Shape::Bucket);
-    let mut out: Vec<Recorded> =
-        named.into_iter().map(|(labels, shape)| Recorded { points: points(random, &labels, shape), labels }).collect();
-    // The order in which Prometheus first hears of them: sums of equal operands in equal order are equal.
+    add(
+        &[("__name__", "both"), ("job", "api"), ("le", "1")],
+        Shape::Bucket,
+    );
+    add(
+        &[("__name__", "both"), ("job", "api"), ("le", "+Inf")],
+        Shape::Bucket,
+    );
+    let mut out: Vec<Recorded> = named
+        .into_iter()
+        .map(|(labels, shape)| Recorded {
+            points: points(random, &labels, shape),
+            labels,
+        })
+        .collect();
+    // The order in which Prometheus first hears of them: sums of equal operands in equal order are
+    // equal.
     out.sort_by(|a, b| a.labels.cmp(&b.labels));
     out
 }
@@ -101,7 +182,12 @@ impl Growing {
             Shape::Custom => {
                 histogram.schema = CUSTOM_SCHEMA;
                 // Most have the same bounds.
-                histogram.bounds = [&[0.1, 0.5, 1.0, 2.5][..], &[0.1, 0.5, 1.0, 2.5], &[-1.0, 0.0, 4.0]][random.below(3)].into();
+                histogram.bounds = [
+                    &[0.1, 0.5, 1.0, 2.5][..],
+                    &[0.1, 0.5, 1.0, 2.5],
+                    &[-1.0, 0.0, 4.0],
+                ][random.below(3)]
+                .into();
             }
             _ => {
                 histogram.schema = [0, 0, 1, 3, -1][random.below(5)];
@@ -111,19 +197,38 @@ impl Growing {
         if shape == Shape::NativeGauge {
             histogram.hint = ResetHint::Gauge;
         }
-        let (base, both_sides) =
-            (if shape == Shape::Custom { 0 } else { random.below(5) as i32 - 2 }, shape != Shape::Custom && random.chance(50));
-        let mut growing = Growing { histogram, sides: Default::default(), base, both_sides };
+        let (base, both_sides) = (
+            if shape == Shape::Custom {
+                0
+            } else {
+                random.below(5) as i32 - 2
+            },
+            shape != Shape::Custom && random.chance(50),
+        );
+        let mut growing = Growing {
+            histogram,
+            sides: Default::default(),
+            base,
+            both_sides,
+        };
         growing.restart();
         growing
     }
 
-    /// Begins anew. A side has a bucket from the start or never: Prometheus shows the buckets that came later in what was before, empty.
+    /// Begins anew. A side has a bucket from the start or never: Prometheus shows the buckets that
+    /// came later in what was before, empty.
     fn restart(&mut self) {
         let first = vec![(self.base, 1.0)];
-        self.sides = [first.clone(), if self.both_sides { first } else { Vec::new() }];
+        self.sides = [
+            first.clone(),
+            if self.both_sides { first } else { Vec::new() },
+        ];
         let count = if self.both_sides { 2.0 } else { 1.0 };
-        (self.histogram.count, self.histogram.sum, self.histogram.zero_count) = (count, 0.5, 0.0);
+        (
+            self.histogram.count,
+            self.histogram.sum,
+            self.histogram.zero_count,
+        ) = (count, 0.5, 0.0);
     }
 
     fn observe(&mut self, random: &mut Random, shape: Shape) {
@@ -161,8 +266,15 @@ impl Growing {
 
     fn now(&self) -> Value {
         let [positive, negative] = &self.sides;
-        let (positive, negative) = (positive.iter().copied().collect(), negative.iter().copied().collect());
-        Value::Histogram(Arc::new(NativeHistogram { positive, negative, ..self.histogram.clone() }))
+        let (positive, negative) = (
+            positive.iter().copied().collect(),
+            negative.iter().copied().collect(),
+        );
+        Value::Histogram(Arc::new(NativeHistogram {
+            positive,
+            negative,
+            ..self.histogram.clone()
+        }))
     }
 }
 
@@ -170,7 +282,10 @@ fn points(random: &mut Random, labels: &Labels, shape: Shape) -> Vec<(i64, Value
     let mut points = Vec::new();
     let step = [15_000, 30_000, 60_000][random.below(3)];
     let jitter = random.chance(30);
-    let (mut time, mut value) = (START + (random.below(60_000) as i64), (random.below(100) as f64) / 4.0);
+    let (mut time, mut value) = (
+        START + (random.below(60_000) as i64),
+        (random.below(100) as f64) / 4.0,
+    );
     let bucket = match labels.value("le") {
         "+Inf" => 10.0,
         text => text.parse().unwrap_or(1.0),
@@ -178,10 +293,29 @@ fn points(random: &mut Random, labels: &Labels, shape: Shape) -> Vec<(i64, Value
     let mut native = Growing::new(random, shape);
     while time < START + MINUTES * 60_000 {
         match shape {
-            Shape::Counter => value = if random.chance(4) { random.below(3) as f64 } else { value + random.below(40) as f64 / 3.0 },
+            Shape::Counter => {
+                value = if random.chance(4) {
+                    random.below(3) as f64
+                } else {
+                    value + random.below(40) as f64 / 3.0
+                }
+            }
             Shape::Gauge => value += random.below(200) as f64 / 10.0 - 10.0,
             Shape::Bucket => value += (bucket * 10.0 + 1.0) * random.below(3) as f64,
-            Shape::Odd => value = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.5, 0.0, -0.0, 3.0, 1e300, 7.0, 1e-300][random.below(10)],
+            Shape::Odd => {
+                value = [
+                    f64::NAN,
+                    f64::INFINITY,
+                    f64::NEG_INFINITY,
+                    -1.5,
+                    0.0,
+                    -0.0,
+                    3.0,
+                    1e300,
+                    7.0,
+                    1e-300,
+                ][random.below(10)]
+            }
             Shape::One => value = 1.0,
             Shape::Native | Shape::NativeGauge | Shape::Custom => native.observe(random, shape),
             Shape::Mixed => {
@@ -194,7 +328,14 @@ fn points(random: &mut Random, labels: &Labels, shape: Shape) -> Vec<(i64, Value
             Shape::Mixed => time / TURN % 2 == 0,
             _ => false,
         };
-        points.push((time, if histogram { native.now() } else { Value::Float(value) }));
+        points.push((
+            time,
+            if histogram {
+                native.now()
+            } else {
+                Value::Float(value)
+            },
+        ));
         time += step + if jitter { random.below(900) as i64 } else { 0 };
         if random.chance(2) {
             // Prometheus loses the end of a series that was written as floats after histograms.

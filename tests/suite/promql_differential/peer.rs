@@ -1,5 +1,5 @@
-//! A real Prometheus that holds the series of the experiment: they are written to it as by a remote writer, so that stale markers and
-//! native histograms reach it bit for bit.
+//! A real Prometheus that holds the series of the experiment: they are written to it as by a remote
+//! writer, so that stale markers and native histograms reach it bit for bit.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -12,7 +12,8 @@ use nightbell::model::native_histogram::ResetHint;
 
 use super::data::{Recorded, TURN, Value};
 
-/// How long one batch of a remote writer is: Prometheus takes the samples of a series in their order only.
+/// How long one batch of a remote writer is: Prometheus takes the samples of a series in their
+/// order only.
 const BATCH: i64 = TURN;
 
 /// A running Prometheus; ends with the value.
@@ -32,7 +33,8 @@ impl Peer {
     /// Starts `prometheus` of the folder `binaries` with these series.
     pub fn start(binaries: &Path, folder: &Path, series: &[Recorded]) -> Peer {
         let (data, config) = (folder.join("data"), folder.join("prometheus.yml"));
-        std::fs::write(&config, "global: {evaluation_interval: 1m}\n").expect("the folder is writable");
+        std::fs::write(&config, "global: {evaluation_interval: 1m}\n")
+            .expect("the folder is writable");
         let port = crate::servers::free_port();
         let process = Command::new(binaries.join("prometheus"))
             .arg(format!("--config.file={}", config.display()))
@@ -46,7 +48,10 @@ impl Peer {
             .expect("prometheus runs");
         let peer = Peer { process, port };
         let deadline = Instant::now() + Duration::from_secs(90);
-        while peer.ask("/api/v1/query", "query=1").is_none_or(|answer| answer["status"] != "success") {
+        while peer
+            .ask("/api/v1/query", "query=1")
+            .is_none_or(|answer| answer["status"] != "success")
+        {
             assert!(Instant::now() < deadline, "Prometheus does not answer");
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -55,12 +60,23 @@ impl Peer {
     }
 
     fn write(&self, series: &[Recorded]) {
-        let times = || series.iter().flat_map(|s| s.points.iter().map(|(time, _)| *time));
-        let (first, last) = (times().min().unwrap_or(0) / TURN * TURN, times().max().unwrap_or(0));
+        let times = || {
+            series
+                .iter()
+                .flat_map(|s| s.points.iter().map(|(time, _)| *time))
+        };
+        let (first, last) = (
+            times().min().unwrap_or(0) / TURN * TURN,
+            times().max().unwrap_or(0),
+        );
         for start in (first..=last).step_by(BATCH as usize) {
             let mut request = Vec::new();
             for one in series {
-                let points: Vec<_> = one.points.iter().filter(|(t, _)| (start..start + BATCH).contains(t)).collect();
+                let points: Vec<_> = one
+                    .points
+                    .iter()
+                    .filter(|(t, _)| (start..start + BATCH).contains(t))
+                    .collect();
                 if points.is_empty() {
                     continue;
                 }
@@ -71,13 +87,21 @@ impl Peer {
                     bytes(&mut label, 2, value.as_bytes());
                     bytes(&mut message, 1, &label);
                 }
-                let native = points.iter().any(|(_, value)| matches!(value, Value::Histogram(_)));
+                let native = points
+                    .iter()
+                    .any(|(_, value)| matches!(value, Value::Histogram(_)));
                 for (time, value) in points {
                     match value {
-                        Value::Histogram(histogram) => bytes(&mut message, 4, &histogram_message(histogram, *time)),
-                        // The end of a series of histograms is a histogram, or its order among them would be lost.
+                        Value::Histogram(histogram) => {
+                            bytes(&mut message, 4, &histogram_message(histogram, *time))
+                        }
+                        // The end of a series of histograms is a histogram, or its order among them
+                        // would be lost.
                         Value::Float(value) if native => {
-                            let end = NativeHistogram { sum: *value, ..NativeHistogram::default() };
+                            let end = NativeHistogram {
+                                sum: *value,
+                                ..NativeHistogram::default()
+                            };
                             bytes(&mut message, 4, &histogram_message(&end, *time));
                         }
                         Value::Float(value) => {
@@ -90,18 +114,31 @@ impl Peer {
                 }
                 bytes(&mut request, 1, &message);
             }
-            let (status, said) = self.post("/api/v1/write", "application/x-protobuf", &snappy(&request)).expect("it answers");
-            assert!(status.contains(" 204"), "{status}: {}", String::from_utf8_lossy(&said));
+            let (status, said) = self
+                .post("/api/v1/write", "application/x-protobuf", &snappy(&request))
+                .expect("it answers");
+            assert!(
+                status.contains(" 204"),
+                "{status}: {}",
+                String::from_utf8_lossy(&said)
+            );
         }
     }
 
     fn post(&self, path: &str, kind: &str, body: &[u8]) -> Option<(String, Vec<u8>)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
-        let encoding =
-            if kind.ends_with("protobuf") { "Content-Encoding: snappy\r\nX-Prometheus-Remote-Write-Version: 0.1.0\r\n" } else { "" };
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .ok()?;
+        let encoding = if kind.ends_with("protobuf") {
+            "Content-Encoding: snappy\r\nX-Prometheus-Remote-Write-Version: 0.1.0\r\n"
+        } else {
+            ""
+        };
         let length = body.len();
-        let head = format!("POST {path} HTTP/1.0\r\nHost: x\r\n{encoding}Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
+        let head = format!(
+            "POST {path} HTTP/1.0\r\nHost: x\r\n{encoding}Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+        );
         stream.write_all(&[head.as_bytes(), body].concat()).ok()?;
         let mut reader = BufReader::new(stream);
         let (mut status, mut line) = (String::new(), String::new());
@@ -161,12 +198,35 @@ fn histogram_message(histogram: &NativeHistogram, time: i64) -> Vec<u8> {
             number(&mut message, 2, span.length.into());
             bytes(&mut out, spans, &message);
         }
-        bytes(&mut out, counts, &side.counts().iter().flat_map(|count| count.to_bits().to_le_bytes()).collect::<Vec<u8>>());
+        bytes(
+            &mut out,
+            counts,
+            &side
+                .counts()
+                .iter()
+                .flat_map(|count| count.to_bits().to_le_bytes())
+                .collect::<Vec<u8>>(),
+        );
     }
-    let hint = [ResetHint::Unknown, ResetHint::Reset, ResetHint::NotReset, ResetHint::Gauge].iter().position(|h| *h == histogram.hint);
+    let hint = [
+        ResetHint::Unknown,
+        ResetHint::Reset,
+        ResetHint::NotReset,
+        ResetHint::Gauge,
+    ]
+    .iter()
+    .position(|h| *h == histogram.hint);
     number(&mut out, 14, hint.unwrap_or(0) as u64);
     number(&mut out, 15, time as u64);
-    bytes(&mut out, 16, &histogram.bounds.iter().flat_map(|bound| bound.to_bits().to_le_bytes()).collect::<Vec<u8>>());
+    bytes(
+        &mut out,
+        16,
+        &histogram
+            .bounds
+            .iter()
+            .flat_map(|bound| bound.to_bits().to_le_bytes())
+            .collect::<Vec<u8>>(),
+    );
     out
 }
 
@@ -177,7 +237,8 @@ fn bytes(out: &mut Vec<u8>, field: u64, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-/// Snappy's block format, everything as literals (<https://github.com/google/snappy/blob/main/format_description.txt>).
+/// Snappy's block format, everything as literals
+/// (<https://github.com/google/snappy/blob/main/format_description.txt>).
 fn snappy(plain: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     varint(&mut out, plain.len() as u64);

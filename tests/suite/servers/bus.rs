@@ -1,4 +1,5 @@
-//! A real message bus on a socket of its own, on which a stand-in for systemd may answer: no systemd runs in a container.
+//! A real message bus on a socket of its own, on which a stand-in for systemd may answer: no
+//! systemd runs in a container.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -25,10 +26,26 @@ impl Bus {
         );
         std::fs::write(folder.path().join("bus.conf"), config).expect("written");
         let mut command = Command::new("dbus-daemon");
-        command.arg("--nofork").arg(format!("--config-file={}", folder.path().join("bus.conf").display())).stdout(Stdio::null());
-        let daemon = Server(command.spawn().expect("dbus-daemon starts: apt-get install dbus-daemon"));
-        wait_until("the bus listens", Duration::from_secs(20), || std::os::unix::net::UnixStream::connect(&socket).is_ok());
-        Bus { folder, _daemon: daemon, systemd: None }
+        command
+            .arg("--nofork")
+            .arg(format!(
+                "--config-file={}",
+                folder.path().join("bus.conf").display()
+            ))
+            .stdout(Stdio::null());
+        let daemon = Server(
+            command
+                .spawn()
+                .expect("dbus-daemon starts: apt-get install dbus-daemon"),
+        );
+        wait_until("the bus listens", Duration::from_secs(20), || {
+            std::os::unix::net::UnixStream::connect(&socket).is_ok()
+        });
+        Bus {
+            folder,
+            _daemon: daemon,
+            systemd: None,
+        }
     }
 
     /// Lets systemd answer on it: what it says is described in `tests/tools/systemd_on_bus.py`.
@@ -37,9 +54,17 @@ impl Bus {
         std::fs::write(&described_in, described).expect("written");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/systemd_on_bus.py");
         let mut command = Command::new("python3");
-        let mut child = command.arg(script).arg(self.socket()).arg(described_in).stdout(Stdio::piped()).spawn().expect("python3 runs");
+        let mut child = command
+            .arg(script)
+            .arg(self.socket())
+            .arg(described_in)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 runs");
         let mut ready = String::new();
-        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut ready).expect("a line");
+        BufReader::new(child.stdout.take().expect("piped"))
+            .read_line(&mut ready)
+            .expect("a line");
         assert_eq!(ready, "ready\n");
         self.systemd = Some(Server(child));
         self

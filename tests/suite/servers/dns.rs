@@ -70,7 +70,13 @@ fn serve(manner: Manner, mut stream: impl Read + Write) -> std::io::Result<()> {
 fn answers(manner: Manner, question: &[u8]) -> Vec<Vec<u8>> {
     match manner {
         Manner::Silent => Vec::new(),
-        Manner::Garbage => vec![[&question[..2], b"\x80\0\xff\xff\xff\xff\xff\xff\xff\xff garbage"].concat()],
+        Manner::Garbage => vec![
+            [
+                &question[..2],
+                b"\x80\0\xff\xff\xff\xff\xff\xff\xff\xff garbage",
+            ]
+            .concat(),
+        ],
         Manner::LateFirst => {
             let mut other = from_zone(question, 0);
             other[0] ^= 0xff;
@@ -99,7 +105,10 @@ fn from_zone(question: &[u8], refusal: u8) -> Vec<u8> {
         (6, b"\x02ns\xc0\x0c\x04root\xc0\x0c\x78\xa3\xfb\xf1\0\0\x0e\x10\0\0\x02\x58\0\x12\x75\0\0\0\x01\x2c"),
     ];
     let is_known = name == "example.org." && refusal == 0;
-    let records: Vec<_> = zone.iter().filter(|(of, _)| is_known && (kind == 255 || *of == kind)).collect();
+    let records: Vec<_> = zone
+        .iter()
+        .filter(|(of, _)| is_known && (kind == 255 || *of == kind))
+        .collect();
     let code = if refusal > 0 {
         refusal
     } else if is_known {
@@ -108,7 +117,18 @@ fn from_zone(question: &[u8], refusal: u8) -> Vec<u8> {
         3
     };
     let mut answer = question[..at + 5].to_vec();
-    answer[2..12].copy_from_slice(&[0x85, code, 0, 1, 0, u8::try_from(records.len()).expect("a few"), 0, 0, 0, 0]);
+    answer[2..12].copy_from_slice(&[
+        0x85,
+        code,
+        0,
+        1,
+        0,
+        u8::try_from(records.len()).expect("a few"),
+        0,
+        0,
+        0,
+        0,
+    ]);
     for (of, data) in records {
         answer.extend([0xc0, 0x0c]);
         answer.extend(of.to_be_bytes());

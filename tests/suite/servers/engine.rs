@@ -1,4 +1,5 @@
-//! A container engine's socket, as far as it is read: what it answers is set path by path, or it misbehaves.
+//! A container engine's socket, as far as it is read: what it answers is set path by path, or it
+//! misbehaves.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -34,17 +35,32 @@ impl Socket {
         let path = folder.join("engine.sock");
         let listener = UnixListener::bind(&path).expect("a socket");
         listener.set_nonblocking(true).expect("not blocking");
-        let socket = Socket { path, manner: Arc::new(Mutex::new(manner)), asked: Arc::default(), stop: Arc::default() };
-        let (manner, asked, stop) = (socket.manner.clone(), socket.asked.clone(), socket.stop.clone());
+        let socket = Socket {
+            path,
+            manner: Arc::new(Mutex::new(manner)),
+            asked: Arc::default(),
+            stop: Arc::default(),
+        };
+        let (manner, asked, stop) = (
+            socket.manner.clone(),
+            socket.asked.clone(),
+            socket.stop.clone(),
+        );
         std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 match listener.accept() {
                     Ok((stream, _)) => {
-                        let (manner, asked, stop) = (manner.lock().expect("not poisoned").clone(), asked.clone(), stop.clone());
+                        let (manner, asked, stop) = (
+                            manner.lock().expect("not poisoned").clone(),
+                            asked.clone(),
+                            stop.clone(),
+                        );
                         // A client that hangs up ends the connection's thread.
                         std::thread::spawn(move || drop(serve(stream, &manner, &asked, &stop)));
                     }
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(2)),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        std::thread::sleep(Duration::from_millis(2))
+                    }
                     Err(_) => return,
                 }
             }
@@ -69,7 +85,12 @@ impl Drop for Socket {
     }
 }
 
-fn serve(mut stream: UnixStream, manner: &Engine, asked: &Mutex<Vec<String>>, stop: &AtomicBool) -> std::io::Result<()> {
+fn serve(
+    mut stream: UnixStream,
+    manner: &Engine,
+    asked: &Mutex<Vec<String>>,
+    stop: &AtomicBool,
+) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     stream.set_write_timeout(Some(Duration::from_secs(5)))?;
@@ -84,8 +105,15 @@ fn serve(mut stream: UnixStream, manner: &Engine, asked: &Mutex<Vec<String>>, st
     match manner {
         Engine::Serves(bodies) => {
             let body = line.split(' ').nth(1).and_then(|path| bodies.get(path));
-            let (status, body) = body.map_or(("404 Not Found", r#"{"message":"no such container"}"#), |body| ("200 OK", body));
-            write!(stream, "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+            let (status, body) = body.map_or(
+                ("404 Not Found", r#"{"message":"no such container"}"#),
+                |body| ("200 OK", body),
+            );
+            write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
         }
         Engine::Raw(bytes) => stream.write_all(bytes),
         Engine::Silent => {

@@ -44,17 +44,29 @@ impl Hostile {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
         listener.set_nonblocking(true).expect("not blocking");
         let address = listener.local_addr().expect("its address").to_string();
-        let server = Hostile { address, manner: Arc::new(Mutex::new(manner)), heads: Arc::default(), stop: Arc::default() };
-        let (manner, heads, stop) = (server.manner.clone(), server.heads.clone(), server.stop.clone());
+        let server = Hostile {
+            address,
+            manner: Arc::new(Mutex::new(manner)),
+            heads: Arc::default(),
+            stop: Arc::default(),
+        };
+        let (manner, heads, stop) = (
+            server.manner.clone(),
+            server.heads.clone(),
+            server.stop.clone(),
+        );
         thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 match listener.accept() {
                     Ok((stream, _)) => {
-                        let (manner, stop) = (manner.lock().expect("not poisoned").clone(), stop.clone());
+                        let (manner, stop) =
+                            (manner.lock().expect("not poisoned").clone(), stop.clone());
                         let heads = heads.clone();
                         thread::spawn(move || serve(stream, &manner, &heads, &stop));
                     }
-                    Err(e) if e.kind() == ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(2)),
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                        thread::sleep(Duration::from_millis(2))
+                    }
                     Err(_) => break,
                 }
             }
@@ -64,7 +76,10 @@ impl Hostile {
 
     /// Serves a page as text 0.0.4.
     pub fn page(text: &str) -> Self {
-        Hostile::start(Manner::Serve("text/plain; version=0.0.4", text.as_bytes().to_vec()))
+        Hostile::start(Manner::Serve(
+            "text/plain; version=0.0.4",
+            text.as_bytes().to_vec(),
+        ))
     }
 
     /// Behaves otherwise from the next connection on.
@@ -86,8 +101,12 @@ impl Drop for Hostile {
 
 fn serve(mut stream: TcpStream, manner: &Manner, heads: &Mutex<Vec<String>>, stop: &AtomicBool) {
     stream.set_nonblocking(false).expect("blocking");
-    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
-    stream.set_write_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("a timeout");
+    stream
+        .set_write_timeout(Some(Duration::from_secs(5)))
+        .expect("a timeout");
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && head.len() < 65536 {
@@ -96,13 +115,17 @@ fn serve(mut stream: TcpStream, manner: &Manner, heads: &Mutex<Vec<String>>, sto
             _ => return,
         }
     }
-    heads.lock().expect("not poisoned").push(String::from_utf8_lossy(&head).into_owned());
+    heads
+        .lock()
+        .expect("not poisoned")
+        .push(String::from_utf8_lossy(&head).into_owned());
     // A client that hangs up ends the connection's thread; that is what is hoped for.
     drop(answer(&mut stream, manner, stop));
 }
 
 fn answer(stream: &mut TcpStream, manner: &Manner, stop: &AtomicBool) -> std::io::Result<()> {
-    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n";
+    const HEAD: &[u8] =
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n";
     let wait = || {
         while !stop.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(10));
@@ -131,7 +154,9 @@ fn answer(stream: &mut TcpStream, manner: &Manner, stop: &AtomicBool) -> std::io
             stream.write_all(b"\r\n")?;
             let mut number = 0u64;
             while !stop.load(Ordering::Relaxed) {
-                let block: String = (0..1000).map(|i| format!("endless{{n=\"{}\"}} 1\n", number + i)).collect();
+                let block: String = (0..1000)
+                    .map(|i| format!("endless{{n=\"{}\"}} 1\n", number + i))
+                    .collect();
                 stream.write_all(block.as_bytes())?;
                 number += 1000;
             }
@@ -155,5 +180,8 @@ fn answer(stream: &mut TcpStream, manner: &Manner, stop: &AtomicBool) -> std::io
 
 /// The fields of one request head by lower-case name.
 pub fn fields(head: &str) -> HashMap<String, String> {
-    head.lines().filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect()
+    head.lines()
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! A small HTTP/1.1 server whose paths say how it answers, with or without TLS, and the certificates for it.
+//! A small HTTP/1.1 server whose paths say how it answers, with or without TLS, and the
+//! certificates for it.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -27,25 +28,34 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, "Test Authority");
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "Test Authority");
         params.not_after = date_time_ymd(2060, 1, 1);
         let pem = params.self_signed(&key).expect("a certificate").pem();
         Authority { key, params, pem }
     }
 
-    /// A server configuration for `localhost` (or another name) whose certificate ends on the first of January of that year.
+    /// A server configuration for `localhost` (or another name) whose certificate ends on the first
+    /// of January of that year.
     pub fn server(&self, name: &str, ends: i32) -> Arc<rustls::ServerConfig> {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(ends, 1, 1));
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
+        (params.not_before, params.not_after) =
+            (date_time_ymd(2020, 1, 1), date_time_ymd(ends, 1, 1));
         let issuer = Issuer::from_params(&self.params, &self.key);
-        config_of(&params.signed_by(&key, &issuer).expect("a certificate"), &key)
+        config_of(
+            &params.signed_by(&key, &issuer).expect("a certificate"),
+            &key,
+        )
     }
 }
 
-/// A server configuration for `localhost` whose certificate nobody signed but itself, and that certificate as PEM. It is valid from and
-/// until the first of January of those years.
+/// A server configuration for `localhost` whose certificate nobody signed but itself, and that
+/// certificate as PEM. It is valid from and until the first of January of those years.
 pub fn self_signed(from: i32, until: i32) -> (Arc<rustls::ServerConfig>, String) {
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
@@ -64,24 +74,34 @@ impl Signer {
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
         params.not_before = date_time_ymd(2020, 1, 1);
-        Signer { key: KeyPair::generate().expect("a key"), params }
+        Signer {
+            key: KeyPair::generate().expect("a key"),
+            params,
+        }
     }
 
-    /// The certificate of this signer that `by` signed, or it itself, until the first of January of that year.
+    /// The certificate of this signer that `by` signed, or it itself, until the first of January of
+    /// that year.
     pub fn certificate(&self, by: Option<&Signer>, until: i32) -> rcgen::Certificate {
         let mut params = self.params.clone();
         params.not_after = date_time_ymd(until, 1, 1);
         let by = by.unwrap_or(self);
-        params.signed_by(&self.key, &Issuer::from_params(&by.params, &by.key)).expect("a certificate")
+        params
+            .signed_by(&self.key, &Issuer::from_params(&by.params, &by.key))
+            .expect("a certificate")
     }
 
     /// The certificate and key of a client that this signer signed, as PEM.
     pub fn client(&self) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec!["client".to_owned()]).expect("parameters");
-        let certificate = params.signed_by(&key, &Issuer::from_params(&self.params, &self.key)).expect("a certificate");
+        let certificate = params
+            .signed_by(&key, &Issuer::from_params(&self.params, &self.key))
+            .expect("a certificate");
         (certificate.pem(), key.serialize_pem())
     }
 
@@ -90,16 +110,27 @@ impl Signer {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
         params.not_after = date_time_ymd(2060, 1, 1);
-        let leaf = params.signed_by(&key, &Issuer::from_params(&self.params, &self.key)).expect("a certificate");
+        let leaf = params
+            .signed_by(&key, &Issuer::from_params(&self.params, &self.key))
+            .expect("a certificate");
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(clients.certificate(None, 2060).der().clone()).expect("a root");
+        roots
+            .add(clients.certificate(None, 2060).der().clone())
+            .expect("a root");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone()).build();
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+            roots.into(),
+            provider.clone(),
+        )
+        .build();
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("versions")
             .with_client_cert_verifier(verifier.expect("a verifier"))
-            .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())));
+            .with_single_cert(
+                vec![leaf.der().clone()],
+                PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+            );
         Arc::new(config.expect("a pair"))
     }
 
@@ -107,9 +138,18 @@ impl Signer {
     pub fn server(&self, until: i32, more: &[rcgen::Certificate]) -> Arc<rustls::ServerConfig> {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
-        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(until, 1, 1));
-        let leaf = params.signed_by(&key, &Issuer::from_params(&self.params, &self.key)).expect("a certificate");
-        chain_config(std::iter::once(&leaf).chain(more).map(|certificate| certificate.der().clone()).collect(), &key)
+        (params.not_before, params.not_after) =
+            (date_time_ymd(2020, 1, 1), date_time_ymd(until, 1, 1));
+        let leaf = params
+            .signed_by(&key, &Issuer::from_params(&self.params, &self.key))
+            .expect("a certificate");
+        chain_config(
+            std::iter::once(&leaf)
+                .chain(more)
+                .map(|certificate| certificate.der().clone())
+                .collect(),
+            &key,
+        )
     }
 }
 
@@ -117,22 +157,30 @@ fn config_of(certificate: &rcgen::Certificate, key: &KeyPair) -> Arc<rustls::Ser
     chain_config(vec![certificate.der().clone()], key)
 }
 
-fn chain_config(chain: Vec<rustls::pki_types::CertificateDer<'static>>, key: &KeyPair) -> Arc<rustls::ServerConfig> {
+fn chain_config(
+    chain: Vec<rustls::pki_types::CertificateDer<'static>>,
+    key: &KeyPair,
+) -> Arc<rustls::ServerConfig> {
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(chain, key);
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .expect("versions")
+    .with_no_client_auth()
+    .with_single_cert(chain, key);
     Arc::new(config.expect("a pair"))
 }
 
-/// What a server of a test's own answers to a request, head and body: a status line's end such as `200 OK`, and a body.
+/// What a server of a test's own answers to a request, head and body: a status line's end such as
+/// `200 OK`, and a body.
 type Handler = dyn Fn(&str) -> (&'static str, String) + Send + Sync;
 
 impl HttpServer {
     /// A server that answers as `handler` says.
-    pub fn answering(handler: impl Fn(&str) -> (&'static str, String) + Send + Sync + 'static) -> Self {
+    pub fn answering(
+        handler: impl Fn(&str) -> (&'static str, String) + Send + Sync + 'static,
+    ) -> Self {
         Self::serving(None, Some(Arc::new(handler)))
     }
 
@@ -152,8 +200,13 @@ impl HttpServer {
                 thread::spawn(move || match tls {
                     None => drop(serve(stream, &log, handler.as_deref())),
                     Some(config) => {
-                        let connection = rustls::ServerConnection::new(config).expect("a connection");
-                        drop(serve(rustls::StreamOwned::new(connection, stream), &log, handler.as_deref()));
+                        let connection =
+                            rustls::ServerConnection::new(config).expect("a connection");
+                        drop(serve(
+                            rustls::StreamOwned::new(connection, stream),
+                            &log,
+                            handler.as_deref(),
+                        ));
                     }
                 });
             }
@@ -167,7 +220,11 @@ impl HttpServer {
     }
 }
 
-fn serve(mut stream: impl Read + Write, log: &Mutex<Vec<String>>, handler: Option<&Handler>) -> std::io::Result<()> {
+fn serve(
+    mut stream: impl Read + Write,
+    log: &Mutex<Vec<String>>,
+    handler: Option<&Handler>,
+) -> std::io::Result<()> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -175,14 +232,26 @@ fn serve(mut stream: impl Read + Write, log: &Mutex<Vec<String>>, handler: Optio
         head.push(byte[0]);
     }
     let mut text = String::from_utf8_lossy(&head).into_owned();
-    let length = text.to_lowercase().lines().find_map(|l| l.strip_prefix("content-length:")?.trim().parse::<usize>().ok()).unwrap_or(0);
+    let length = text
+        .to_lowercase()
+        .lines()
+        .find_map(|l| {
+            l.strip_prefix("content-length:")?
+                .trim()
+                .parse::<usize>()
+                .ok()
+        })
+        .unwrap_or(0);
     let mut body = vec![0; length];
     stream.read_exact(&mut body)?;
     text.push_str(&String::from_utf8_lossy(&body));
     let path = text.split(' ').nth(1).unwrap_or("/").to_owned();
     log.lock().expect("not poisoned").push(text.clone());
     let answer = |status: &str, headers: &str, body: &str| {
-        format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n{body}", body.len())
+        format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n{body}",
+            body.len()
+        )
     };
     if let Some(handler) = handler {
         let (status, body) = handler(&text);

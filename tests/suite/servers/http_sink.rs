@@ -39,9 +39,19 @@ pub struct Recorded {
 impl Recorded {
     /// For a golden file: request line, the headers that mean something, the body (JSON pretty).
     pub fn golden(&self) -> String {
-        let noise = ["host", "content-length", "accept", "accept-encoding", "user-agent"];
-        let headers: String =
-            self.headers.iter().filter(|(n, _)| !noise.contains(&n.as_str())).map(|(n, v)| format!("{n}: {v}\n")).collect();
+        let noise = [
+            "host",
+            "content-length",
+            "accept",
+            "accept-encoding",
+            "user-agent",
+        ];
+        let headers: String = self
+            .headers
+            .iter()
+            .filter(|(n, _)| !noise.contains(&n.as_str()))
+            .map(|(n, v)| format!("{n}: {v}\n"))
+            .collect();
         let body = match serde_json::from_str::<serde_json::Value>(&self.body) {
             Ok(json) => serde_json::to_string_pretty(&json).expect("JSON prints"),
             Err(_) => self.body.clone(),
@@ -75,7 +85,11 @@ impl HttpSink {
                 thread::spawn(move || serve(stream, &seen, &script));
             }
         });
-        HttpSink { url, requests, replies }
+        HttpSink {
+            url,
+            requests,
+            replies,
+        }
     }
 
     /// All requests so far, oldest first.
@@ -90,7 +104,9 @@ impl HttpSink {
 
     /// The newest request; waits for one.
     pub fn last(&self) -> Recorded {
-        wait_until("a request", Duration::from_secs(5), || !self.requests().is_empty());
+        wait_until("a request", Duration::from_secs(5), || {
+            !self.requests().is_empty()
+        });
         self.requests().pop().expect("one came")
     }
 }
@@ -113,7 +129,11 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<Recorded>>, script: &Mutex<VecDeque
         };
         let reply = {
             let mut script = script.lock().expect("no poison");
-            if script.len() > 1 { script.pop_front() } else { script.front().cloned() }
+            if script.len() > 1 {
+                script.pop_front()
+            } else {
+                script.front().cloned()
+            }
         };
         let reply = match reply {
             Some(Reply::Late(wait, status, body)) => {
@@ -125,7 +145,10 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<Recorded>>, script: &Mutex<VecDeque
         match reply {
             Some(Reply::Late(..)) => unreachable!("it has waited"),
             Some(Reply::Answer(status, headers, body)) => {
-                let text = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}", body.len());
+                let text = format!(
+                    "HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}",
+                    body.len()
+                );
                 // Before the peer can know it, so that a test that reads now misses nothing.
                 seen.lock().expect("no poison")[number].answered = Some(status);
                 if reader.get_mut().write_all(text.as_bytes()).is_err() {
@@ -149,11 +172,23 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Recorded> {
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            break;
+        };
         headers.insert(name.to_lowercase(), value.trim().to_owned());
     }
-    let length = headers.get("content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
+    let length = headers
+        .get("content-length")
+        .and_then(|l| l.parse().ok())
+        .unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Recorded { method, path, headers, body: String::from_utf8_lossy(&body).into_owned(), bytes: body, answered: None })
+    Some(Recorded {
+        method,
+        path,
+        headers,
+        body: String::from_utf8_lossy(&body).into_owned(),
+        bytes: body,
+        answered: None,
+    })
 }

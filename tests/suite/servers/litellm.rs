@@ -19,7 +19,9 @@ impl LiteLlm {
         let folder = tempfile::tempdir().expect("a folder");
         let config = folder.path().join("litellm.yml");
         let model = |name: &str, extra: &str| {
-            format!("  - model_name: {name}\n    litellm_params: {{model: openai/{name}, api_key: none, {extra}}}\n")
+            format!(
+                "  - model_name: {name}\n    litellm_params: {{model: openai/{name}, api_key: none, {extra}}}\n"
+            )
         };
         let text = format!(
             "model_list:\n{}{}{}litellm_settings: {{num_retries: 0}}\n",
@@ -28,19 +30,37 @@ impl LiteLlm {
             model("mock-limited", "mock_response: 'litellm.RateLimitError'"),
         );
         std::fs::write(&config, text).expect("written");
-        let (port, key) = (free_port(), format!("sk-{:032x}{:08x}", std::process::id(), 0x7f3a_91c5_u32));
+        let (port, key) = (
+            free_port(),
+            format!("sk-{:032x}{:08x}", std::process::id(), 0x7f3a_91c5_u32),
+        );
         let child = Command::new(python_tool("litellm"))
-            .args(["--host", "127.0.0.1", "--port", &port.to_string(), "--config"])
+            .args([
+                "--host",
+                "127.0.0.1",
+                "--port",
+                &port.to_string(),
+                "--config",
+            ])
             .arg(&config)
             .current_dir(folder.path())
-            .envs([("LITELLM_LOCAL_MODEL_COST_MAP", "True"), ("LITELLM_TELEMETRY", "False"), ("LITELLM_MASTER_KEY", key.as_str())])
+            .envs([
+                ("LITELLM_LOCAL_MODEL_COST_MAP", "True"),
+                ("LITELLM_TELEMETRY", "False"),
+                ("LITELLM_MASTER_KEY", key.as_str()),
+            ])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("litellm starts");
         let server = Server(child);
         wait_until("LiteLLM listens", Duration::from_secs(90), || listens(port));
-        LiteLlm { port, key, _folder: folder, _server: server }
+        LiteLlm {
+            port,
+            key,
+            _folder: folder,
+            _server: server,
+        }
     }
 
     pub fn base_url(&self) -> String {

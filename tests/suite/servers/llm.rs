@@ -1,5 +1,6 @@
-//! A fake LLM provider on a real socket, for what no installable server does: money errors, stalls, cuts, keep-alives, typed streams.
-//! Paid providers cannot be had in a test. Forms: the providers' published API references.
+//! A fake LLM provider on a real socket, for what no installable server does: money errors, stalls,
+//! cuts, keep-alives, typed streams. Paid providers cannot be had in a test. Forms: the providers'
+//! published API references.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,12 +22,25 @@ pub struct Script {
 impl Script {
     pub fn json(status: &'static str, body: &str) -> Self {
         let headers = vec![("content-type", "application/json".to_owned())];
-        Script { status, headers, pieces: vec![(Duration::ZERO, body.to_owned())], hang: false }
+        Script {
+            status,
+            headers,
+            pieces: vec![(Duration::ZERO, body.to_owned())],
+            hang: false,
+        }
     }
 
     pub fn stream(pieces: &[(u64, &str)]) -> Self {
-        let pieces = pieces.iter().map(|(ms, text)| (Duration::from_millis(*ms), (*text).to_owned())).collect();
-        Script { status: "200 OK", headers: vec![("content-type", "text/event-stream".to_owned())], pieces, hang: false }
+        let pieces = pieces
+            .iter()
+            .map(|(ms, text)| (Duration::from_millis(*ms), (*text).to_owned()))
+            .collect();
+        Script {
+            status: "200 OK",
+            headers: vec![("content-type", "text/event-stream".to_owned())],
+            pieces,
+            hang: false,
+        }
     }
 
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
@@ -68,7 +82,11 @@ impl FakeLlm {
     }
 
     pub fn on(&self, path: &str, script: Script) -> &Self {
-        self.shared.lock().expect("no panic").scripts.insert(path.to_owned(), script);
+        self.shared
+            .lock()
+            .expect("no panic")
+            .scripts
+            .insert(path.to_owned(), script);
         self
     }
 
@@ -90,25 +108,48 @@ fn serve(stream: TcpStream, shared: &Mutex<Shared>) -> Option<()> {
             return None;
         }
     }
-    let length = head.lines().find_map(|l| l.to_lowercase().strip_prefix("content-length: ")?.trim().parse::<usize>().ok()).unwrap_or(0);
+    let length = head
+        .lines()
+        .find_map(|l| {
+            l.to_lowercase()
+                .strip_prefix("content-length: ")?
+                .trim()
+                .parse::<usize>()
+                .ok()
+        })
+        .unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let path = head.split_whitespace().nth(1)?.to_owned();
     let script = {
         let mut shared = shared.lock().ok()?;
-        shared.requests.push(format!("{head}{}", String::from_utf8_lossy(&body)));
-        shared.scripts.get(&path).cloned().unwrap_or_else(|| Script::json("404 Not Found", "not here"))
+        shared
+            .requests
+            .push(format!("{head}{}", String::from_utf8_lossy(&body)));
+        shared
+            .scripts
+            .get(&path)
+            .cloned()
+            .unwrap_or_else(|| Script::json("404 Not Found", "not here"))
     };
     play(stream, &script)
 }
 
 fn play(mut stream: TcpStream, script: &Script) -> Option<()> {
-    let mut head = format!("HTTP/1.1 {}\r\ntransfer-encoding: chunked\r\nconnection: close\r\n", script.status);
-    script.headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+    let mut head = format!(
+        "HTTP/1.1 {}\r\ntransfer-encoding: chunked\r\nconnection: close\r\n",
+        script.status
+    );
+    script
+        .headers
+        .iter()
+        .for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
     stream.write_all(format!("{head}\r\n").as_bytes()).ok()?;
     for (pause, text) in &script.pieces {
         thread::sleep(*pause);
-        stream.write_all(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes()).ok()?;
+        stream
+            .write_all(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes())
+            .ok()?;
         stream.flush().ok()?;
     }
     if script.hang {

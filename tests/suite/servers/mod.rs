@@ -1,4 +1,5 @@
-//! Real servers, and fakes of what cannot be had, each on a loopback port of its own. Every one is stopped when its value is dropped.
+//! Real servers, and fakes of what cannot be had, each on a loopback port of its own. Every one is
+//! stopped when its value is dropped.
 
 pub mod bus;
 pub mod chroma;
@@ -27,17 +28,23 @@ use std::time::{Duration, Instant};
 
 /// A loopback port that nobody listens on, given out once.
 ///
-/// It comes from below the range from which the kernel picks ports for connections and for `bind(0)`: until the server that gets it
-/// listens, no neighbouring test can be handed the same one.
+/// It comes from below the range from which the kernel picks ports for connections and for
+/// `bind(0)`: until the server that gets it listens, no neighbouring test can be handed the same
+/// one.
 pub fn free_port() -> u16 {
     const FIRST: u32 = 10_000;
     const COUNT: u32 = 20_000;
     static NEXT: OnceLock<AtomicU32> = OnceLock::new();
     // Two runs at the same time begin far from each other.
-    let next = NEXT.get_or_init(|| AtomicU32::new(std::process::id().wrapping_mul(2_654_435_761) % COUNT));
+    let next =
+        NEXT.get_or_init(|| AtomicU32::new(std::process::id().wrapping_mul(2_654_435_761) % COUNT));
     for _ in 0..COUNT {
-        let port = u16::try_from(FIRST + next.fetch_add(1, Ordering::Relaxed) % COUNT).expect("below 65,536");
-        if [[0, 0, 0, 0], [127, 0, 0, 1]].iter().all(|address| TcpListener::bind((Ipv4Addr::from(*address), port)).is_ok()) {
+        let port = u16::try_from(FIRST + next.fetch_add(1, Ordering::Relaxed) % COUNT)
+            .expect("below 65,536");
+        if [[0, 0, 0, 0], [127, 0, 0, 1]]
+            .iter()
+            .all(|address| TcpListener::bind((Ipv4Addr::from(*address), port)).is_ok())
+        {
             return port;
         }
     }
@@ -51,10 +58,16 @@ pub fn python_tool(name: &str) -> PathBuf {
 
 /// A program of one of the Python environments that `tests/run` makes.
 pub fn tool_of(environment: &str, name: &str) -> PathBuf {
-    let tools = std::env::var_os("NIGHTBELL_TEST_TOOLS")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/test-tools"), PathBuf::from);
+    let tools = std::env::var_os("NIGHTBELL_TEST_TOOLS").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/test-tools"),
+        PathBuf::from,
+    );
     let path = tools.join(environment).join("bin").join(name);
-    assert!(path.exists(), "{} is missing: run `tests/run` once, it installs what the tests need", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run `tests/run` once, it installs what the tests need",
+        path.display()
+    );
     path
 }
 

@@ -1,4 +1,5 @@
-//! The program itself, as its users start it: the built binary, a configuration file, a state folder.
+//! The program itself, as its users start it: the built binary, a configuration file, a state
+//! folder.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -28,7 +29,10 @@ impl Nightbell {
 
     /// Starts it with a configuration or with the built-in one, and these variables.
     pub fn start_with(config: Option<&str>, environment: &[(&str, &str)]) -> Self {
-        let environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let environment = environment
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect();
         let mut nightbell = Self::prepared(environment, Vec::new());
         if let Some(config) = config {
             nightbell.configure(config);
@@ -37,9 +41,13 @@ impl Nightbell {
         nightbell
     }
 
-    /// Starts it by a program that becomes it: under another user, or in a mount namespace of its own.
+    /// Starts it by a program that becomes it: under another user, or in a mount namespace of its
+    /// own.
     pub fn start_by(starter: &[&str], config: &str) -> Self {
-        let mut nightbell = Self::prepared(Vec::new(), starter.iter().map(|word| (*word).to_owned()).collect());
+        let mut nightbell = Self::prepared(
+            Vec::new(),
+            starter.iter().map(|word| (*word).to_owned()).collect(),
+        );
         let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         std::fs::set_permissions(nightbell.folder.path(), everybody).expect("chmod");
         nightbell.configure(config);
@@ -48,7 +56,13 @@ impl Nightbell {
     }
 
     fn prepared(environment: Vec<(String, String)>, starter: Vec<String>) -> Self {
-        Nightbell { port: free_port(), folder: tempfile::tempdir().expect("a folder"), environment, starter, server: None }
+        Nightbell {
+            port: free_port(),
+            folder: tempfile::tempdir().expect("a folder"),
+            environment,
+            starter,
+            server: None,
+        }
     }
 
     pub fn config_file(&self) -> PathBuf {
@@ -69,11 +83,28 @@ impl Nightbell {
 
     /// Starts it again after [`Nightbell::kill`] or [`Nightbell::stop`].
     pub fn restart(&mut self) {
-        let log = || std::fs::OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log file");
-        let words: Vec<&str> = self.starter.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_nightbell")]).collect();
+        let log = || {
+            std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(self.log_file())
+                .expect("a log file")
+        };
+        let words: Vec<&str> = self
+            .starter
+            .iter()
+            .map(String::as_str)
+            .chain([env!("CARGO_BIN_EXE_nightbell")])
+            .collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]);
-        command.args(["--listen", &format!("127.0.0.1:{}", self.port), "--state-dir"]).arg(self.folder.path().join("state"));
+        command
+            .args([
+                "--listen",
+                &format!("127.0.0.1:{}", self.port),
+                "--state-dir",
+            ])
+            .arg(self.folder.path().join("state"));
         if self.config_file().exists() {
             command.arg("--config").arg(self.config_file());
         }
@@ -89,11 +120,19 @@ impl Nightbell {
         ] {
             command.env_remove(name);
         }
-        let child = command.envs(self.environment.iter().cloned()).stdout(Stdio::from(log())).stderr(Stdio::from(log())).spawn();
+        let child = command
+            .envs(self.environment.iter().cloned())
+            .stdout(Stdio::from(log()))
+            .stderr(Stdio::from(log()))
+            .spawn();
         self.server = Some(Server(child.expect("the binary starts")));
         let start = std::time::Instant::now();
         while self.get("/-/ready").0 != 200 {
-            assert!(start.elapsed() < Duration::from_secs(90), "nightbell is not ready: {}", self.log());
+            assert!(
+                start.elapsed() < Duration::from_secs(90),
+                "nightbell is not ready: {}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -111,7 +150,10 @@ impl Nightbell {
     /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
         let id = self.id().to_string();
-        let sent = Command::new("kill").args([name, &id]).status().expect("kill runs");
+        let sent = Command::new("kill")
+            .args([name, &id])
+            .status()
+            .expect("kill runs");
         assert!(sent.success());
     }
 
@@ -142,16 +184,32 @@ impl Nightbell {
     }
 
     /// A request with a body, whose length and type stand in `headers`.
-    pub fn request_with(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+    pub fn request_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> (u16, String) {
         let ask = || -> Option<(u16, String)> {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-            stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
-            stream.write_all(format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n{body}").as_bytes()).ok()?;
+            stream
+                .set_read_timeout(Some(Duration::from_secs(60)))
+                .ok()?;
+            stream
+                .write_all(
+                    format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n{body}")
+                        .as_bytes(),
+                )
+                .ok()?;
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).ok()?;
             let answer = String::from_utf8_lossy(&answer).into_owned();
             let (head, body) = answer.split_once("\r\n\r\n")?;
-            Some((head.split_whitespace().nth(1)?.parse().ok()?, body.to_owned()))
+            Some((
+                head.split_whitespace().nth(1)?.parse().ok()?,
+                body.to_owned(),
+            ))
         };
         ask().unwrap_or((0, String::new()))
     }
@@ -159,13 +217,20 @@ impl Nightbell {
     /// The answer of an API as JSON.
     pub fn json(&self, path: &str) -> Value {
         let (status, body) = self.get(path);
-        serde_json::from_str(&body).unwrap_or_else(|e| panic!("{path}: status {status}: {e}: {body}"))
+        serde_json::from_str(&body)
+            .unwrap_or_else(|e| panic!("{path}: status {status}: {e}: {body}"))
     }
 
     /// The value of the one series of /metrics whose line starts with `series`.
     pub fn metric(&self, series: &str) -> Option<f64> {
         let body = self.get("/metrics").1;
-        let found: Vec<&str> = body.lines().filter(|l| l.strip_prefix(series).is_some_and(|rest| rest.starts_with([' ', '{']))).collect();
+        let found: Vec<&str> = body
+            .lines()
+            .filter(|l| {
+                l.strip_prefix(series)
+                    .is_some_and(|rest| rest.starts_with([' ', '{']))
+            })
+            .collect();
         found.first()?.rsplit(' ').next()?.parse().ok()
     }
 }

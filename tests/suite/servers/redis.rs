@@ -20,7 +20,13 @@ impl Redis {
     /// Starts a server with these options (`--name value`).
     pub fn start(options: &[&str]) -> Self {
         let options = options.iter().map(|o| (*o).to_owned()).collect();
-        let mut redis = Redis { port: free_port(), tls_port: None, folder: tempfile::tempdir().expect("a folder"), options, server: None };
+        let mut redis = Redis {
+            port: free_port(),
+            tls_port: None,
+            folder: tempfile::tempdir().expect("a folder"),
+            options,
+            server: None,
+        };
         redis.resume();
         redis
     }
@@ -29,7 +35,11 @@ impl Redis {
     pub fn start_sentinel(primary: &Redis) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("sentinel.conf");
-        std::fs::write(&file, format!("sentinel monitor main 127.0.0.1 {} 1\n", primary.port)).expect("written");
+        std::fs::write(
+            &file,
+            format!("sentinel monitor main 127.0.0.1 {} 1\n", primary.port),
+        )
+        .expect("written");
         let mut redis = Redis {
             port: free_port(),
             tls_port: None,
@@ -41,12 +51,26 @@ impl Redis {
         redis
     }
 
-    /// Starts a server that also listens with TLS; its certificate is signed by itself and names `localhost`.
+    /// Starts a server that also listens with TLS; its certificate is signed by itself and names
+    /// `localhost`.
     pub fn start_with_tls() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let (cert, key) = (
+            folder.path().join("cert.pem"),
+            folder.path().join("key.pem"),
+        );
         let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+                "-days",
+                "2",
+            ])
             .args([
                 "-subj",
                 "/CN=localhost",
@@ -61,13 +85,31 @@ impl Redis {
             .arg(&cert)
             .output()
             .expect("openssl runs: apt-get install openssl");
-        assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+        assert!(
+            made.status.success(),
+            "openssl: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
         let tls_port = free_port();
         let paths = [&cert, &key].map(|p| p.display().to_string());
-        let options =
-            ["--tls-port", &tls_port.to_string(), "--tls-auth-clients", "no", "--tls-cert-file", &paths[0], "--tls-key-file", &paths[1]];
+        let options = [
+            "--tls-port",
+            &tls_port.to_string(),
+            "--tls-auth-clients",
+            "no",
+            "--tls-cert-file",
+            &paths[0],
+            "--tls-key-file",
+            &paths[1],
+        ];
         let options = options.iter().map(|o| (*o).to_owned()).collect();
-        let mut redis = Redis { port: free_port(), tls_port: Some(tls_port), folder, options, server: None };
+        let mut redis = Redis {
+            port: free_port(),
+            tls_port: Some(tls_port),
+            folder,
+            options,
+            server: None,
+        };
         redis.resume();
         redis
     }
@@ -82,7 +124,15 @@ impl Redis {
         let child = Command::new("redis-server")
             // A configuration file, if there is one, comes first.
             .args(self.options.iter().filter(|o| o.ends_with(".conf")))
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
+            .args([
+                "--port",
+                &self.port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--dir",
+            ])
             .arg(self.folder.path())
             .args(self.options.iter().filter(|o| !o.ends_with(".conf")))
             .stdout(Stdio::null())
@@ -90,7 +140,10 @@ impl Redis {
             .spawn()
             .expect("redis-server starts: apt-get install redis-server");
         self.server = Some(Server(child));
-        wait_until("Redis answers", Duration::from_secs(20), || self.try_cli(&["PING"]).is_some_and(|answer| answer.contains("PONG")));
+        wait_until("Redis answers", Duration::from_secs(20), || {
+            self.try_cli(&["PING"])
+                .is_some_and(|answer| answer.contains("PONG"))
+        });
     }
 
     /// Kills it.
@@ -99,13 +152,22 @@ impl Redis {
     }
 
     fn try_cli(&self, words: &[&str]) -> Option<String> {
-        let output = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(words).output().expect("redis-cli runs");
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+        let output = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string()])
+            .args(words)
+            .output()
+            .expect("redis-cli runs");
+        output.status.success().then(|| {
+            String::from_utf8_lossy(&output.stdout)
+                .trim_end()
+                .to_owned()
+        })
     }
 
     /// Runs a command through redis-cli.
     pub fn cli(&self, words: &[&str]) -> String {
-        self.try_cli(words).unwrap_or_else(|| panic!("redis-cli {words:?} fails"))
+        self.try_cli(words)
+            .unwrap_or_else(|| panic!("redis-cli {words:?} fails"))
     }
 
     /// A client that waits for an element of this list.
@@ -115,14 +177,20 @@ impl Redis {
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-cli runs");
-        wait_until("a client waits", Duration::from_secs(20), || self.info("blocked_clients") == "1");
+        wait_until("a client waits", Duration::from_secs(20), || {
+            self.info("blocked_clients") == "1"
+        });
         Server(client)
     }
 
     /// One field of INFO, as redis-cli reads it.
     pub fn info(&self, field: &str) -> String {
         let all = self.cli(&["INFO", "ALL"]);
-        let value = all.lines().find_map(|line| line.trim_end().split_once(':').filter(|(name, _)| *name == field));
+        let value = all.lines().find_map(|line| {
+            line.trim_end()
+                .split_once(':')
+                .filter(|(name, _)| *name == field)
+        });
         value.unwrap_or_else(|| panic!("no {field}")).1.to_owned()
     }
 

@@ -1,4 +1,5 @@
-//! A real SMTP server: aiosmtpd, run by `smtp.py`, which parses each mail with Python's email package.
+//! A real SMTP server: aiosmtpd, run by `smtp.py`, which parses each mail with Python's email
+//! package.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -39,19 +40,31 @@ impl Smtp {
             }
         });
         let server = Server(child);
-        let port = lines.recv_timeout(Duration::from_secs(90)).expect("aiosmtpd starts; is it installed? `tests/run` does that");
-        Smtp { port: port.parse().expect("a port"), lines, _server: server }
+        let port = lines
+            .recv_timeout(Duration::from_secs(90))
+            .expect("aiosmtpd starts; is it installed? `tests/run` does that");
+        Smtp {
+            port: port.parse().expect("a port"),
+            lines,
+            _server: server,
+        }
     }
 
     /// The next mail it took.
     pub fn mail(&self) -> Value {
-        let line = self.lines.recv_timeout(Duration::from_secs(90)).expect("a mail within 10 s");
+        let line = self
+            .lines
+            .recv_timeout(Duration::from_secs(90))
+            .expect("a mail within 10 s");
         serde_json::from_str(&line).expect("JSON")
     }
 
     /// The next mail that is there already.
     pub fn next(&self) -> Option<Value> {
-        self.lines.try_recv().ok().map(|line| serde_json::from_str(&line).expect("JSON"))
+        self.lines
+            .try_recv()
+            .ok()
+            .map(|line| serde_json::from_str(&line).expect("JSON"))
     }
 
     /// Whether another mail is there already.
@@ -60,7 +73,8 @@ impl Smtp {
     }
 }
 
-/// A certificate for `localhost` and 127.0.0.1, made by the openssl program in `folder`; it is its own root.
+/// A certificate for `localhost` and 127.0.0.1, made by the openssl program in `folder`; it is its
+/// own root.
 pub struct Certificate {
     pub cert: PathBuf,
     pub key: PathBuf,
@@ -77,18 +91,43 @@ impl Certificate {
     }
 
     fn with(folder: &Path, role: &str) -> Self {
-        let (cert, key, config) = (folder.join("cert.pem"), folder.join("key.pem"), folder.join("openssl.cnf"));
+        let (cert, key, config) = (
+            folder.join("cert.pem"),
+            folder.join("key.pem"),
+            folder.join("openssl.cnf"),
+        );
         let text = format!(
             "[req]\ndistinguished_name=name\nx509_extensions=ext\nprompt=no\n[name]\nCN=localhost\n\
              [ext]\nbasicConstraints=critical,{role}\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n"
         );
         std::fs::write(&config, text).expect("the folder is ours");
         let run = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-config"])
-            .args([config.as_os_str(), "-keyout".as_ref(), key.as_os_str(), "-out".as_ref(), cert.as_os_str()])
+            .args([
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+                "-days",
+                "2",
+                "-config",
+            ])
+            .args([
+                config.as_os_str(),
+                "-keyout".as_ref(),
+                key.as_os_str(),
+                "-out".as_ref(),
+                cert.as_os_str(),
+            ])
             .output()
             .expect("openssl is installed (Debian package openssl)");
-        assert!(run.status.success(), "openssl: {}", String::from_utf8_lossy(&run.stderr));
+        assert!(
+            run.status.success(),
+            "openssl: {}",
+            String::from_utf8_lossy(&run.stderr)
+        );
         Certificate { cert, key }
     }
 

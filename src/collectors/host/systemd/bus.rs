@@ -1,4 +1,5 @@
-//! One conversation with the message bus: connect, log in as this user, call methods, read the replies.
+//! One conversation with the message bus: connect, log in as this user, call methods, read the
+//! replies.
 
 use std::collections::HashMap;
 use std::io::{self, BufReader, Read as _, Write as _};
@@ -30,16 +31,29 @@ impl Bus {
     /// # Errors
     /// Nobody listens, or the bus does not take this user.
     pub fn connect(socket: &Path, deadline: Instant) -> io::Result<Self> {
-        let mut bus = Bus { stream: BufReader::new(UnixStream::connect(socket)?), deadline, serial: 0 };
+        let mut bus = Bus {
+            stream: BufReader::new(UnixStream::connect(socket)?),
+            deadline,
+            serial: 0,
+        };
         let user = rustix::process::geteuid().as_raw().to_string();
         let name = hex(user.as_bytes());
         bus.send(format!("\0AUTH EXTERNAL {name}\r\n").as_bytes())?;
         if !bus.line()?.starts_with(b"OK ") {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the bus does not take this user"));
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the bus does not take this user",
+            ));
         }
         bus.send(b"BEGIN\r\n")?;
         let name = "org.freedesktop.DBus";
-        let hello = Call { destination: name, path: "/org/freedesktop/DBus", interface: name, member: "Hello", arguments: &[] };
+        let hello = Call {
+            destination: name,
+            path: "/org/freedesktop/DBus",
+            interface: name,
+            member: "Hello",
+            arguments: &[],
+        };
         bus.call(&[hello])?.remove(0).map_err(io::Error::other)?;
         Ok(bus)
     }
@@ -62,12 +76,19 @@ impl Bus {
                 if replies.len() == some.len() {
                     break;
                 }
-                if let Some(reply) = self.read()?.filter(|reply| (first..=self.serial).contains(&reply.serial)) {
+                if let Some(reply) = self
+                    .read()?
+                    .filter(|reply| (first..=self.serial).contains(&reply.serial))
+                {
                     replies.insert(reply.serial, reply.result);
                 }
             }
             for serial in first..=self.serial {
-                results.push(replies.remove(&serial).ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?);
+                results.push(
+                    replies
+                        .remove(&serial)
+                        .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?,
+                );
             }
         }
         Ok(results)
@@ -94,7 +115,11 @@ impl Bus {
     /// What is left until the deadline.
     fn left(&self) -> io::Result<Duration> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+        if left.is_zero() {
+            Err(io::ErrorKind::TimedOut.into())
+        } else {
+            Ok(left)
+        }
     }
 
     /// A line of the login.
@@ -108,7 +133,8 @@ impl Bus {
         Ok(line)
     }
 
-    /// Reads until `bytes` is full. Each reading gets what is left of the time: a bus that sends a byte now and then is given up as well.
+    /// Reads until `bytes` is full. Each reading gets what is left of the time: a bus that sends a
+    /// byte now and then is given up as well.
     fn fill(&mut self, mut bytes: &mut [u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let left = self.left()?;

@@ -40,7 +40,12 @@ impl Call<'_> {
             body.text(argument);
         }
         let mut fields = Writer::default();
-        for (code, kind, value) in [(1, b'o', self.path), (2, b's', self.interface), (3, b's', self.member), (6, b's', self.destination)] {
+        for (code, kind, value) in [
+            (1, b'o', self.path),
+            (2, b's', self.interface),
+            (3, b's', self.member),
+            (6, b's', self.destination),
+        ] {
             fields.align(8);
             fields.0.extend([code, 1, kind, 0]);
             fields.text(value);
@@ -71,7 +76,8 @@ impl Writer {
 
     fn number(&mut self, number: usize) {
         self.align(4);
-        self.0.extend(u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
+        self.0
+            .extend(u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
     }
 
     fn text(&mut self, text: &str) {
@@ -92,8 +98,16 @@ impl Writer {
 /// # Errors
 /// The first bytes are not those of a message, or it is too long.
 pub fn lengths(fixed: &[u8; FIXED]) -> io::Result<(usize, usize)> {
-    let mut reader = Reader { bytes: fixed, at: 4, is_big: is_big(fixed)? };
-    let (body, _serial, fields) = (reader.number()? as usize, reader.number()?, reader.number()? as usize);
+    let mut reader = Reader {
+        bytes: fixed,
+        at: 4,
+        is_big: is_big(fixed)?,
+    };
+    let (body, _serial, fields) = (
+        reader.number()? as usize,
+        reader.number()?,
+        reader.number()? as usize,
+    );
     if fields > MAX_HEADER || body > MAX_BODY {
         return Err(invalid("a message is too long"));
     }
@@ -133,7 +147,11 @@ impl Reply {
     /// The header is not as documented.
     pub fn decode(header: &[u8], body: Vec<u8>) -> io::Result<Option<Self>> {
         let (is_big, kind) = (is_big(header)?, header.get(1).copied());
-        let mut reader = Reader { bytes: header, at: 12, is_big };
+        let mut reader = Reader {
+            bytes: header,
+            at: 12,
+            is_big,
+        };
         let end = reader.number()? as usize + FIXED;
         let (mut serial, mut error) = (None, String::new());
         while reader.at < end {
@@ -145,9 +163,14 @@ impl Reply {
                 _ => {}
             }
         }
-        let Some(serial) = serial else { return Ok(None) };
+        let Some(serial) = serial else {
+            return Ok(None);
+        };
         let result = match kind {
-            Some(METHOD_RETURN) => Ok(Body { bytes: body, is_big }),
+            Some(METHOD_RETURN) => Ok(Body {
+                bytes: body,
+                is_big,
+            }),
             Some(ERROR) => Err(error),
             _ => return Ok(None),
         };
@@ -183,7 +206,12 @@ impl Body {
     /// # Errors
     /// The value is of another type.
     pub fn value(&self) -> io::Result<Value> {
-        Reader { bytes: &self.bytes, at: 0, is_big: self.is_big }.value()
+        Reader {
+            bytes: &self.bytes,
+            at: 0,
+            is_big: self.is_big,
+        }
+        .value()
     }
 
     /// Of `ListUnits`: an array of `(ssssssouso)`.
@@ -191,16 +219,30 @@ impl Body {
     /// # Errors
     /// The body is not as documented.
     pub fn units(&self) -> io::Result<Vec<Unit>> {
-        let mut reader = Reader { bytes: &self.bytes, at: 0, is_big: self.is_big };
+        let mut reader = Reader {
+            bytes: &self.bytes,
+            at: 0,
+            is_big: self.is_big,
+        };
         let length = reader.number()? as usize;
         reader.align(8);
         let (end, mut units) = (reader.at + length, Vec::new());
         while reader.at < end {
             reader.align(8);
-            let (name, _description, loaded, state) = (reader.text()?, reader.text()?, reader.text()?, reader.text()?);
+            let (name, _description, loaded, state) = (
+                reader.text()?,
+                reader.text()?,
+                reader.text()?,
+                reader.text()?,
+            );
             let (_substate, _followed, path) = (reader.text()?, reader.text()?, reader.text()?);
             let (_job, _kind, _job_path) = (reader.number()?, reader.text()?, reader.text()?);
-            units.push(Unit { name, loaded, state, path });
+            units.push(Unit {
+                name,
+                loaded,
+                state,
+                path,
+            });
         }
         Ok(units)
     }
@@ -218,7 +260,10 @@ impl Reader<'_> {
     }
 
     fn take<const N: usize>(&mut self) -> io::Result<[u8; N]> {
-        let found = self.bytes.get(self.at..self.at + N).and_then(|bytes| bytes.try_into().ok());
+        let found = self
+            .bytes
+            .get(self.at..self.at + N)
+            .and_then(|bytes| bytes.try_into().ok());
         self.at += N;
         found.ok_or_else(|| invalid("a message ends early"))
     }
@@ -230,17 +275,28 @@ impl Reader<'_> {
     fn number(&mut self) -> io::Result<u32> {
         self.align(4);
         let bytes = self.take()?;
-        Ok(if self.is_big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
+        Ok(if self.is_big {
+            u32::from_be_bytes(bytes)
+        } else {
+            u32::from_le_bytes(bytes)
+        })
     }
 
     fn long(&mut self) -> io::Result<u64> {
         self.align(8);
         let bytes = self.take()?;
-        Ok(if self.is_big { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
+        Ok(if self.is_big {
+            u64::from_be_bytes(bytes)
+        } else {
+            u64::from_le_bytes(bytes)
+        })
     }
 
     fn texts(&mut self, length: usize) -> io::Result<String> {
-        let bytes = self.bytes.get(self.at..self.at.saturating_add(length)).ok_or_else(|| invalid("a message ends early"))?;
+        let bytes = self
+            .bytes
+            .get(self.at..self.at.saturating_add(length))
+            .ok_or_else(|| invalid("a message ends early"))?;
         self.at += length + 1;
         Ok(String::from_utf8_lossy(bytes).into_owned())
     }
@@ -276,13 +332,24 @@ mod tests {
 
     #[test]
     fn a_call_is_what_the_specification_says() {
-        let call = Call { destination: "d.e", path: "/p", interface: "i.f", member: "M", arguments: &["a"] };
+        let call = Call {
+            destination: "d.e",
+            path: "/p",
+            interface: "i.f",
+            member: "M",
+            arguments: &["a"],
+        };
         let message = call.encode(7);
         let fixed: [u8; FIXED] = message[..FIXED].try_into().expect("a header");
         let (header, body) = lengths(&fixed).expect("a message");
         assert_eq!((message.len(), body, header % 8), (header + body, 6, 0));
         assert_eq!(&message[header..], b"\x01\0\0\0a\0");
-        assert!(Reply::decode(&message[..header], Vec::new()).expect("sound").is_none(), "a call is no reply");
+        assert!(
+            Reply::decode(&message[..header], Vec::new())
+                .expect("sound")
+                .is_none(),
+            "a call is no reply"
+        );
     }
 
     #[test]
@@ -293,7 +360,10 @@ mod tests {
         assert!(lengths(&fixed).is_err(), "a body of 256 MiB");
         fixed[0] = b'H';
         assert!(lengths(&fixed).is_err());
-        let body = Body { bytes: vec![0xff; 12], is_big: false };
+        let body = Body {
+            bytes: vec![0xff; 12],
+            is_big: false,
+        };
         assert!(body.units().is_err() && body.value().is_err());
     }
 }

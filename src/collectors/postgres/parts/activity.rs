@@ -1,7 +1,9 @@
-//! Sessions: `pg_stat_activity`, <https://www.postgresql.org/docs/current/monitoring-stats.html#MONITORING-PG-STAT-ACTIVITY-VIEW>.
+//! Sessions: `pg_stat_activity`,
+//! <https://www.postgresql.org/docs/current/monitoring-stats.html#MONITORING-PG-STAT-ACTIVITY-VIEW>.
 //!
-//! Names and labels as postgres_exporter 0.20. Sessions whose details the role may not see are counted with state `unknown`; it reads no
-//! query text. Sessions of nightbell itself, by their application_name, are not counted: it measures others.
+//! Names and labels as postgres_exporter 0.20. Sessions whose details the role may not see are
+//! counted with state `unknown`; it reads no query text. Sessions of nightbell itself, by their
+//! application_name, are not counted: it measures others.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,7 +16,11 @@ use crate::model::{Batch, Histogram, MetricDesc, MetricKind};
 use crate::collectors::postgres::config::Limit;
 use crate::collectors::postgres::part::{Grant, Measure, Part, Rows, descs, gauge, text};
 
-const STATS: Grant = Grant { role: "pg_read_all_stats", cost: "states, transactions and waits of other roles' sessions", required: false };
+const STATS: Grant = Grant {
+    role: "pg_read_all_stats",
+    cost: "states, transactions and waits of other roles' sessions",
+    required: false,
+};
 
 const SESSION_LABELS: &[(&str, &str)] = &[
     ("datname", "datname"),
@@ -27,18 +33,36 @@ const SESSION_LABELS: &[(&str, &str)] = &[
 ];
 
 const SESSIONS_MEASURES: [Measure; 2] = [
-    gauge("pg_stat_activity_count", "n", "Sessions by database, state, user, application, kind of process and what they wait for."),
-    gauge("pg_stat_activity_max_tx_duration", "tx", "Age of the oldest transaction open in these sessions, in seconds.").unit("seconds"),
+    gauge(
+        "pg_stat_activity_count",
+        "n",
+        "Sessions by database, state, user, application, kind of process and what they wait for.",
+    ),
+    gauge(
+        "pg_stat_activity_max_tx_duration",
+        "tx",
+        "Age of the oldest transaction open in these sessions, in seconds.",
+    )
+    .unit("seconds"),
 ];
 
 /// Metrics of [`SESSIONS`].
 pub static SESSIONS_METRICS: [MetricDesc; 2] = descs(
     &SESSIONS_MEASURES,
-    &["datname", "state", "usename", "application_name", "backend_type", "wait_event_type", "wait_event"],
+    &[
+        "datname",
+        "state",
+        "usename",
+        "application_name",
+        "backend_type",
+        "wait_event_type",
+        "wait_event",
+    ],
     "pg_stat_activity",
 );
 
-/// Sessions by everything one groups them by. Groups beyond the limit, smallest first, keep only database and state.
+/// Sessions by everything one groups them by. Groups beyond the limit, smallest first, keep only
+/// database and state.
 pub static SESSIONS: Part = Part {
     name: "stat_activity",
     rows: Rows::Columns(SESSION_LABELS, &SESSIONS_MEASURES),
@@ -75,7 +99,11 @@ pub static SESSIONS: Part = Part {
 };
 
 const LONG_MEASURES: [Measure; 4] = [
-    gauge("pg_long_running_transactions", "count(*)", "Transactions that are open and not idle, of any age."),
+    gauge(
+        "pg_long_running_transactions",
+        "count(*)",
+        "Transactions that are open and not idle, of any age.",
+    ),
     gauge(
         "pg_long_running_transactions_oldest_timestamp_seconds",
         "coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)",
@@ -136,15 +164,28 @@ fn read_idle(rows: &[PgRow], batch: &mut Batch) -> sqlx::Result<()> {
     const BOUNDS: &[f64] = &[1.0, 2.0, 5.0, 15.0, 30.0, 60.0, 90.0, 120.0, 300.0];
     let mut histograms: BTreeMap<(Cow<'_, str>, Cow<'_, str>), Histogram> = BTreeMap::new();
     for row in rows {
-        let (state, application) = (text(row, 0)?.unwrap_or_default(), text(row, 1)?.unwrap_or_default());
+        let (state, application) = (
+            text(row, 0)?.unwrap_or_default(),
+            text(row, 1)?.unwrap_or_default(),
+        );
         let mut key = (state, application);
         if histograms.len() >= APPLICATIONS && !histograms.contains_key(&key) {
             key.1 = Cow::Borrowed("");
         }
-        histograms.entry(key).or_insert_with(|| Histogram::new(BOUNDS)).observe(row.try_get(2)?);
+        histograms
+            .entry(key)
+            .or_insert_with(|| Histogram::new(BOUNDS))
+            .observe(row.try_get(2)?);
     }
     for ((state, application), histogram) in &histograms {
-        batch.push_histogram(&IDLE_METRICS[0], &[("state", state.as_ref()), ("application_name", application.as_ref())], histogram);
+        batch.push_histogram(
+            &IDLE_METRICS[0],
+            &[
+                ("state", state.as_ref()),
+                ("application_name", application.as_ref()),
+            ],
+            histogram,
+        );
     }
     Ok(())
 }

@@ -1,11 +1,16 @@
-//! Locks: `pg_locks`, <https://www.postgresql.org/docs/current/view-pg-locks.html>. Names as postgres_exporter; its nine modes are always there.
+//! Locks: `pg_locks`, <https://www.postgresql.org/docs/current/view-pg-locks.html>. Names as
+//! postgres_exporter; its nine modes are always there.
 
 use crate::model::MetricDesc;
 
 use crate::collectors::postgres::config::Limit;
 use crate::collectors::postgres::part::{Measure, Part, Rows, descs, gauge};
 
-const HELD_MEASURES: [Measure; 1] = [gauge("pg_locks_count", "count(l.mode)", "Locks held or awaited, by database and mode.")];
+const HELD_MEASURES: [Measure; 1] = [gauge(
+    "pg_locks_count",
+    "count(l.mode)",
+    "Locks held or awaited, by database and mode.",
+)];
 
 /// Metrics of [`HELD`].
 pub static HELD_METRICS: [MetricDesc; 1] = descs(&HELD_MEASURES, &["datname", "mode"], "pg_locks");
@@ -25,7 +30,11 @@ pub static HELD: Part = Part {
 };
 
 const WAITING_MEASURES: [Measure; 2] = [
-    gauge("pg_locks_not_granted", "count(*)", "Lock requests that wait."),
+    gauge(
+        "pg_locks_not_granted",
+        "count(*)",
+        "Lock requests that wait.",
+    ),
     gauge(
         "pg_locks_oldest_wait_start_timestamp_seconds",
         "min(extract(epoch FROM waitstart))",

@@ -1,4 +1,5 @@
-//! One file for each part of PostgreSQL that is looked at: its statements and the metrics that they give.
+//! One file for each part of PostgreSQL that is looked at: its statements and the metrics that they
+//! give.
 
 pub(super) mod activity;
 pub(super) mod database;

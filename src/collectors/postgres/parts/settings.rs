@@ -1,7 +1,7 @@
 //! Settings: `pg_settings`, <https://www.postgresql.org/docs/current/view-pg-settings.html>.
 //!
-//! One gauge `pg_settings_<name>[_<base unit>]` for each setting that is a number or a truth value, as postgres_exporter makes them. Texts
-//! are not exported: some hold connection strings.
+//! One gauge `pg_settings_<name>[_<base unit>]` for each setting that is a number or a truth value,
+//! as postgres_exporter makes them. Texts are not exported: some hold connection strings.
 
 use sqlx::postgres::PgRow;
 
@@ -49,7 +49,11 @@ fn metric(name: &str, setting: &str, unit: &str) -> Option<(String, f64)> {
     };
     let (suffix, factor) = base_unit(unit);
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    let name = PREFIX.chars().chain(name.chars().map(plain)).chain(suffix.chars()).collect();
+    let name = PREFIX
+        .chars()
+        .chain(name.chars().map(plain))
+        .chain(suffix.chars())
+        .collect();
     // A negative number means "off" or "as another setting says": it is no amount.
     Some((name, if value > 0.0 { value * factor } else { value }))
 }
@@ -80,12 +84,28 @@ mod tests {
 
     #[test]
     fn settings_are_named_and_scaled_as_the_exporter_does() {
-        let got = |name, setting, unit| metric(name, setting, unit).map(|(n, v)| format!("{n} {v}")).unwrap_or_default();
-        assert_eq!(got("shared_buffers", "16384", "8kB"), "pg_settings_shared_buffers_bytes 134217728");
-        assert_eq!(got("deadlock_timeout", "1000", "ms"), "pg_settings_deadlock_timeout_seconds 1");
-        assert_eq!(got("autovacuum_work_mem", "-1", "kB"), "pg_settings_autovacuum_work_mem_bytes -1");
+        let got = |name, setting, unit| {
+            metric(name, setting, unit)
+                .map(|(n, v)| format!("{n} {v}"))
+                .unwrap_or_default()
+        };
+        assert_eq!(
+            got("shared_buffers", "16384", "8kB"),
+            "pg_settings_shared_buffers_bytes 134217728"
+        );
+        assert_eq!(
+            got("deadlock_timeout", "1000", "ms"),
+            "pg_settings_deadlock_timeout_seconds 1"
+        );
+        assert_eq!(
+            got("autovacuum_work_mem", "-1", "kB"),
+            "pg_settings_autovacuum_work_mem_bytes -1"
+        );
         assert_eq!(got("fsync", "on", ""), "pg_settings_fsync 1");
-        assert_eq!(got("plpgsql.extra-errors", "off", ""), "pg_settings_plpgsql_extra_errors 0");
+        assert_eq!(
+            got("plpgsql.extra-errors", "off", ""),
+            "pg_settings_plpgsql_extra_errors 0"
+        );
         assert_eq!(got("data_directory_mode", "none", ""), "");
     }
 }

@@ -1,35 +1,82 @@
-//! The statements that take most time: the extension `pg_stat_statements`, <https://www.postgresql.org/docs/current/pgstatstatements.html>.
+//! The statements that take most time: the extension `pg_stat_statements`,
+//! <https://www.postgresql.org/docs/current/pgstatstatements.html>.
 //!
-//! Names and labels as postgres_exporter 0.20, and the mean and longest time. The text of a query is never shown:
-//! it may hold data. With `statements: {text: true}` it is read for reports, constants replaced as the extension does it, and never for a label;
-//! only of statements whose constants the extension replaces: `ALTER ROLE … PASSWORD` is not among them. Our own statements carry a comment, by
-//! which they are left out.
+//! Names and labels as postgres_exporter 0.20, and the mean and longest time. The text of a query
+//! is never shown: it may hold data. With `statements: {text: true}` it is read for reports,
+//! constants replaced as the extension does it, and never for a label; only of statements whose
+//! constants the extension replaces: `ALTER ROLE … PASSWORD` is not among them. Our own statements
+//! carry a comment, by which they are left out.
 
 use sqlx::postgres::PgRow;
 
 use crate::model::{Batch, MetricDesc, Note};
 
 use crate::collectors::postgres::config::Limit;
-use crate::collectors::postgres::part::{Cadence, Grant, Measure, Part, Rows, Scope, counter, descs, gauge, text};
+use crate::collectors::postgres::part::{
+    Cadence, Grant, Measure, Part, Rows, Scope, counter, descs, gauge, text,
+};
 
 const MEASURES: [Measure; 7] = [
-    counter("pg_stat_statements_calls_total", "s.calls", "Times the statement was executed."),
-    counter("pg_stat_statements_seconds_total", "s.total_exec_time / 1000", "Seconds spent executing the statement.").unit("seconds"),
-    counter("pg_stat_statements_rows_total", "s.rows", "Rows retrieved or affected."),
-    counter("pg_stat_statements_block_read_seconds_total", "s.read_time / 1000", "Seconds spent reading blocks (track_io_timing).")
-        .unit("seconds"),
-    counter("pg_stat_statements_block_write_seconds_total", "s.write_time / 1000", "Seconds spent writing blocks (track_io_timing).")
-        .unit("seconds"),
-    gauge("pg_stat_statements_mean_time_seconds", "s.mean_exec_time / 1000", "Mean time of one execution.").unit("seconds"),
-    gauge("pg_stat_statements_max_time_seconds", "s.max_exec_time / 1000", "Longest time of one execution.").unit("seconds"),
+    counter(
+        "pg_stat_statements_calls_total",
+        "s.calls",
+        "Times the statement was executed.",
+    ),
+    counter(
+        "pg_stat_statements_seconds_total",
+        "s.total_exec_time / 1000",
+        "Seconds spent executing the statement.",
+    )
+    .unit("seconds"),
+    counter(
+        "pg_stat_statements_rows_total",
+        "s.rows",
+        "Rows retrieved or affected.",
+    ),
+    counter(
+        "pg_stat_statements_block_read_seconds_total",
+        "s.read_time / 1000",
+        "Seconds spent reading blocks (track_io_timing).",
+    )
+    .unit("seconds"),
+    counter(
+        "pg_stat_statements_block_write_seconds_total",
+        "s.write_time / 1000",
+        "Seconds spent writing blocks (track_io_timing).",
+    )
+    .unit("seconds"),
+    gauge(
+        "pg_stat_statements_mean_time_seconds",
+        "s.mean_exec_time / 1000",
+        "Mean time of one execution.",
+    )
+    .unit("seconds"),
+    gauge(
+        "pg_stat_statements_max_time_seconds",
+        "s.max_exec_time / 1000",
+        "Longest time of one execution.",
+    )
+    .unit("seconds"),
 ];
 
-const LABELS: &[(&str, &str)] = &[("user", "pg_get_userbyid(s.userid)"), ("datname", "d.datname"), ("queryid", "s.queryid")];
+const LABELS: &[(&str, &str)] = &[
+    ("user", "pg_get_userbyid(s.userid)"),
+    ("datname", "d.datname"),
+    ("queryid", "s.queryid"),
+];
 
 /// Metrics of both parts.
-pub static METRICS: [MetricDesc; 7] = descs(&MEASURES, &["user", "datname", "queryid"], "pg_stat_statements");
+pub static METRICS: [MetricDesc; 7] = descs(
+    &MEASURES,
+    &["user", "datname", "queryid"],
+    "pg_stat_statements",
+);
 
-const GRANT: Option<Grant> = Some(Grant { role: "pg_read_all_stats", cost: "statements of other roles", required: false });
+const GRANT: Option<Grant> = Some(Grant {
+    role: "pg_read_all_stats",
+    cost: "statements of other roles",
+    required: false,
+});
 
 /// Statements, before PostgreSQL 17.
 pub static STATEMENTS: Part = Part {
@@ -83,8 +130,21 @@ pub static TEXTS: Part = Part {
 };
 
 fn read_texts(rows: &[PgRow], batch: &mut Batch) -> sqlx::Result<()> {
-    let line = |row: &PgRow| Ok(format!("{}\t{}", text(row, 0)?.unwrap_or_default(), text(row, 1)?.unwrap_or_default()));
-    let lines = rows.iter().map(line).collect::<sqlx::Result<Vec<String>>>()?;
-    batch.notes.push(Note { metrics: &[TEXT], labels: Vec::new(), lines });
+    let line = |row: &PgRow| {
+        Ok(format!(
+            "{}\t{}",
+            text(row, 0)?.unwrap_or_default(),
+            text(row, 1)?.unwrap_or_default()
+        ))
+    };
+    let lines = rows
+        .iter()
+        .map(line)
+        .collect::<sqlx::Result<Vec<String>>>()?;
+    batch.notes.push(Note {
+        metrics: &[TEXT],
+        labels: Vec::new(),
+        lines,
+    });
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! One argument of a program. What a label contributes to it must be a name: neither an option, nor a path upwards, nor text for a shell.
+//! One argument of a program. What a label contributes to it must be a name: neither an option, nor
+//! a path upwards, nor text for a shell.
 
 use crate::config::{Node, ScalarStyle, Secret, Section, Value};
 use crate::notify::error::{NotifyError, Reason};
@@ -10,13 +11,17 @@ use crate::notify::notification::Notification;
 const MAX_LENGTH: usize = 1024;
 /// Beside letters and digits, what an argument from a template may hold.
 const HARMLESS: &str = "_-.:@/+=,%";
-/// What of it labels may bring only where the configuration says so: parts of paths, and what programs take for a file or a setting.
+/// What of it labels may bring only where the configuration says so: parts of paths, and what
+/// programs take for a file or a setting.
 const PERMITTED: &str = "/@=";
-/// What is put around each text that a template prints. No label that holds one of them comes through: neither is a letter.
+/// What is put around each text that a template prints. No label that holds one of them comes
+/// through: neither is a letter.
 const OPEN: char = '\u{f8f0}';
 const CLOSE: char = '\u{f8f1}';
 /// Programs whose argument after `-c` is text for a shell.
-const SHELLS: [&str; 9] = ["sh", "bash", "dash", "zsh", "ksh", "ash", "fish", "busybox", "su"];
+const SHELLS: [&str; 9] = [
+    "sh", "bash", "dash", "zsh", "ksh", "ash", "fish", "busybox", "su",
+];
 
 pub(super) struct Argument {
     field: Field,
@@ -29,36 +34,68 @@ pub(super) struct Argument {
 impl Argument {
     /// A text of our own.
     pub(super) fn literal(section: &Section<'_>, text: &str) -> Self {
-        Argument { field: Field::new(section, "command", text.to_owned()), marked: None, written: text.to_owned() }
+        Argument {
+            field: Field::new(section, "command", text.to_owned()),
+            marked: None,
+            written: text.to_owned(),
+        }
     }
 
     /// The text under `key`.
     pub(super) fn read(section: &Section<'_>, key: &'static str) -> Option<Self> {
         let argument = Argument::of(section, key, section.node(key)?)?;
         let written = &argument.written;
-        if written.is_empty() || written.starts_with('-') || written.contains('/') && !argument.is_template() {
-            section.error(key, format!("{written:?} is not a name"), "give the name alone");
+        if written.is_empty()
+            || written.starts_with('-')
+            || written.contains('/') && !argument.is_template()
+        {
+            section.error(
+                key,
+                format!("{written:?} is not a name"),
+                "give the name alone",
+            );
         }
         Some(argument)
     }
 
     fn of(section: &Section<'_>, key: &'static str, node: &Node) -> Option<Self> {
         let Value::Scalar { text, style } = &node.value else {
-            section.error_at(node.position, key, format!("is {}", node.kind()), "give a text".into());
+            section.error_at(
+                node.position,
+                key,
+                format!("is {}", node.kind()),
+                "give a text".into(),
+            );
             return None;
         };
         if node.is_null() && *style == ScalarStyle::Plain {
-            section.error_at(node.position, key, "is nothing".into(), "give a text, '' for an empty one".into());
+            section.error_at(
+                node.position,
+                key,
+                "is nothing".into(),
+                "give a text, '' for an empty one".into(),
+            );
             return None;
         }
         let value = section.environment().expand(text).unwrap_or_else(|name| {
             let remedy = format!("set it, or write ${{{name}:-default}}");
-            section.error_at(node.position, key, format!("environment variable {name} is not set"), remedy);
+            section.error_at(
+                node.position,
+                key,
+                format!("environment variable {name} is not set"),
+                remedy,
+            );
             String::new()
         });
         let field = Field::at(section, node.position, key, value);
-        let marked = field.is_template().then(|| field.variant(section, mark(field.written())));
-        Some(Argument { field, marked, written: text.clone() })
+        let marked = field
+            .is_template()
+            .then(|| field.variant(section, mark(field.written())));
+        Some(Argument {
+            field,
+            marked,
+            written: text.clone(),
+        })
     }
 
     pub(super) fn is_template(&self) -> bool {
@@ -77,9 +114,16 @@ impl Argument {
     }
 
     /// The argument for one alert, and how it is shown.
-    pub(super) fn render(&self, about: &Notification, style: &Style, permits: &Permits) -> Result<(String, String), NotifyError> {
+    pub(super) fn render(
+        &self,
+        about: &Notification,
+        style: &Style,
+        permits: &Permits,
+    ) -> Result<(String, String), NotifyError> {
         let value = Rendering::new(about, style).address(&self.field)?;
-        let Some(marked) = &self.marked else { return Ok((value, self.written.clone())) };
+        let Some(marked) = &self.marked else {
+            return Ok((value, self.written.clone()));
+        };
         let marked = Rendering::new(about, style).address(marked)?;
         match harm(&self.written, &value).or_else(|| harm_of_parts(&value, &marked, permits)) {
             None => Ok((value.clone(), value)),
@@ -93,34 +137,62 @@ impl Argument {
 
 /// Reads `command`: a list, its first element the program.
 pub(super) fn read_command(section: &Section<'_>) -> Vec<Argument> {
-    let Some(node) = section.node("command") else { return Vec::new() };
+    let Some(node) = section.node("command") else {
+        return Vec::new();
+    };
     let Value::List(items) = &node.value else {
         let remedy = "give a list: [program, argument, …]; for a shell, [sh, -c, 'text']";
         section.error("command", format!("is {}", node.kind()), remedy);
         return Vec::new();
     };
-    let arguments: Vec<Argument> = items.iter().filter_map(|item| Argument::of(section, "command", item)).collect();
+    let arguments: Vec<Argument> = items
+        .iter()
+        .filter_map(|item| Argument::of(section, "command", item))
+        .collect();
     match arguments.first() {
         Some(program) if program.is_template() => {
-            section.error("command", "lets a label choose the program", "write the program's name; labels may be arguments");
+            section.error(
+                "command",
+                "lets a label choose the program",
+                "write the program's name; labels may be arguments",
+            );
         }
-        Some(program) if program.written.is_empty() => section.error("command", "names no program", "give its name or its path"),
+        Some(program) if program.written.is_empty() => {
+            section.error("command", "names no program", "give its name or its path")
+        }
         None => section.error("command", "is empty", "give [program, argument, …]"),
         Some(_) => {}
     }
     if let Some(text) = shell_text(&arguments).filter(|text| text.is_template()) {
         let problem = format!("{:?} puts a label into the text of a shell", text.written);
-        section.error("command", problem, "use the variables: \"$NIGHTBELL_LABEL_INSTANCE\"");
+        section.error(
+            "command",
+            problem,
+            "use the variables: \"$NIGHTBELL_LABEL_INSTANCE\"",
+        );
     }
     arguments
 }
 
-/// The text that a shell among the arguments is given with `-c`, whichever program starts the shell (`sudo sh -c …`).
+/// The text that a shell among the arguments is given with `-c`, whichever program starts the shell
+/// (`sudo sh -c …`).
 fn shell_text(arguments: &[Argument]) -> Option<&Argument> {
-    let name = |argument: &Argument| argument.written.rsplit('/').next().unwrap_or_default().to_owned();
-    let shell = arguments.iter().position(|argument| SHELLS.contains(&name(argument).as_str()))?;
-    let flag =
-        |argument: &Argument| argument.written.starts_with('-') && !argument.written.starts_with("--") && argument.written.contains('c');
+    let name = |argument: &Argument| {
+        argument
+            .written
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let shell = arguments
+        .iter()
+        .position(|argument| SHELLS.contains(&name(argument).as_str()))?;
+    let flag = |argument: &Argument| {
+        argument.written.starts_with('-')
+            && !argument.written.starts_with("--")
+            && argument.written.contains('c')
+    };
     let at = arguments[shell..].iter().position(flag)?;
     arguments.get(shell + at + 1)
 }
@@ -135,7 +207,10 @@ fn harm(written: &str, value: &str) -> Option<&'static str> {
         Some("is an option")
     } else if value.split(['/', '=', ',']).any(|part| part == "..") {
         Some("leads upwards")
-    } else if !value.chars().all(|c| c.is_alphanumeric() || HARMLESS.contains(c)) {
+    } else if !value
+        .chars()
+        .all(|c| c.is_alphanumeric() || HARMLESS.contains(c))
+    {
         Some("is more than a name")
     } else {
         None
@@ -154,15 +229,24 @@ pub(super) struct Permits {
 impl Permits {
     /// Everything: what is chosen stands in a list.
     pub(super) fn listed() -> Self {
-        Permits { characters: PERMITTED.to_owned(), absolute_paths: false }
+        Permits {
+            characters: PERMITTED.to_owned(),
+            absolute_paths: false,
+        }
     }
 
     /// The keys `label_characters` and `absolute_paths`.
     pub(super) fn read(section: &Section<'_>) -> Self {
-        let permits =
-            Permits { characters: section.or("label_characters", String::new()), absolute_paths: section.or("absolute_paths", false) };
+        let permits = Permits {
+            characters: section.or("label_characters", String::new()),
+            absolute_paths: section.or("absolute_paths", false),
+        };
         if let Some(other) = permits.characters.chars().find(|c| !PERMITTED.contains(*c)) {
-            section.error("label_characters", format!("holds {other:?}"), "give some of /, @ and =");
+            section.error(
+                "label_characters",
+                format!("holds {other:?}"),
+                "give some of /, @ and =",
+            );
         }
         if permits.absolute_paths && !permits.characters.contains('/') {
             section.error("absolute_paths", "needs /", "give label_characters: '/'");
@@ -171,7 +255,8 @@ impl Permits {
     }
 }
 
-/// What is wrong with a text that a template printed: the whole argument may look well and be something else, where a label is missing.
+/// What is wrong with a text that a template printed: the whole argument may look well and be
+/// something else, where a label is missing.
 fn harm_of_parts(value: &str, marked: &str, permits: &Permits) -> Option<&'static str> {
     if marked.replace([OPEN, CLOSE], "") != value {
         return Some("is not the same twice");
@@ -183,7 +268,10 @@ fn harm_of_parts(value: &str, marked: &str, permits: &Permits) -> Option<&'stati
             Some("lacks a part: a label is missing or empty")
         } else if !is_absolute && !part.starts_with(char::is_alphanumeric) {
             Some("has a part that begins with neither a letter nor a digit")
-        } else if part.chars().any(|c| PERMITTED.contains(c) && !permits.characters.contains(c)) {
+        } else if part
+            .chars()
+            .any(|c| PERMITTED.contains(c) && !permits.characters.contains(c))
+        {
             Some("has a part with /, @ or =, which label_characters does not allow")
         } else {
             None
@@ -200,16 +288,29 @@ fn mark(source: &str) -> String {
         let (action, after) = action.split_at(length);
         let inner = action.trim_start_matches("{{").trim_end_matches("}}");
         let trims = |end: bool| {
-            let mut chars = if end { inner.chars().rev().collect::<Vec<_>>() } else { inner.chars().collect() }.into_iter();
+            let mut chars = if end {
+                inner.chars().rev().collect::<Vec<_>>()
+            } else {
+                inner.chars().collect()
+            }
+            .into_iter();
             chars.next() == Some('-') && chars.next().is_some_and(|c| c.is_ascii_whitespace())
         };
         if prints(inner.trim_start_matches('-').trim_start()) {
             // A mark is no space, so what the action would trim is trimmed here.
-            out.push_str(if trims(false) { before.trim_end() } else { before });
+            out.push_str(if trims(false) {
+                before.trim_end()
+            } else {
+                before
+            });
             out.push(OPEN);
             out.push_str(action);
             out.push(CLOSE);
-            rest = if trims(true) { after.trim_start() } else { after };
+            rest = if trims(true) {
+                after.trim_start()
+            } else {
+                after
+            };
         } else {
             out.push_str(before);
             out.push_str(action);
@@ -219,7 +320,8 @@ fn mark(source: &str) -> String {
     out + rest
 }
 
-/// Bytes of the action that a text begins with: its end does not stand in a string, a character or a comment.
+/// Bytes of the action that a text begins with: its end does not stand in a string, a character or
+/// a comment.
 fn action_length(text: &str) -> usize {
     let inner = text[2..].trim_start_matches('-').trim_start();
     if inner.starts_with("/*") {
@@ -243,10 +345,18 @@ fn action_length(text: &str) -> usize {
 
 /// Whether an action prints: it is neither control, nor a comment, nor an assignment.
 fn prints(inner: &str) -> bool {
-    let word: String = inner.chars().take_while(|c| c.is_ascii_alphabetic()).collect();
-    let is_control = matches!(word.as_str(), "if" | "else" | "end" | "range" | "with" | "define" | "block" | "break" | "continue");
+    let word: String = inner
+        .chars()
+        .take_while(|c| c.is_ascii_alphabetic())
+        .collect();
+    let is_control = matches!(
+        word.as_str(),
+        "if" | "else" | "end" | "range" | "with" | "define" | "block" | "break" | "continue"
+    );
     let assigns = inner.starts_with('$') && {
-        let rest = inner.trim_start_matches(|c: char| c == '$' || c == '_' || c.is_alphanumeric()).trim_start();
+        let rest = inner
+            .trim_start_matches(|c: char| c == '$' || c == '_' || c.is_alphanumeric())
+            .trim_start();
         rest.starts_with(":=") || rest.starts_with('=') || rest.starts_with(',')
     };
     !is_control && !assigns && !inner.starts_with("/*")
@@ -259,34 +369,80 @@ mod tests {
     #[test]
     fn each_part_that_a_template_prints_is_marked() {
         let marked = |source: &str| mark(source).replace(OPEN, "«").replace(CLOSE, "»");
-        assert_eq!(marked("/var/{{ .CommonLabels.app }}/x"), "/var/«{{ .CommonLabels.app }}»/x");
+        assert_eq!(
+            marked("/var/{{ .CommonLabels.app }}/x"),
+            "/var/«{{ .CommonLabels.app }}»/x"
+        );
         assert_eq!(marked("a {{- .x -}} b"), "a«{{- .x -}}»b");
-        assert_eq!(marked("{{ if .x }}{{ \"}}\" }}{{ else }}y{{ end }}"), "{{ if .x }}«{{ \"}}\" }}»{{ else }}y{{ end }}");
-        assert_eq!(marked("{{ $a := .x }}{{ $a }}{{ $a = 1 }}{{/* }} */}}"), "{{ $a := .x }}«{{ $a }}»{{ $a = 1 }}{{/* }} */}}");
-        assert_eq!(marked("{{ `}}` }}{{ template \"x\" . }}"), "«{{ `}}` }}»«{{ template \"x\" . }}»");
+        assert_eq!(
+            marked("{{ if .x }}{{ \"}}\" }}{{ else }}y{{ end }}"),
+            "{{ if .x }}«{{ \"}}\" }}»{{ else }}y{{ end }}"
+        );
+        assert_eq!(
+            marked("{{ $a := .x }}{{ $a }}{{ $a = 1 }}{{/* }} */}}"),
+            "{{ $a := .x }}«{{ $a }}»{{ $a = 1 }}{{/* }} */}}"
+        );
+        assert_eq!(
+            marked("{{ `}}` }}{{ template \"x\" . }}"),
+            "«{{ `}}` }}»«{{ template \"x\" . }}»"
+        );
     }
 
     #[test]
     fn each_part_must_be_a_name_and_more_only_where_it_is_allowed() {
-        let permits = |characters: &str, absolute_paths| Permits { characters: characters.into(), absolute_paths };
+        let permits = |characters: &str, absolute_paths| Permits {
+            characters: characters.into(),
+            absolute_paths,
+        };
         let harm = |parts: &[&str], permits: &Permits| {
-            let marked = parts.iter().map(|part| format!("x{OPEN}{part}{CLOSE}")).collect::<String>();
+            let marked = parts
+                .iter()
+                .map(|part| format!("x{OPEN}{part}{CLOSE}"))
+                .collect::<String>();
             harm_of_parts(&marked.replace([OPEN, CLOSE], ""), &marked, permits).is_some()
         };
         for fine in ["db1:9100", "web-1.example.org", "登录服务", "50%", "a_b"] {
             assert!(!harm(&[fine], &permits("", false)), "{fine}");
         }
-        for hostile in ["", "/etc/passwd", "@/etc/passwd", "=x", "a/b", "user@host", "a=b", ".", "..", "-rf", "_x", "%2e", ",a"] {
-            assert!(harm(&[hostile], &permits("", false)) && harm(&["fine", hostile], &permits("", false)), "{hostile:?}");
+        for hostile in [
+            "",
+            "/etc/passwd",
+            "@/etc/passwd",
+            "=x",
+            "a/b",
+            "user@host",
+            "a=b",
+            ".",
+            "..",
+            "-rf",
+            "_x",
+            "%2e",
+            ",a",
+        ] {
+            assert!(
+                harm(&[hostile], &permits("", false))
+                    && harm(&["fine", hostile], &permits("", false)),
+                "{hostile:?}"
+            );
         }
         assert!(!harm(&["a/b", "user@host", "a=b"], &permits("/@=", false)));
-        assert!(harm(&["/srv/app"], &permits("/", false)) && !harm(&["/srv/app"], &permits("/", true)));
+        assert!(
+            harm(&["/srv/app"], &permits("/", false)) && !harm(&["/srv/app"], &permits("/", true))
+        );
         assert!(harm(&["@x"], &permits("/@=", true)));
     }
 
     #[test]
     fn a_label_in_an_argument_can_only_be_a_name() {
-        for fine in ["db1:9100", "web-1.example.org", "登录服务", "/srv/app/data", "user@host", "a=b,c=d", "50%"] {
+        for fine in [
+            "db1:9100",
+            "web-1.example.org",
+            "登录服务",
+            "/srv/app/data",
+            "user@host",
+            "a=b,c=d",
+            "50%",
+        ] {
             assert_eq!(harm("{{ x }}", fine), None, "{fine}");
         }
         assert_eq!(harm("--host={{ x }}", "--host=db1"), None);

@@ -1,4 +1,5 @@
-//! What a program prints, within a bound: its beginning and its end, with a count of what was between.
+//! What a program prints, within a bound: its beginning and its end, with a count of what was
+//! between.
 
 use std::collections::VecDeque;
 
@@ -28,15 +29,26 @@ impl Capture {
 
     /// The text without control characters, but with its lines.
     pub(super) fn text(&self) -> String {
-        let between = if self.cut > 0 { format!("\n… [{} bytes cut]\n", self.cut) } else { String::new() };
+        let between = if self.cut > 0 {
+            format!("\n… [{} bytes cut]\n", self.cut)
+        } else {
+            String::new()
+        };
         let tail: Vec<u8> = self.tail.iter().copied().collect();
         let text = if self.cut > 0 {
-            format!("{}{between}{}", String::from_utf8_lossy(&self.head), String::from_utf8_lossy(&tail))
+            format!(
+                "{}{between}{}",
+                String::from_utf8_lossy(&self.head),
+                String::from_utf8_lossy(&tail)
+            )
         } else {
             // A character may lie on the seam.
             String::from_utf8_lossy(&[self.head.as_slice(), &tail].concat()).into_owned()
         };
-        let kept = text.chars().map(|c| if c == '\t' { ' ' } else { c }).filter(|c| *c == '\n' || !c.is_control());
+        let kept = text
+            .chars()
+            .map(|c| if c == '\t' { ' ' } else { c })
+            .filter(|c| *c == '\n' || !c.is_control());
         kept.collect::<String>().trim().to_owned()
     }
 }
@@ -56,8 +68,15 @@ mod tests {
         }
         long.push(b"the end");
         let text = long.text();
-        assert!(text.len() < HEAD + TAIL + 40 && text.ends_with("the end"), "{}", text.len());
-        assert!(text.contains(&format!("[{} bytes cut]", 999_007 - HEAD - TAIL)), "{text}");
+        assert!(
+            text.len() < HEAD + TAIL + 40 && text.ends_with("the end"),
+            "{}",
+            text.len()
+        );
+        assert!(
+            text.contains(&format!("[{} bytes cut]", 999_007 - HEAD - TAIL)),
+            "{text}"
+        );
         let mut seam = Capture::default();
         seam.push("磁".repeat(500).as_bytes());
         assert_eq!(seam.text(), "磁".repeat(500));

@@ -1,5 +1,6 @@
-//! What the programs that are run have from this process: no capability, no open file, no environment but what is listed, and the umask that
-//! this process was started with, although its own files are for its owner alone.
+//! What the programs that are run have from this process: no capability, no open file, no
+//! environment but what is listed, and the umask that this process was started with, although its
+//! own files are for its owner alone.
 
 use std::io;
 use std::sync::OnceLock;
@@ -18,8 +19,9 @@ static STARTED_WITH: OnceLock<Mode> = OnceLock::new();
 /// The umask is the process's: one program is started at a time.
 static STARTING: Mutex<()> = Mutex::new(());
 
-/// Prepares the process, whose only thread this is: its own capabilities stay, those that programs would inherit go; descriptors that it
-/// inherited are closed to programs; files that it makes are for its owner alone.
+/// Prepares the process, whose only thread this is: its own capabilities stay, those that programs
+/// would inherit go; descriptors that it inherited are closed to programs; files that it makes are
+/// for its owner alone.
 pub fn close_inheritance() -> io::Result<()> {
     let _ = STARTED_WITH.set(umask(PRIVATE));
     CloseFdsBuilder::new().cloexecfrom(3);
@@ -35,9 +37,12 @@ pub fn close_inheritance() -> io::Result<()> {
     }
 }
 
-/// Starts a program with the umask that this process was started with. What this process makes meanwhile lies in folders that are closed.
+/// Starts a program with the umask that this process was started with. What this process makes
+/// meanwhile lies in folders that are closed.
 pub(super) fn with_umask_of_start<T>(start: impl FnOnce() -> T) -> T {
-    let Some(mask) = STARTED_WITH.get() else { return start() };
+    let Some(mask) = STARTED_WITH.get() else {
+        return start();
+    };
     let _one = STARTING.lock();
     umask(*mask);
     let started = start();

@@ -1,4 +1,5 @@
-//! One run of a program: in a process group of its own, for a bounded time, its output within a bound.
+//! One run of a program: in a process group of its own, for a bounded time, its output within a
+//! bound.
 
 use std::io;
 use std::process::Stdio;
@@ -20,18 +21,36 @@ use super::inheritance::with_umask_of_start;
 
 /// How long a program that is asked to end may take before it is ended.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long output is waited for after the program's end: what it left behind may hold the pipe open without end.
+/// How long output is waited for after the program's end: what it left behind may hold the pipe
+/// open without end.
 const LINGER: Duration = Duration::from_millis(500);
 
 /// Runs `program` (its name or path, then its arguments) with exactly these variables.
-pub(super) async fn run(program: &[String], variables: &[(String, String)], limit: Duration) -> Ended {
+pub(super) async fn run(
+    program: &[String],
+    variables: &[(String, String)],
+    limit: Duration,
+) -> Ended {
     let capture = Arc::new(Mutex::new(Capture::default()));
-    let ended = |outcome, detail: String| Ended { outcome, detail, output: capture.lock().text() };
+    let ended = |outcome, detail: String| Ended {
+        outcome,
+        detail,
+        output: capture.lock().text(),
+    };
     let (mut child, output) = match start(program, variables) {
         Ok(started) => started,
-        Err(error) => return ended(ActionOutcome::Failed, format!("it cannot be started: {}", error.kind())),
+        Err(error) => {
+            return ended(
+                ActionOutcome::Failed,
+                format!("it cannot be started: {}", error.kind()),
+            );
+        }
     };
-    let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    let mut group = Group(
+        child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)),
+    );
     let reader = tokio::spawn(read(output, Arc::clone(&capture)));
     let status = match timeout(limit, child.wait()).await {
         Ok(status) => {
@@ -46,7 +65,10 @@ pub(super) async fn run(program: &[String], variables: &[(String, String)], limi
             let _ = timeout(GRACE, child.wait()).await;
             group.0 = None;
             settle(reader).await;
-            return ended(ActionOutcome::TimedOut, format!("ended by nightbell after {}", format_duration(limit)));
+            return ended(
+                ActionOutcome::TimedOut,
+                format!("ended by nightbell after {}", format_duration(limit)),
+            );
         }
     };
     settle(reader).await;
@@ -61,19 +83,35 @@ pub(super) async fn run(program: &[String], variables: &[(String, String)], limi
             };
             ended(ActionOutcome::Failed, detail)
         }
-        Err(error) => ended(ActionOutcome::Failed, format!("its end cannot be seen: {}", error.kind())),
+        Err(error) => ended(
+            ActionOutcome::Failed,
+            format!("its end cannot be seen: {}", error.kind()),
+        ),
     }
 }
 
 /// Standard output and standard error are one pipe, so that lines keep their order.
-fn start(program: &[String], variables: &[(String, String)]) -> io::Result<(Child, pipe::Receiver)> {
+fn start(
+    program: &[String],
+    variables: &[(String, String)],
+) -> io::Result<(Child, pipe::Receiver)> {
     let (name, arguments) = program.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let (reader, writer) = io::pipe()?;
     let reader = pipe::Receiver::from_owned_fd(reader.into())?;
     let mut command = Command::new(name);
-    command.args(arguments).env_clear().envs(variables.iter().map(|(n, v)| (n, v))).current_dir("/");
-    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0).kill_on_drop(true);
-    // The command holds the writing ends: it goes away here, so that the pipe ends with the program.
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().map(|(n, v)| (n, v)))
+        .current_dir("/");
+    command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .process_group(0)
+        .kill_on_drop(true);
+    // The command holds the writing ends: it goes away here, so that the pipe ends with the
+    // program.
     Ok((with_umask_of_start(|| command.spawn())?, reader))
 }
 

@@ -1,4 +1,5 @@
-//! A list of addresses as RFC 5322 writes it, groups, comments, quoted and encoded names included, the way Go's `mail.ParseAddressList` reads it.
+//! A list of addresses as RFC 5322 writes it, groups, comments, quoted and encoded names included,
+//! the way Go's `mail.ParseAddressList` reads it.
 
 use std::borrow::Cow;
 
@@ -19,7 +20,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<Mailbox>, String> {
     Ok(out)
 }
 
-/// What stands between commas (and around groups), without comments; commas in quotes and in angle brackets part nothing.
+/// What stands between commas (and around groups), without comments; commas in quotes and in angle
+/// brackets part nothing.
 fn pieces(text: &str) -> Vec<String> {
     let (mut out, mut piece) = (Vec::new(), String::new());
     let (mut quoted, mut angle, mut comments, mut literal) = (false, false, 0_u32, false);
@@ -63,13 +65,21 @@ fn pieces(text: &str) -> Vec<String> {
 }
 
 fn mailbox(piece: &str) -> Option<Mailbox> {
-    let (name, address) = match piece.strip_suffix('>').and_then(|piece| piece.rsplit_once('<')) {
-        Some((name, address)) => (Some(name.trim()).filter(|name| !name.is_empty()), address.trim()),
+    let (name, address) = match piece
+        .strip_suffix('>')
+        .and_then(|piece| piece.rsplit_once('<'))
+    {
+        Some((name, address)) => (
+            Some(name.trim()).filter(|name| !name.is_empty()),
+            address.trim(),
+        ),
         None => (None, piece),
     };
     let (user, domain) = address.rsplit_once('@')?;
     let domain = &*ascii(domain)?;
-    let address = Address::new(user, domain).or_else(|_| Address::new(user.trim_matches('"'), domain)).ok()?;
+    let address = Address::new(user, domain)
+        .or_else(|_| Address::new(user.trim_matches('"'), domain))
+        .ok()?;
     Some(Mailbox::new(name.map(shown), address))
 }
 
@@ -86,13 +96,18 @@ fn ascii(domain: &str) -> Option<Cow<'_, str>> {
 
 /// A name without its quotes, decoded where it is encoded: the mail encodes it as it needs.
 fn shown(name: &str) -> String {
-    let bare = match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
+    let bare = match name
+        .strip_prefix('"')
+        .and_then(|name| name.strip_suffix('"'))
+    {
         Some(inner) => inner.replace("\\\"", "\"").replace("\\\\", "\\"),
         None => name.to_owned(),
     };
     let words: Option<Vec<String>> = bare.split_whitespace().map(decoded).collect();
     // Encoded words are parted by blanks that mean nothing.
-    words.filter(|words| !words.is_empty()).map_or(bare, |words| words.concat())
+    words
+        .filter(|words| !words.is_empty())
+        .map_or(bare, |words| words.concat())
 }
 
 /// One encoded word (RFC 2047) in UTF-8.
@@ -134,20 +149,53 @@ mod tests {
     #[test]
     fn lists_are_read_with_names_groups_comments_and_encoded_words() {
         for (text, wanted) in [
-            ("a@lab.test, B <b@lab.test>", vec![(None, "a@lab.test"), (Some("B"), "b@lab.test")]),
-            ("\"Doe, John\" <john@lab.test>", vec![(Some("Doe, John"), "john@lab.test")]),
-            ("Team: a@lab.test, b@lab.test;", vec![(None, "a@lab.test"), (None, "b@lab.test")]),
-            ("ops@lab.test (on call, nights)", vec![(None, "ops@lab.test")]),
-            ("ops@bücher.test, Ö <ops@例え.テスト>", vec![(None, "ops@xn--bcher-kva.test"), (Some("Ö"), "ops@xn--r8jz45g.xn--zckzah")]),
-            ("jürgen@Bücher.test", vec![(None, "jürgen@xn--bcher-kva.test")]),
+            (
+                "a@lab.test, B <b@lab.test>",
+                vec![(None, "a@lab.test"), (Some("B"), "b@lab.test")],
+            ),
+            (
+                "\"Doe, John\" <john@lab.test>",
+                vec![(Some("Doe, John"), "john@lab.test")],
+            ),
+            (
+                "Team: a@lab.test, b@lab.test;",
+                vec![(None, "a@lab.test"), (None, "b@lab.test")],
+            ),
+            (
+                "ops@lab.test (on call, nights)",
+                vec![(None, "ops@lab.test")],
+            ),
+            (
+                "ops@bücher.test, Ö <ops@例え.テスト>",
+                vec![
+                    (None, "ops@xn--bcher-kva.test"),
+                    (Some("Ö"), "ops@xn--r8jz45g.xn--zckzah"),
+                ],
+            ),
+            (
+                "jürgen@Bücher.test",
+                vec![(None, "jürgen@xn--bcher-kva.test")],
+            ),
             ("\"a b\"@lab.test", vec![(None, "\"a b\"@lab.test")]),
             ("ops@[127.0.0.1]", vec![(None, "ops@[127.0.0.1]")]),
-            ("=?utf-8?B?5byg5LiJ?= <z@lab.test>", vec![(Some("张三"), "z@lab.test")]),
-            ("=?UTF-8?q?a_=E5=BC=A0?= <z@lab.test>,", vec![(Some("a 张"), "z@lab.test")]),
+            (
+                "=?utf-8?B?5byg5LiJ?= <z@lab.test>",
+                vec![(Some("张三"), "z@lab.test")],
+            ),
+            (
+                "=?UTF-8?q?a_=E5=BC=A0?= <z@lab.test>,",
+                vec![(Some("a 张"), "z@lab.test")],
+            ),
         ] {
             let list = parse(text).unwrap_or_else(|piece| panic!("{text}: {piece}"));
-            let got: Vec<(Option<&str>, String)> = list.iter().map(|m| (m.name.as_deref(), m.email.to_string())).collect();
-            let wanted: Vec<(Option<&str>, String)> = wanted.into_iter().map(|(name, email)| (name, email.to_owned())).collect();
+            let got: Vec<(Option<&str>, String)> = list
+                .iter()
+                .map(|m| (m.name.as_deref(), m.email.to_string()))
+                .collect();
+            let wanted: Vec<(Option<&str>, String)> = wanted
+                .into_iter()
+                .map(|(name, email)| (name, email.to_owned()))
+                .collect();
             assert_eq!(got, wanted, "{text}");
         }
         assert_eq!(parse("nobody, a@b.c"), Err("nobody".into()));

@@ -1,4 +1,5 @@
-//! The older greeting, for servers that do not know EHLO: lettre says EHLO only, so its word is put right on the way.
+//! The older greeting, for servers that do not know EHLO: lettre says EHLO only, so its word is put
+//! right on the way.
 
 use std::io;
 use std::net::SocketAddr;
@@ -34,13 +35,21 @@ impl AsyncTokioStream for Older {
 }
 
 impl AsyncRead for Older {
-    fn poll_read(self: Pin<&mut Self>, task: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_read(task, buffer)
     }
 }
 
 impl AsyncWrite for Older {
-    fn poll_write(self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let rest = &HELO[this.said..];
         if rest.is_empty() || bytes.is_empty() {

@@ -1,8 +1,9 @@
-//! `email_configs`: SMTP as Alertmanager speaks it (SEMANTICS 181): TLS at once on port 465, else STARTTLS, which must be offered unless
-//! `require_tls: false`; never opportunistic.
+//! `email_configs`: SMTP as Alertmanager speaks it (SEMANTICS 181): TLS at once on port 465, else
+//! STARTTLS, which must be offered unless `require_tls: false`; never opportunistic.
 //!
-//! One connection for each message. A recipient that is refused does not keep the mail from the others; who already has it is remembered
-//! for the next attempt. Message-ID and Date come from the delivery, so a repeated attempt is the same mail.
+//! One connection for each message. A recipient that is refused does not keep the mail from the
+//! others; who already has it is remembered for the next attempt. Message-ID and Date come from the
+//! delivery, so a repeated attempt is the same mail.
 
 mod addresses;
 mod compose;
@@ -27,7 +28,12 @@ use compose::Composer;
 use session::Server;
 
 /// The kind's row in the table of notifiers.
-pub const KIND: NotifierKind = NotifierKind { key: "email_configs", name: "email", send_resolved: false, build };
+pub const KIND: NotifierKind = NotifierKind {
+    key: "email_configs",
+    name: "email",
+    send_resolved: false,
+    build,
+};
 
 /// Longest attempt where `timeout` is not written or 0: each step of it has a deadline of its own.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -53,7 +59,11 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
     if !to.contains("{{")
         && let Err(address) = addresses::parse(&to)
     {
-        section.error("to", format!("{address:?} is not an address"), "give addresses such as someone@example.org, separated by commas");
+        section.error(
+            "to",
+            format!("{address:?} is not an address"),
+            "give addresses such as someone@example.org, separated by commas",
+        );
     }
     Box::new(Email {
         to: Field::new(section, "to", to),
@@ -74,49 +84,78 @@ fn recipients(section: &Section<'_>) -> String {
 }
 
 impl Notifier for Email {
-    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+    fn notify<'a>(
+        &'a self,
+        notification: &'a Notification,
+    ) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
             let mut rendering = Rendering::new(notification, &self.style);
-            let to = compose::mailboxes("to", &rendering.address(&self.to)?).map_err(|error| self.to.unusable(error))?;
+            let to = compose::mailboxes("to", &rendering.address(&self.to)?)
+                .map_err(|error| self.to.unusable(error))?;
             let delivery = &notification.delivery_id;
-            let waiting = self.served.waiting(delivery, to.iter().map(|m| m.email.to_string()));
-            let tried: Vec<Address> = to.iter().map(|m| m.email.clone()).filter(|a| waiting.contains(&a.to_string())).collect();
-            let (from, mail) = self.composer.compose(notification, &self.style, &to, &mut rendering)?;
+            let waiting = self
+                .served
+                .waiting(delivery, to.iter().map(|m| m.email.to_string()));
+            let tried: Vec<Address> = to
+                .iter()
+                .map(|m| m.email.clone())
+                .filter(|a| waiting.contains(&a.to_string()))
+                .collect();
+            let (from, mail) =
+                self.composer
+                    .compose(notification, &self.style, &to, &mut rendering)?;
             if tried.is_empty() {
                 self.served.complete(delivery);
                 return Ok(());
             }
             let sent = self.server.send(&from, &tried, &mail);
             let refused = match self.timeout {
-                Some(timeout) => {
-                    tokio::time::timeout(timeout, sent).await.map_err(|_| NotifyError::retryable(Reason::Timeout, "timed out"))??
-                }
+                Some(timeout) => tokio::time::timeout(timeout, sent)
+                    .await
+                    .map_err(|_| NotifyError::retryable(Reason::Timeout, "timed out"))??,
                 None => sent.await?,
             };
-            for address in tried.iter().filter(|address| refused.iter().all(|r| r.address != **address)) {
+            for address in tried
+                .iter()
+                .filter(|address| refused.iter().all(|r| r.address != **address))
+            {
                 self.served.has_it(delivery, address.as_ref());
             }
-            let (for_good, later): (Vec<_>, Vec<_>) = refused.iter().partition(|refused| refused.for_good);
+            let (for_good, later): (Vec<_>, Vec<_>) =
+                refused.iter().partition(|refused| refused.for_good);
             // Where nobody is left, the mail as a whole was refused.
             if for_good.len() == to.len() {
-                let first = for_good.first().map_or("", |refused| refused.reason.as_str());
+                let first = for_good
+                    .first()
+                    .map_or("", |refused| refused.reason.as_str());
                 return Err(NotifyError::permanent(Reason::Rejected, first));
             }
             for refused in for_good {
-                self.served.is_refused(delivery, refused.address.as_ref(), &notification.receiver, &refused.reason);
+                self.served.is_refused(
+                    delivery,
+                    refused.address.as_ref(),
+                    &notification.receiver,
+                    &refused.reason,
+                );
             }
             let Some(first) = later.first() else {
                 self.served.complete(delivery);
                 return Ok(());
             };
-            let text = format!("{} of {} recipients refused: {}", later.len(), tried.len(), first.reason);
+            let text = format!(
+                "{} of {} recipients refused: {}",
+                later.len(),
+                tried.len(),
+                first.reason
+            );
             Err(NotifyError::retryable(Reason::Rejected, text))
         })
     }
 
     fn deadline(&self) -> Duration {
         // Without a timeout of its own each step has one.
-        self.timeout.map_or(LONGEST, |timeout| timeout.saturating_add(MARGIN))
+        self.timeout
+            .map_or(LONGEST, |timeout| timeout.saturating_add(MARGIN))
     }
 
     fn has_recipients(&self) -> bool {

@@ -42,8 +42,17 @@ const NO_EHLO: [u16; 5] = [500, 501, 502, 504, 550];
 const ITSELF: &str = "CaUsedAsEndEntity";
 
 /// One step within its deadline.
-async fn step<T>(name: &str, limit: Duration, work: impl Future<Output = Result<T, NotifyError>>) -> Result<T, NotifyError> {
-    let late = |_| Err(NotifyError::retryable(Reason::Timeout, format!("smtp: {name}: timed out")));
+async fn step<T>(
+    name: &str,
+    limit: Duration,
+    work: impl Future<Output = Result<T, NotifyError>>,
+) -> Result<T, NotifyError> {
+    let late = |_| {
+        Err(NotifyError::retryable(
+            Reason::Timeout,
+            format!("smtp: {name}: timed out"),
+        ))
+    };
     tokio::time::timeout(limit, work).await.unwrap_or_else(late)
 }
 
@@ -85,12 +94,18 @@ impl Server {
             let inherited = global.and_then(|g| g.get::<bool>(inherited));
             section.get::<bool>(key).or(inherited)
         };
-        let tls = section.section("tls_config").or_else(|| global.and_then(|g| g.section("smtp_tls_config")));
+        let tls = section
+            .section("tls_config")
+            .or_else(|| global.and_then(|g| g.section("smtp_tls_config")));
         let tls = tls.map(|s| TlsConfig::read(&s)).unwrap_or_default();
         let (host, port) = match text("smarthost", "smtp_smarthost") {
             Some(smarthost) => host_and_port(section, &smarthost),
             None => {
-                section.error("", "has no SMTP server", "add smarthost: host:587, or set global.smtp_smarthost");
+                section.error(
+                    "",
+                    "has no SMTP server",
+                    "add smarthost: host:587, or set global.smtp_smarthost",
+                );
                 (String::new(), 0)
             }
         };
@@ -100,9 +115,14 @@ impl Server {
             section.error("tls_config", problem, "check the files of tls_config");
         }
         Server {
-            implicit_tls: flag("force_implicit_tls", "smtp_force_implicit_tls").unwrap_or(port == SUBMISSIONS),
+            implicit_tls: flag("force_implicit_tls", "smtp_force_implicit_tls")
+                .unwrap_or(port == SUBMISSIONS),
             require_tls: flag("require_tls", "smtp_require_tls").unwrap_or(true),
-            hello: ClientId::Domain(text("hello", "smtp_hello").filter(|name| !name.is_empty()).unwrap_or_else(own_name)),
+            hello: ClientId::Domain(
+                text("hello", "smtp_hello")
+                    .filter(|name| !name.is_empty())
+                    .unwrap_or_else(own_name),
+            ),
             username: text("auth_username", "smtp_auth_username").unwrap_or_default(),
             identity: text("auth_identity", "smtp_auth_identity").unwrap_or_default(),
             password: secret("auth_password", "smtp_auth_password"),
@@ -113,10 +133,17 @@ impl Server {
         }
     }
 
-    /// Brings `mail` to all recipients; gives those that the server refused, which may be all. Each step has the deadline of RFC 5321.
-    pub(super) async fn send(&self, from: &Address, to: &[Address], mail: &[u8]) -> Result<Vec<Refused>, NotifyError> {
+    /// Brings `mail` to all recipients; gives those that the server refused, which may be all. Each
+    /// step has the deadline of RFC 5321.
+    pub(super) async fn send(
+        &self,
+        from: &Address,
+        to: &[Address],
+        mail: &[u8],
+    ) -> Result<Vec<Refused>, NotifyError> {
         let mut connection = match step("connect", CONNECT, self.connect(false)).await {
-            // A certificate that signs itself is no authority's; it is trusted where the file names the very one.
+            // A certificate that signs itself is no authority's; it is trusted where the file names
+            // the very one.
             Err(error) if self.tls.ca.is_some() && error.message.contains(ITSELF) => {
                 let connection = step("connect", CONNECT, self.connect(true)).await?;
                 let certificate = connection.peer_certificate().unwrap_or_default();
@@ -128,7 +155,10 @@ impl Server {
             connected => connected?,
         };
         let outcome = self.converse(&mut connection, from, to, mail).await;
-        let usable = outcome.as_ref().map_or_else(|e| !matches!(e.reason, Reason::Unreachable | Reason::Timeout), |_| true);
+        let usable = outcome.as_ref().map_or_else(
+            |e| !matches!(e.reason, Reason::Unreachable | Reason::Timeout),
+            |_| true,
+        );
         if usable {
             // Whether the server has taken the mail or not: how the farewell goes changes nothing.
             drop(tokio::time::timeout(FAREWELL, connection.quit()).await);
@@ -144,65 +174,140 @@ impl Server {
         mail: &[u8],
     ) -> Result<Vec<Refused>, NotifyError> {
         step("AUTH", COMMAND, self.login(connection)).await?;
-        let offered = connection.server_info().supports_feature(Extension::SmtpUtfEight);
+        let offered = connection
+            .server_info()
+            .supports_feature(Extension::SmtpUtfEight);
         let is_foreign = |address: &Address| !address.user().is_ascii();
         if is_foreign(from) && !offered {
             return Err(NotifyError::permanent(Reason::Rejected, foreign(from)));
         }
         let mail_from = async {
             let foreign = std::iter::once(from).chain(to).any(is_foreign);
-            let parameters = if foreign && offered { vec![MailParameter::SmtpUtfEight] } else { Vec::new() };
-            let sent = connection.command(Mail::new(Some(from.clone()), parameters)).await;
+            let parameters = if foreign && offered {
+                vec![MailParameter::SmtpUtfEight]
+            } else {
+                Vec::new()
+            };
+            let sent = connection
+                .command(Mail::new(Some(from.clone()), parameters))
+                .await;
             sent.map(drop).map_err(|e| self.refusal("MAIL", &e))
         };
         step("MAIL", COMMAND, mail_from).await?;
         let mut refused = Vec::new();
         for address in to {
             if is_foreign(address) && !offered {
-                refused.push(Refused { address: address.clone(), reason: foreign(address), for_good: true });
+                refused.push(Refused {
+                    address: address.clone(),
+                    reason: foreign(address),
+                    for_good: true,
+                });
                 continue;
             }
             let command = connection.command(Rcpt::new(address.clone(), Vec::new()));
-            let sent = step("RCPT", COMMAND, async { command.await.map(drop).map_err(|e| self.refusal("RCPT", &e)) }).await;
+            let sent = step("RCPT", COMMAND, async {
+                command
+                    .await
+                    .map(drop)
+                    .map_err(|e| self.refusal("RCPT", &e))
+            })
+            .await;
             let Err(error) = sent else { continue };
             if !matches!(error.reason, Reason::Rejected) {
                 return Err(error);
             }
-            refused.push(Refused { address: address.clone(), reason: error.message.clone(), for_good: !error.retryable });
+            refused.push(Refused {
+                address: address.clone(),
+                reason: error.message.clone(),
+                for_good: !error.retryable,
+            });
         }
         if refused.len() == to.len() {
             return Ok(refused);
         }
-        let data = async { connection.command(Data).await.map(drop).map_err(|e| self.refusal("DATA", &e)) };
+        let data = async {
+            connection
+                .command(Data)
+                .await
+                .map(drop)
+                .map_err(|e| self.refusal("DATA", &e))
+        };
         step("DATA", DATA, data).await?;
-        let message = async { connection.message(mail).await.map(drop).map_err(|e| self.refusal("message", &e)) };
+        let message = async {
+            connection
+                .message(mail)
+                .await
+                .map(drop)
+                .map_err(|e| self.refusal("message", &e))
+        };
         step("message", MESSAGE, message).await?;
         Ok(refused)
     }
 
-    /// An answer about a sender, a recipient or a mail: 5xx is final, 4xx may pass; both are about this mail alone.
+    /// An answer about a sender, a recipient or a mail: 5xx is final, 4xx may pass; both are about
+    /// this mail alone.
     fn refusal(&self, step: &str, error: &Error) -> NotifyError {
         let refusal = self.error(step, error);
         match error.status().map(u16::from) {
-            Some(450..=452 | 454..=499) => NotifyError { reason: Reason::Rejected, ..refusal },
-            Some(500..) if refusal.reason == Reason::Rejected => NotifyError { retryable: false, ..refusal },
+            Some(450..=452 | 454..=499) => NotifyError {
+                reason: Reason::Rejected,
+                ..refusal
+            },
+            Some(500..) if refusal.reason == Reason::Rejected => NotifyError {
+                retryable: false,
+                ..refusal
+            },
             _ => refusal,
         }
     }
 
     async fn connect(&self, pinned: bool) -> Result<AsyncSmtpConnection, NotifyError> {
-        let parameters =
-            || tls::parameters(&self.tls, &self.host, pinned).map_err(|problem| NotifyError::permanent(Reason::Rejected, problem));
-        let at_once = if self.implicit_tls { Some(parameters()?) } else { None };
+        let parameters = || {
+            tls::parameters(&self.tls, &self.host, pinned)
+                .map_err(|problem| NotifyError::permanent(Reason::Rejected, problem))
+        };
+        let at_once = if self.implicit_tls {
+            Some(parameters()?)
+        } else {
+            None
+        };
         let found = net::resolve(&self.host).await;
-        let found = found.map_err(|e| NotifyError::retryable(Reason::Unreachable, format!("smtp: connect: {:?}: {e}", self.host)))?;
-        let addresses: Vec<SocketAddr> = found.iter().map(|ip| SocketAddr::new(*ip, self.port)).collect();
-        let greeted = AsyncSmtpConnection::connect_tokio1(addresses.as_slice(), None, &self.hello, at_once, None).await;
+        let found = found.map_err(|e| {
+            NotifyError::retryable(
+                Reason::Unreachable,
+                format!("smtp: connect: {:?}: {e}", self.host),
+            )
+        })?;
+        let addresses: Vec<SocketAddr> = found
+            .iter()
+            .map(|ip| SocketAddr::new(*ip, self.port))
+            .collect();
+        let greeted = AsyncSmtpConnection::connect_tokio1(
+            addresses.as_slice(),
+            None,
+            &self.hello,
+            at_once,
+            None,
+        )
+        .await;
         let mut connection = match greeted {
-            Err(error) if !self.implicit_tls && error.status().is_some_and(|code| NO_EHLO.contains(&u16::from(code))) => {
-                let unreachable = |e: std::io::Error| NotifyError::retryable(Reason::Unreachable, format!("smtp: connect: {e}"));
-                let stream = TcpStream::connect(addresses.as_slice()).await.map_err(unreachable)?;
-                AsyncSmtpConnection::connect_with_transport(Box::new(Older::new(stream)), &self.hello).await
+            Err(error)
+                if !self.implicit_tls
+                    && error
+                        .status()
+                        .is_some_and(|code| NO_EHLO.contains(&u16::from(code))) =>
+            {
+                let unreachable = |e: std::io::Error| {
+                    NotifyError::retryable(Reason::Unreachable, format!("smtp: connect: {e}"))
+                };
+                let stream = TcpStream::connect(addresses.as_slice())
+                    .await
+                    .map_err(unreachable)?;
+                AsyncSmtpConnection::connect_with_transport(
+                    Box::new(Older::new(stream)),
+                    &self.hello,
+                )
+                .await
             }
             greeted => greeted,
         }
@@ -210,14 +315,21 @@ impl Server {
         if !self.implicit_tls && self.require_tls {
             if !connection.can_starttls() {
                 drop(tokio::time::timeout(FAREWELL, connection.quit()).await);
-                return Err(NotifyError::retryable(Reason::Unreachable, "smtp: STARTTLS is required (require_tls) but not offered"));
+                return Err(NotifyError::retryable(
+                    Reason::Unreachable,
+                    "smtp: STARTTLS is required (require_tls) but not offered",
+                ));
             }
-            connection.starttls(parameters()?, &self.hello).await.map_err(|e| self.error("STARTTLS", &e))?;
+            connection
+                .starttls(parameters()?, &self.hello)
+                .await
+                .map_err(|e| self.error("STARTTLS", &e))?;
         }
         Ok(connection)
     }
 
-    /// Logs in where a user name is set. A server that offers no login is used without: if it wants one, it will refuse.
+    /// Logs in where a user name is set. A server that offers no login is used without: if it wants
+    /// one, it will refuse.
     async fn login(&self, connection: &mut AsyncSmtpConnection) -> Result<(), NotifyError> {
         if self.username.is_empty() {
             return Ok(());
@@ -228,15 +340,30 @@ impl Server {
         let outcome = match (&self.secret, &self.password) {
             (Some(secret), None) => self.cram_md5(connection, secret).await,
             (_, Some(_)) if plain && !safe && !login => {
-                return Err(NotifyError::permanent(Reason::Auth, "smtp: the password is not sent without TLS"));
+                return Err(NotifyError::permanent(
+                    Reason::Auth,
+                    "smtp: the password is not sent without TLS",
+                ));
             }
             (_, Some(password)) if plain && safe => {
-                let answer = STANDARD.encode(format!("{}\0{}\0{}", self.identity, self.username, password.expose()));
-                connection.command(format!("AUTH PLAIN {answer}\r\n")).await.map(drop)
+                let answer = STANDARD.encode(format!(
+                    "{}\0{}\0{}",
+                    self.identity,
+                    self.username,
+                    password.expose()
+                ));
+                connection
+                    .command(format!("AUTH PLAIN {answer}\r\n"))
+                    .await
+                    .map(drop)
             }
             (_, Some(password)) if login => {
-                let credentials = Credentials::new(self.username.clone(), password.expose().to_owned());
-                connection.auth(&[Mechanism::Login], &credentials).await.map(drop)
+                let credentials =
+                    Credentials::new(self.username.clone(), password.expose().to_owned());
+                connection
+                    .auth(&[Mechanism::Login], &credentials)
+                    .await
+                    .map(drop)
             }
             _ => return Ok(()),
         };
@@ -246,16 +373,27 @@ impl Server {
             if matches!(error.reason, Reason::Unreachable | Reason::Timeout) {
                 error
             } else {
-                NotifyError { reason: Reason::Auth, ..error }
+                NotifyError {
+                    reason: Reason::Auth,
+                    ..error
+                }
             }
         })
     }
 
     /// RFC 2195, which lettre does not offer.
-    async fn cram_md5(&self, connection: &mut AsyncSmtpConnection, secret: &Secret) -> Result<(), Error> {
+    async fn cram_md5(
+        &self,
+        connection: &mut AsyncSmtpConnection,
+        secret: &Secret,
+    ) -> Result<(), Error> {
         let challenge = connection.command("AUTH CRAM-MD5\r\n").await?;
-        let challenge = challenge.first_word().and_then(|word| STANDARD.decode(word).ok()).unwrap_or_default();
-        let mut mac = Hmac::<md5::Md5>::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes keys of any length");
+        let challenge = challenge
+            .first_word()
+            .and_then(|word| STANDARD.decode(word).ok())
+            .unwrap_or_default();
+        let mut mac = Hmac::<md5::Md5>::new_from_slice(secret.expose().as_bytes())
+            .expect("HMAC takes keys of any length");
         mac.update(&challenge);
         let digest = hex(&mac.finalize().into_bytes());
         let answer = STANDARD.encode(format!("{} {digest}", self.username));
@@ -284,11 +422,20 @@ impl Server {
         let mut text = error.to_string();
         for secret in [&self.password, &self.secret].into_iter().flatten() {
             let plain = format!("{}\0{}\0{}", self.identity, self.username, secret.expose());
-            for form in [STANDARD.encode(plain), STANDARD.encode(secret.expose()), secret.expose().to_owned()] {
+            for form in [
+                STANDARD.encode(plain),
+                STANDARD.encode(secret.expose()),
+                secret.expose().to_owned(),
+            ] {
                 text = Secret::new(form).redact(&text);
             }
         }
-        text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_WORDS).collect()
+        text.split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .chars()
+            .take(MAX_WORDS)
+            .collect()
     }
 }
 
@@ -306,13 +453,31 @@ fn own_name() -> String {
 /// The host's name with its domain, as the kernel or the file of hosts has it.
 fn whole_name(name: &str, hosts: &str) -> Option<String> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
-    let is_whole = |name: &str| name.contains('.') && !name.starts_with('.') && !name.ends_with('.') && name.bytes().all(plain);
+    let is_whole = |name: &str| {
+        name.contains('.')
+            && !name.starts_with('.')
+            && !name.ends_with('.')
+            && name.bytes().all(plain)
+    };
     if is_whole(name) {
         return Some(name.to_owned());
     }
-    let names = |line: &str| line.split('#').next().unwrap_or("").split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>();
-    let named = hosts.lines().map(names).find(|names| !name.is_empty() && names.iter().any(|alias| alias == name))?;
-    named.into_iter().find(|alias| is_whole(alias) && alias.split('.').next() == Some(name))
+    let names = |line: &str| {
+        line.split('#')
+            .next()
+            .unwrap_or("")
+            .split_whitespace()
+            .skip(1)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let named = hosts
+        .lines()
+        .map(names)
+        .find(|names| !name.is_empty() && names.iter().any(|alias| alias == name))?;
+    named
+        .into_iter()
+        .find(|alias| is_whole(alias) && alias.split('.').next() == Some(name))
 }
 
 /// `host:port`; the port may be a well-known name.
@@ -325,11 +490,19 @@ fn host_and_port(section: &Section<'_>, smarthost: &str) -> (String, u16) {
             digits => digits.parse().ok()?,
         };
         // Without a host it is this machine, as in Go.
-        let host = if host.is_empty() { "localhost" } else { host.trim_start_matches('[').trim_end_matches(']') };
+        let host = if host.is_empty() {
+            "localhost"
+        } else {
+            host.trim_start_matches('[').trim_end_matches(']')
+        };
         Some((host.to_owned(), port))
     });
     parts.filter(|(_, port)| *port > 0).unwrap_or_else(|| {
-        section.error("smarthost", "is not of the form host:port", "give for example smtp.example.org:587");
+        section.error(
+            "smarthost",
+            "is not of the form host:port",
+            "give for example smtp.example.org:587",
+        );
         (String::new(), 0)
     })
 }

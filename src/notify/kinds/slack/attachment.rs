@@ -1,4 +1,5 @@
-//! The attachment of a Slack message: title, text, colour, fields, buttons. <https://api.slack.com/reference/messaging/attachments>.
+//! The attachment of a Slack message: title, text, colour, fields, buttons.
+//! <https://api.slack.com/reference/messaging/attachments>.
 
 use serde_json::{Map, Value};
 
@@ -38,7 +39,11 @@ impl Attachment {
         let fields = section.sections("fields").into_iter().map(|field| {
             let short = Some(field.or("short", short_fields));
             required(&field, &["title", "value"]);
-            let row = Row { texts: texts(&field, &["title", "value"]), short, confirm: Vec::new() };
+            let row = Row {
+                texts: texts(&field, &["title", "value"]),
+                short,
+                confirm: Vec::new(),
+            };
             field.finish();
             row
         });
@@ -51,10 +56,18 @@ impl Attachment {
                 read
             });
             action.finish();
-            Row { texts: texts_of, short: None, confirm: confirm.unwrap_or_default() }
+            Row {
+                texts: texts_of,
+                short: None,
+                confirm: confirm.unwrap_or_default(),
+            }
         });
-        let customised = |key: &'static str, default: &str| Field::customised(section, key, default).map(|field| (key, field));
-        let mut others: Vec<(&'static str, Field)> = customised("pretext", "slack.default.pretext").into_iter().collect();
+        let customised = |key: &'static str, default: &str| {
+            Field::customised(section, key, default).map(|field| (key, field))
+        };
+        let mut others: Vec<(&'static str, Field)> = customised("pretext", "slack.default.pretext")
+            .into_iter()
+            .collect();
         others.extend(texts(section, &["callback_id", "image_url", "thumb_url"]));
         others.extend(customised("footer", "slack.default.footer"));
         Attachment {
@@ -66,17 +79,44 @@ impl Attachment {
             color: Field::customised(section, "color", "slack.default.color"),
             title_link: Field::customised(section, "title_link", "slack.default.titlelink"),
             others,
-            mrkdwn_in: section.or("mrkdwn_in", vec!["fallback".to_owned(), "pretext".to_owned(), "text".to_owned()]),
+            mrkdwn_in: section.or(
+                "mrkdwn_in",
+                vec![
+                    "fallback".to_owned(),
+                    "pretext".to_owned(),
+                    "text".to_owned(),
+                ],
+            ),
         }
     }
 
-    pub(super) fn render(&self, n: &Notification, style: &Style, rendering: &mut Rendering<'_>) -> Value {
+    pub(super) fn render(
+        &self,
+        n: &Notification,
+        style: &Style,
+        rendering: &mut Rendering<'_>,
+    ) -> Value {
         let mut out = Map::new();
-        let title = rendering.text(self.title.as_ref(), || escape_angles(&subject(n, style.language)));
+        let title = rendering.text(self.title.as_ref(), || {
+            escape_angles(&subject(n, style.language))
+        });
         let title_link = rendering.text(self.title_link.as_ref(), || link(n));
         let mut text = rendering.text(self.text.as_ref(), || body(n, style, &SLACK, MAX_TEXT));
-        let fallback = rendering.text(self.fallback.as_ref(), || format!("{} | {}", escape_angles(&subject(n, style.language)), link(n)));
-        let colour = rendering.text(self.color.as_ref(), || if n.status == AlertStatus::Firing { "danger" } else { "good" }.to_owned());
+        let fallback = rendering.text(self.fallback.as_ref(), || {
+            format!(
+                "{} | {}",
+                escape_angles(&subject(n, style.language)),
+                link(n)
+            )
+        });
+        let colour = rendering.text(self.color.as_ref(), || {
+            if n.status == AlertStatus::Firing {
+                "danger"
+            } else {
+                "good"
+            }
+            .to_owned()
+        });
         put(&mut out, "title", cut_chars(&title, MAX_TITLE).into_owned());
         put(&mut out, "title_link", title_link);
         put(&mut out, "fallback", fallback);
@@ -86,15 +126,28 @@ impl Attachment {
         }
         for (name, rows) in [("fields", &self.fields), ("actions", &self.actions)] {
             if !rows.is_empty() {
-                out.insert(name.into(), rows.iter().map(|row| row.render(rendering)).collect());
+                out.insert(
+                    name.into(),
+                    rows.iter().map(|row| row.render(rendering)).collect(),
+                );
             }
         }
-        out.insert("mrkdwn_in".into(), self.mrkdwn_in.iter().cloned().map(Value::String).collect());
-        let says = |name: &str| out.get(name).and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty());
-        let shows = says("title") || says("pretext") || says("image_url") || out.contains_key("fields");
+        out.insert(
+            "mrkdwn_in".into(),
+            self.mrkdwn_in.iter().cloned().map(Value::String).collect(),
+        );
+        let says = |name: &str| {
+            out.get(name)
+                .and_then(Value::as_str)
+                .is_some_and(|text| !text.trim().is_empty())
+        };
+        let shows =
+            says("title") || says("pretext") || says("image_url") || out.contains_key("fields");
         if text.trim().is_empty() && !shows {
             // Slack refuses an attachment that says nothing.
-            text = rendering.needed(self.text.as_ref().or(self.title.as_ref()), || body(n, style, &SLACK, MAX_TEXT));
+            text = rendering.needed(self.text.as_ref().or(self.title.as_ref()), || {
+                body(n, style, &SLACK, MAX_TEXT)
+            });
         }
         // Last, so that what failed anywhere is listed here.
         let text = rendering.with_notes(text, MAX_TEXT);
@@ -124,7 +177,9 @@ impl Row {
 }
 
 fn texts(section: &Section<'_>, keys: &[&'static str]) -> Vec<(&'static str, Field)> {
-    keys.iter().filter_map(|key| Some((*key, Field::read(section, key)?))).collect()
+    keys.iter()
+        .filter_map(|key| Some((*key, Field::read(section, key)?)))
+        .collect()
 }
 
 fn required(section: &Section<'_>, keys: &[&str]) {

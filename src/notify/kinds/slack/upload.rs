@@ -1,4 +1,5 @@
-//! A file in a message's thread, in Slack's three steps (<https://docs.slack.dev/messaging/working-with-files#upload>): ask for an upload URL, put the
+//! A file in a message's thread, in Slack's three steps
+//! (<https://docs.slack.dev/messaging/working-with-files#upload>): ask for an upload URL, put the
 //! file there, say that it is complete. The bot needs the scope `files:write`.
 
 use bytes::Bytes;
@@ -20,24 +21,47 @@ pub(super) struct Thread<'a> {
 impl Slack {
     /// Uploads a PNG into a thread.
     pub(super) async fn upload(&self, png: Vec<u8>, thread: Thread<'_>) -> Result<(), NotifyError> {
-        let (get, complete) = match (self.method("files.getUploadURLExternal"), self.method("files.completeUploadExternal")) {
+        let (get, complete) = match (
+            self.method("files.getUploadURLExternal"),
+            self.method("files.completeUploadExternal"),
+        ) {
             (Some(get), Some(complete)) => (get, complete),
             // An address of somebody's own, where Slack's other methods are not to be found.
             _ => return Ok(()),
         };
-        let upload = self.ask(form(get.clone(), &[("filename", "alert.png"), ("length", &png.len().to_string())], self)).await?;
-        let missing = || NotifyError::permanent(Reason::InvalidResponse, "the answer has no upload URL");
-        let (url, file) = (upload["upload_url"].as_str().ok_or_else(missing)?, upload["file_id"].as_str().ok_or_else(missing)?);
+        let upload = self
+            .ask(form(
+                get.clone(),
+                &[
+                    ("filename", "alert.png"),
+                    ("length", &png.len().to_string()),
+                ],
+                self,
+            ))
+            .await?;
+        let missing =
+            || NotifyError::permanent(Reason::InvalidResponse, "the answer has no upload URL");
+        let (url, file) = (
+            upload["upload_url"].as_str().ok_or_else(missing)?,
+            upload["file_id"].as_str().ok_or_else(missing)?,
+        );
         let url = Url::parse(url).map_err(|_| missing())?;
-        // Slack names another host for files; a plain connection is only for where the method itself was asked.
+        // Slack names another host for files; a plain connection is only for where the method
+        // itself was asked.
         if url.scheme() != "https" && url.host() != get.host() {
-            return Err(NotifyError::permanent(Reason::InvalidResponse, "the upload URL is not safe"));
+            return Err(NotifyError::permanent(
+                Reason::InvalidResponse,
+                "the upload URL is not safe",
+            ));
         }
-        let mut put = Request::get(url, self.endpoint.timeout()).header(CONTENT_TYPE, HeaderValue::from_static("image/png"));
+        let mut put = Request::get(url, self.endpoint.timeout())
+            .header(CONTENT_TYPE, HeaderValue::from_static("image/png"));
         (put.method, put.body) = (Method::POST, Bytes::from(png));
         self.endpoint.send(put).await?.accepted()?;
         let body = json!({"files": [{"id": file, "title": "alert"}], "channel_id": thread.channel, "thread_ts": thread.ts});
-        self.ask(Request::post_json(complete, &body, self.endpoint.timeout())).await.map(drop)
+        self.ask(Request::post_json(complete, &body, self.endpoint.timeout()))
+            .await
+            .map(drop)
     }
 
     /// The address of another of Slack's methods.
@@ -58,7 +82,9 @@ impl Slack {
 }
 
 fn form(url: Url, fields: &[(&str, &str)], slack: &Slack) -> Request {
-    let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    let body = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish();
     let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
     let mut request = Request::get(url, slack.endpoint.timeout()).header(CONTENT_TYPE, kind);
     (request.method, request.body) = (Method::POST, Bytes::from(body));

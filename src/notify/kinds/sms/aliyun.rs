@@ -1,6 +1,8 @@
-//! Aliyun's SendSms (version 2017-05-25), signed with ACS3-HMAC-SHA256. <https://help.aliyun.com/zh/sms/developer-reference/api-dysmsapi-2017-05-25-sendsms>.
+//! Aliyun's SendSms (version 2017-05-25), signed with ACS3-HMAC-SHA256.
+//! <https://help.aliyun.com/zh/sms/developer-reference/api-dysmsapi-2017-05-25-sendsms>.
 //!
-//! Free text is impossible: `template_params` maps the variables of an approved template to texts; without it, `content` is the built-in text.
+//! Free text is impossible: `template_params` maps the variables of an approved template to texts;
+//! without it, `content` is the built-in text.
 
 use std::collections::BTreeMap;
 
@@ -34,17 +36,26 @@ pub(super) struct Aliyun {
 impl Aliyun {
     pub(super) fn read(section: &Section<'_>) -> Self {
         let secret = section.secret("access_key_secret").unwrap_or_else(|| {
-            section.error("", "has neither access_key_secret nor access_key_secret_file", "add access_key_secret: …");
+            section.error(
+                "",
+                "has neither access_key_secret nor access_key_secret_file",
+                "add access_key_secret: …",
+            );
             Secret::default()
         });
         let params: BTreeMap<String, String> = section.get("template_params").unwrap_or_default();
         Aliyun {
-            url: section.get::<Url>("api_url").or_else(|| Url::parse("https://dysmsapi.aliyuncs.com/").ok()),
+            url: section
+                .get::<Url>("api_url")
+                .or_else(|| Url::parse("https://dysmsapi.aliyuncs.com/").ok()),
             key_id: section.require("access_key_id"),
             secret,
             sign_name: section.require("sign_name"),
             template_code: section.require("template_code"),
-            params: params.into_iter().map(|(name, text)| (name, Field::new(section, "template_params", text))).collect(),
+            params: params
+                .into_iter()
+                .map(|(name, text)| (name, Field::new(section, "template_params", text)))
+                .collect(),
         }
     }
 
@@ -57,11 +68,17 @@ impl Aliyun {
         to: &[String],
         text: &str,
     ) -> Result<(), NotifyError> {
-        let url = self.url.clone().ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
+        let url = self
+            .url
+            .clone()
+            .ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
         let short = |text: &str| Value::from(cut_chars(text, MAX_VALUE).into_owned());
         let mut params: Map<String, Value> = Map::new();
         for (name, field) in &self.params {
-            params.insert(name.clone(), short(&rendering.text(Some(field), || text.to_owned())));
+            params.insert(
+                name.clone(),
+                short(&rendering.text(Some(field), || text.to_owned())),
+            );
         }
         if params.is_empty() {
             params.insert("content".into(), short(text));
@@ -73,43 +90,80 @@ impl Aliyun {
             ("TemplateCode", &self.template_code),
             ("TemplateParam", &Value::Object(params).to_string()),
         ];
-        let date = Timestamp(Timestamp::now().0 / 1000 * 1000).rfc3339().replace(".000Z", "Z");
-        let call = Call { action: "SendSms", version: "2017-05-25", date: &date, nonce: &nonce(n, &date), query: &query };
+        let date = Timestamp(Timestamp::now().0 / 1000 * 1000)
+            .rfc3339()
+            .replace(".000Z", "Z");
+        let call = Call {
+            action: "SendSms",
+            version: "2017-05-25",
+            date: &date,
+            nonce: &nonce(n, &date),
+            query: &query,
+        };
         let request = call.request(url, &self.key_id, &self.secret, endpoint.timeout())?;
         let answer = endpoint.send(request).await?;
         let answered = answer.json();
-        let code = answered.as_ref().ok().and_then(|json| json["Code"].as_str()).unwrap_or("").to_owned();
+        let code = answered
+            .as_ref()
+            .ok()
+            .and_then(|json| json["Code"].as_str())
+            .unwrap_or("")
+            .to_owned();
         match code.as_str() {
             "OK" => answer.accepted().map(drop),
             "" => {
                 answer.accepted()?;
-                Err(NotifyError::retryable(Reason::InvalidResponse, "the answer has no Code"))
+                Err(NotifyError::retryable(
+                    Reason::InvalidResponse,
+                    "the answer has no Code",
+                ))
             }
             code => Err(failure(code)),
         }
     }
 }
 
-/// What Aliyun's codes mean; everything it does not explain by load is permanent, because a message could be sent twice.
+/// What Aliyun's codes mean; everything it does not explain by load is permanent, because a message
+/// could be sent twice.
 fn failure(code: &str) -> NotifyError {
     let text = format!("answered {}", quotable(code));
     if code == "isv.BUSINESS_LIMIT_CONTROL" || code.starts_with("Throttling") {
         NotifyError::retryable(Reason::RateLimited, text)
-    } else if matches!(code, "isp.SYSTEM_ERROR" | "isp.RAM_PERMISSION_DENY" | "InternalError" | "ServiceUnavailable") {
-        let reason = if code == "isp.RAM_PERMISSION_DENY" { Reason::Auth } else { Reason::ServerError };
-        NotifyError { retryable: reason == Reason::ServerError, ..NotifyError::permanent(reason, text) }
-    } else if code.starts_with("InvalidAccessKeyId") || code.starts_with("SignatureDoesNotMatch") || code.starts_with("Forbidden") {
+    } else if matches!(
+        code,
+        "isp.SYSTEM_ERROR" | "isp.RAM_PERMISSION_DENY" | "InternalError" | "ServiceUnavailable"
+    ) {
+        let reason = if code == "isp.RAM_PERMISSION_DENY" {
+            Reason::Auth
+        } else {
+            Reason::ServerError
+        };
+        NotifyError {
+            retryable: reason == Reason::ServerError,
+            ..NotifyError::permanent(reason, text)
+        }
+    } else if code.starts_with("InvalidAccessKeyId")
+        || code.starts_with("SignatureDoesNotMatch")
+        || code.starts_with("Forbidden")
+    {
         NotifyError::permanent(Reason::Auth, text)
     } else {
         NotifyError::permanent(Reason::Rejected, text)
     }
 }
 
-/// A value that no other call of ours has: the delivery, the second, and a count would do, so their hash does.
+/// A value that no other call of ours has: the delivery, the second, and a count would do, so their
+/// hash does.
 fn nonce(n: &Notification, date: &str) -> String {
     static CALLS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let call = CALLS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    hex(&Sha256::digest(format!("{}{}{date}{}{call}", n.delivery_id, n.group_key, std::process::id())))[..32].to_owned()
+    hex(&Sha256::digest(format!(
+        "{}{}{date}{}{call}",
+        n.delivery_id,
+        n.group_key,
+        std::process::id()
+    )))[..32]
+        .to_owned()
 }
 
 /// One call of an Aliyun API in RPC style.
@@ -123,11 +177,22 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    fn request(&self, mut url: Url, key_id: &str, secret: &Secret, timeout: std::time::Duration) -> Result<Request, NotifyError> {
+    fn request(
+        &self,
+        mut url: Url,
+        key_id: &str,
+        secret: &Secret,
+        timeout: std::time::Duration,
+    ) -> Result<Request, NotifyError> {
         let host = match (url.host_str(), url.port()) {
             (Some(host), Some(port)) => format!("{host}:{port}"),
             (Some(host), None) => host.to_owned(),
-            (None, _) => return Err(NotifyError::permanent(Reason::Rejected, "the URL has no host")),
+            (None, _) => {
+                return Err(NotifyError::permanent(
+                    Reason::Rejected,
+                    "the URL has no host",
+                ));
+            }
         };
         url.set_query(Some(&self.canonical_query()));
         let mut request = Request::get(url, timeout);
@@ -135,8 +200,13 @@ impl Call<'_> {
         let authorization = self.authorization(&host, key_id, secret);
         let headers = self.headers(&host);
         // The client writes `host` itself.
-        for (name, value) in headers.iter().filter(|(name, _)| *name != "host").chain([&("authorization", authorization)]) {
-            let value = HeaderValue::from_str(value).map_err(|_| NotifyError::permanent(Reason::Rejected, "a header cannot be made"))?;
+        for (name, value) in headers
+            .iter()
+            .filter(|(name, _)| *name != "host")
+            .chain([&("authorization", authorization)])
+        {
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| NotifyError::permanent(Reason::Rejected, "a header cannot be made"))?;
             request = request.header(HeaderName::from_static(name), value);
         }
         Ok(request)
@@ -155,19 +225,37 @@ impl Call<'_> {
     }
 
     fn canonical_query(&self) -> String {
-        self.query.iter().map(|(name, value)| format!("{}={}", percent(name), percent(value))).collect::<Vec<_>>().join("&")
+        self.query
+            .iter()
+            .map(|(name, value)| format!("{}={}", percent(name), percent(value)))
+            .collect::<Vec<_>>()
+            .join("&")
     }
 
     /// SEMANTICS 229.
     fn authorization(&self, host: &str, key_id: &str, secret: &Secret) -> String {
         let headers = self.headers(host);
-        let lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        let lines: String = headers
+            .iter()
+            .map(|(name, value)| format!("{name}:{value}\n"))
+            .collect();
         let names = headers.each_ref().map(|(name, _)| *name).join(";");
-        let canonical = format!("POST\n/\n{}\n{lines}\n{names}\n{}", self.canonical_query(), hex(&Sha256::digest(b"")));
-        let to_sign = format!("ACS3-HMAC-SHA256\n{}", hex(&Sha256::digest(canonical.as_bytes())));
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes keys of any length");
+        let canonical = format!(
+            "POST\n/\n{}\n{lines}\n{names}\n{}",
+            self.canonical_query(),
+            hex(&Sha256::digest(b""))
+        );
+        let to_sign = format!(
+            "ACS3-HMAC-SHA256\n{}",
+            hex(&Sha256::digest(canonical.as_bytes()))
+        );
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes())
+            .expect("HMAC takes keys of any length");
         mac.update(to_sign.as_bytes());
-        format!("ACS3-HMAC-SHA256 Credential={key_id},SignedHeaders={names},Signature={}", hex(&mac.finalize().into_bytes()))
+        format!(
+            "ACS3-HMAC-SHA256 Credential={key_id},SignedHeaders={names},Signature={}",
+            hex(&mac.finalize().into_bytes())
+        )
     }
 }
 
@@ -191,7 +279,13 @@ mod tests {
     /// The example of Aliyun's own documentation of the signature (version 3).
     #[test]
     fn the_signature_is_aliyuns() {
-        let query = [("ImageId", "win2019_1809_x64_dtc_zh-cn_40G_alibase_20230811.vhd"), ("RegionId", "cn-shanghai")];
+        let query = [
+            (
+                "ImageId",
+                "win2019_1809_x64_dtc_zh-cn_40G_alibase_20230811.vhd",
+            ),
+            ("RegionId", "cn-shanghai"),
+        ];
         let call = Call {
             action: "RunInstances",
             version: "2014-05-26",
@@ -199,8 +293,17 @@ mod tests {
             nonce: "3156853299f313e23d1673dc12e1703d",
             query: &query,
         };
-        let got = call.authorization("ecs.cn-shanghai.aliyuncs.com", "YourAccessKeyId", &Secret::new("YourAccessKeySecret"));
-        assert!(got.ends_with("Signature=06563a9e1b43f5dfe96b81484da74bceab24a1d853912eee15083a6f0f3283c0"), "{got}");
+        let got = call.authorization(
+            "ecs.cn-shanghai.aliyuncs.com",
+            "YourAccessKeyId",
+            &Secret::new("YourAccessKeySecret"),
+        );
+        assert!(
+            got.ends_with(
+                "Signature=06563a9e1b43f5dfe96b81484da74bceab24a1d853912eee15083a6f0f3283c0"
+            ),
+            "{got}"
+        );
         assert_eq!(percent("a b*~/中"), "a%20b%2A~%2F%E4%B8%AD");
     }
 }

@@ -1,6 +1,7 @@
 //! `sms_configs`: text messages through Twilio or Aliyun (SEMANTICS 227-229).
 //!
-//! Neither service drops repeats, so who has a message is remembered, and only the others are tried again.
+//! Neither service drops repeats, so who has a message is remembered, and only the others are tried
+//! again.
 
 mod aliyun;
 mod twilio;
@@ -22,11 +23,17 @@ use aliyun::Aliyun;
 use twilio::Twilio;
 
 /// The kind's row in the table of notifiers.
-pub const KIND: NotifierKind = NotifierKind { key: "sms_configs", name: "sms", send_resolved: true, build };
+pub const KIND: NotifierKind = NotifierKind {
+    key: "sms_configs",
+    name: "sms",
+    send_resolved: true,
+    build,
+};
 
 /// Largest built-in text, in bytes: three messages of the network.
 const MAX_TEXT: usize = 400;
-/// Largest text that names more than a few alerts, or is somebody's own: Twilio takes 1600 characters.
+/// Largest text that names more than a few alerts, or is somebody's own: Twilio takes 1600
+/// characters.
 const MAX_LONG_TEXT: usize = 1600;
 const FEW: usize = 3;
 /// More recipients than one list has as a rule.
@@ -52,7 +59,11 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         "twilio" => Provider::Twilio(Twilio::read(section)),
         other => {
             if !other.is_empty() {
-                section.error("provider", format!("{other:?} is not known"), "give twilio or aliyun");
+                section.error(
+                    "provider",
+                    format!("{other:?} is not known"),
+                    "give twilio or aliyun",
+                );
             }
             Provider::Twilio(Twilio::read(section))
         }
@@ -75,23 +86,51 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
 }
 
 impl Notifier for Sms {
-    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+    fn notify<'a>(
+        &'a self,
+        notification: &'a Notification,
+    ) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
             let mut rendering = Rendering::new(notification, &self.style);
-            let room = if notification.alerts.len() > FEW || self.text.is_some() { MAX_LONG_TEXT } else { MAX_TEXT };
-            let text = rendering.needed(self.text.as_ref(), || brief(notification, &self.style, room));
+            let room = if notification.alerts.len() > FEW || self.text.is_some() {
+                MAX_LONG_TEXT
+            } else {
+                MAX_TEXT
+            };
+            let text = rendering.needed(self.text.as_ref(), || {
+                brief(notification, &self.style, room)
+            });
             let text = rendering.with_notes(text, room);
             let all = rendering.address(&self.to)?;
-            let all: Vec<String> = all.split(',').map(|n| n.trim().to_owned()).filter(|n| !n.is_empty()).collect();
+            let all: Vec<String> = all
+                .split(',')
+                .map(|n| n.trim().to_owned())
+                .filter(|n| !n.is_empty())
+                .collect();
             if all.is_empty() {
-                return Err(self.to.unusable(NotifyError::permanent(Reason::Rejected, "there is no recipient")));
+                return Err(self.to.unusable(NotifyError::permanent(
+                    Reason::Rejected,
+                    "there is no recipient",
+                )));
             }
             let delivery = &notification.delivery_id;
             let waiting = self.served.waiting(delivery, all);
             match &self.provider {
-                Provider::Aliyun(aliyun) => aliyun.send(&self.endpoint, notification, &mut rendering, &waiting, &text).await,
+                Provider::Aliyun(aliyun) => {
+                    aliyun
+                        .send(
+                            &self.endpoint,
+                            notification,
+                            &mut rendering,
+                            &waiting,
+                            &text,
+                        )
+                        .await
+                }
                 Provider::Twilio(twilio) => {
-                    let outcome = twilio.send_each(&self.endpoint, &waiting, &text, &self.served, notification).await;
+                    let outcome = twilio
+                        .send_each(&self.endpoint, &waiting, &text, &self.served, notification)
+                        .await;
                     if outcome.is_ok() {
                         self.served.complete(delivery);
                     }

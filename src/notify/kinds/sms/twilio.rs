@@ -1,4 +1,5 @@
-//! Twilio's Messages resource: one request for each recipient. <https://www.twilio.com/docs/messaging/api/message-resource>.
+//! Twilio's Messages resource: one request for each recipient.
+//! <https://www.twilio.com/docs/messaging/api/message-resource>.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -28,20 +29,36 @@ impl Twilio {
         let account = section.require::<String>("account_sid");
         let user = section.or("api_key", account.clone());
         let password = section.secret("auth_token").unwrap_or_else(|| {
-            section.error("", "has neither auth_token nor auth_token_file", "add auth_token: …");
+            section.error(
+                "",
+                "has neither auth_token nor auth_token_file",
+                "add auth_token: …",
+            );
             Secret::default()
         });
-        let base = section.get::<Url>("api_url").or_else(|| Url::parse("https://api.twilio.com").ok());
+        let base = section
+            .get::<Url>("api_url")
+            .or_else(|| Url::parse("https://api.twilio.com").ok());
         let url = base.map(|mut url| {
-            let path = format!("{}/2010-04-01/Accounts/{account}/Messages.json", url.path().trim_end_matches('/'));
+            let path = format!(
+                "{}/2010-04-01/Accounts/{account}/Messages.json",
+                url.path().trim_end_matches('/')
+            );
             url.set_path(&path);
             url
         });
-        let sender = match (section.get::<String>("from"), section.get::<String>("messaging_service_sid")) {
+        let sender = match (
+            section.get::<String>("from"),
+            section.get::<String>("messaging_service_sid"),
+        ) {
             (Some(from), None) => ("From", from),
             (None, Some(service)) => ("MessagingServiceSid", service),
             _ => {
-                section.error("", "needs one of from and messaging_service_sid", "add from: '+15005550006'");
+                section.error(
+                    "",
+                    "needs one of from and messaging_service_sid",
+                    "add from: '+15005550006'",
+                );
                 ("From", String::new())
             }
         };
@@ -52,7 +69,8 @@ impl Twilio {
         Twilio { url, login, sender }
     }
 
-    /// Sends to each. A number that is refused is done with, unless all of them are; gives the first failure that another attempt may cure.
+    /// Sends to each. A number that is refused is done with, unless all of them are; gives the
+    /// first failure that another attempt may cure.
     pub(super) async fn send_each(
         &self,
         endpoint: &Endpoint,
@@ -62,12 +80,21 @@ impl Twilio {
         n: &Notification,
     ) -> Result<(), NotifyError> {
         let text = cut_chars(text, MAX_BODY);
-        let (mut refused, mut failure): (Vec<(&String, NotifyError)>, Option<NotifyError>) = (Vec::new(), None);
+        let (mut refused, mut failure): (Vec<(&String, NotifyError)>, Option<NotifyError>) =
+            (Vec::new(), None);
         for number in to {
             match self.send(endpoint, number, &text).await {
                 Ok(()) => served.has_it(&n.delivery_id, number),
-                Err(error) if !error.retryable && error.reason == Reason::Rejected => refused.push((number, error)),
-                Err(error) if failure.as_ref().is_none_or(|f| error.retryable && !f.retryable) => failure = Some(error),
+                Err(error) if !error.retryable && error.reason == Reason::Rejected => {
+                    refused.push((number, error))
+                }
+                Err(error)
+                    if failure
+                        .as_ref()
+                        .is_none_or(|f| error.retryable && !f.retryable) =>
+                {
+                    failure = Some(error)
+                }
                 Err(_) => {}
             }
         }
@@ -83,14 +110,20 @@ impl Twilio {
     }
 
     async fn send(&self, endpoint: &Endpoint, to: &str, text: &str) -> Result<(), NotifyError> {
-        let url = self.url.clone().ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
+        let url = self
+            .url
+            .clone()
+            .ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
         let form = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("To", to)
             .append_pair(self.sender.0, &self.sender.1)
             .append_pair("Body", text)
             .finish();
         let mut request = Request::post_json(url, &serde_json::Value::Null, endpoint.timeout())
-            .header(HeaderName::from_static("content-type"), HeaderValue::from_static("application/x-www-form-urlencoded"))
+            .header(
+                HeaderName::from_static("content-type"),
+                HeaderValue::from_static("application/x-www-form-urlencoded"),
+            )
             .header(HeaderName::from_static("authorization"), self.login.clone());
         request.body = Bytes::from(form);
         check_answer(endpoint.send(request).await?)
@@ -115,8 +148,18 @@ fn check_answer(answer: Answer) -> Result<(), NotifyError> {
     })?;
     let accepted = answer.json()?;
     match accepted["status"].as_str() {
-        Some("queued" | "accepted" | "scheduled" | "sending" | "sent" | "delivered") if accepted["sid"].is_string() => Ok(()),
-        Some("failed" | "undelivered") => Err(NotifyError::permanent(Reason::Rejected, "Twilio could not send it")),
-        _ => Err(NotifyError::retryable(Reason::InvalidResponse, "the answer has no sid and status")),
+        Some("queued" | "accepted" | "scheduled" | "sending" | "sent" | "delivered")
+            if accepted["sid"].is_string() =>
+        {
+            Ok(())
+        }
+        Some("failed" | "undelivered") => Err(NotifyError::permanent(
+            Reason::Rejected,
+            "Twilio could not send it",
+        )),
+        _ => Err(NotifyError::retryable(
+            Reason::InvalidResponse,
+            "the answer has no sid and status",
+        )),
     }
 }

@@ -1,6 +1,7 @@
-//! Trigonometry as Go's `math` computes it, which Prometheus uses: the functions of the Cephes library (<https://netlib.org/cephes/>) and the
-//! hyperbolic ones of FreeBSD, so that the last digit is the same. Of angles of 2^29 and more the multiples of pi/4 are taken away by Payne's and
-//! Hanek's method.
+//! Trigonometry as Go's `math` computes it, which Prometheus uses: the functions of the Cephes
+//! library (<https://netlib.org/cephes/>) and the hyperbolic ones of FreeBSD, so that the last
+//! digit is the same. Of angles of 2^29 and more the multiples of pi/4 are taken away by Payne's
+//! and Hanek's method.
 
 use std::f64::consts::{FRAC_PI_2, FRAC_PI_4, LN_2, PI};
 
@@ -35,29 +36,39 @@ const FOUR_OVER_PI: [u64; 20] = [
 
 /// A polynomial, highest coefficient first.
 fn polynomial(x: f64, coefficients: &[f64]) -> f64 {
-    coefficients[1..].iter().fold(coefficients[0], |sum, c| sum * x + c)
+    coefficients[1..]
+        .iter()
+        .fold(coefficients[0], |sum, c| sum * x + c)
 }
 
 /// The octant of a positive angle, made even, and the angle's distance from it.
 fn octant(x: f64) -> (u64, f64) {
-    const PARTS: [f64; 3] = [7.853_981_256_484_985e-1, 3.774_894_707_930_798e-8, 2.695_151_429_079_059_5e-15];
+    const PARTS: [f64; 3] = [
+        7.853_981_256_484_985e-1,
+        3.774_894_707_930_798e-8,
+        2.695_151_429_079_059_5e-15,
+    ];
     if x >= LARGE {
         return far_octant(x);
     }
     let mut octant = (x * (4.0 / PI)) as u64;
     octant += octant & 1;
     let y = octant as f64;
-    (octant & 7, ((x - y * PARTS[0]) - y * PARTS[1]) - y * PARTS[2])
+    (
+        octant & 7,
+        ((x - y * PARTS[0]) - y * PARTS[1]) - y * PARTS[2],
+    )
 }
 
-/// The same where the angle has fewer digits than the multiple: the significant bits are multiplied by those digits of 4/pi alone that reach
-/// the fraction.
+/// The same where the angle has fewer digits than the multiple: the significant bits are multiplied
+/// by those digits of 4/pi alone that reach the fraction.
 fn far_octant(x: f64) -> (u64, f64) {
     const MANTISSA: u32 = f64::MANTISSA_DIGITS - 1;
     const BIAS: u64 = f64::MAX_EXP as u64 - 1;
     let bits = x.to_bits();
     let significant = bits & ((1 << MANTISSA) - 1) | 1 << MANTISSA;
-    // `x` is this times a power of two, which says at which digit to begin: three bits of the product are whole.
+    // `x` is this times a power of two, which says at which digit to begin: three bits of the
+    // product are whole.
     let skipped = (bits >> MANTISSA) + 61 - BIAS - u64::from(MANTISSA);
     let (first, shift) = ((skipped / 64) as usize, (skipped % 64) as u32);
     let digit = |n: usize| {
@@ -71,9 +82,15 @@ fn far_octant(x: f64) -> (u64, f64) {
     let (fraction, rest) = ((product << 3 >> 64) as u64, product as u64);
     let zeros = fraction.leading_zeros() + 1;
     // What is moved in from the right is not moved by the three bits above, as in Go.
-    let mantissa = (fraction.checked_shl(zeros).unwrap_or(0) | rest.checked_shr(64 - zeros.min(64)).unwrap_or(0)) >> (64 - MANTISSA);
+    let mantissa = (fraction.checked_shl(zeros).unwrap_or(0)
+        | rest.checked_shr(64 - zeros.min(64)).unwrap_or(0))
+        >> (64 - MANTISSA);
     let z = f64::from_bits((BIAS - u64::from(zeros)) << MANTISSA | mantissa);
-    if octant % 2 == 1 { ((octant + 1) & 7, (z - 1.0) * FRAC_PI_4) } else { (octant, z * FRAC_PI_4) }
+    if octant % 2 == 1 {
+        ((octant + 1) & 7, (z - 1.0) * FRAC_PI_4)
+    } else {
+        (octant, z * FRAC_PI_4)
+    }
 }
 
 fn sine_near_zero(z: f64) -> f64 {
@@ -107,8 +124,16 @@ pub(in crate::promql::functions) fn sin(x: f64) -> f64 {
         return x.sin();
     }
     let (octant, z) = octant(x.abs());
-    let value = if matches!(octant & 3, 1 | 2) { cosine_near_zero(z) } else { sine_near_zero(z) };
-    if (octant > 3) != (x < 0.0) { -value } else { value }
+    let value = if matches!(octant & 3, 1 | 2) {
+        cosine_near_zero(z)
+    } else {
+        sine_near_zero(z)
+    };
+    if (octant > 3) != (x < 0.0) {
+        -value
+    } else {
+        value
+    }
 }
 
 /// Cosine of radians.
@@ -118,21 +143,42 @@ pub(in crate::promql::functions) fn cos(x: f64) -> f64 {
     }
     let (octant, z) = octant(x.abs());
     let quarter = octant & 3;
-    let value = if matches!(quarter, 1 | 2) { sine_near_zero(z) } else { cosine_near_zero(z) };
-    if (octant > 3) != (quarter > 1) { -value } else { value }
+    let value = if matches!(quarter, 1 | 2) {
+        sine_near_zero(z)
+    } else {
+        cosine_near_zero(z)
+    };
+    if (octant > 3) != (quarter > 1) {
+        -value
+    } else {
+        value
+    }
 }
 
 /// Tangent of radians.
 pub(in crate::promql::functions) fn tan(x: f64) -> f64 {
-    const ABOVE: [f64; 3] = [-1.309_369_391_813_837_4e4, 1.153_516_648_385_874_2e6, -1.795_652_519_764_848_8e7];
-    const BELOW: [f64; 5] =
-        [1.0, 1.368_129_634_706_929_5e4, -1.320_892_344_402_109_7e6, 2.500_838_018_233_579e7, -5.386_957_559_294_546_5e7];
+    const ABOVE: [f64; 3] = [
+        -1.309_369_391_813_837_4e4,
+        1.153_516_648_385_874_2e6,
+        -1.795_652_519_764_848_8e7,
+    ];
+    const BELOW: [f64; 5] = [
+        1.0,
+        1.368_129_634_706_929_5e4,
+        -1.320_892_344_402_109_7e6,
+        2.500_838_018_233_579e7,
+        -5.386_957_559_294_546_5e7,
+    ];
     if x == 0.0 || !x.is_finite() {
         return x.tan();
     }
     let (octant, z) = octant(x.abs());
     let zz = z * z;
-    let value = if zz > 1e-14 { z + z * (zz * polynomial(zz, &ABOVE) / polynomial(zz, &BELOW)) } else { z };
+    let value = if zz > 1e-14 {
+        z + z * (zz * polynomial(zz, &ABOVE) / polynomial(zz, &BELOW))
+    } else {
+        z
+    };
     let value = if octant & 2 == 2 { -1.0 / value } else { value };
     if x < 0.0 { -value } else { value }
 }
@@ -189,7 +235,11 @@ pub(in crate::promql::functions) fn asin(x: f64) -> f64 {
         return f64::NAN;
     }
     let other = (1.0 - size * size).sqrt();
-    let value = if size > 0.7 { FRAC_PI_2 - positive_atan(other / size) } else { positive_atan(size / other) };
+    let value = if size > 0.7 {
+        FRAC_PI_2 - positive_atan(other / size)
+    } else {
+        positive_atan(size / other)
+    };
     if x < 0.0 { -value } else { value }
 }
 
@@ -290,10 +340,16 @@ mod tests {
             let x = f64::from(step) * 0.037;
             for (index, (ours, standard)) in functions.iter().enumerate() {
                 let (a, b) = (ours(x), standard(x));
-                assert!((a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-12 * (1.0 + b.abs()), "function {index} of {x}: {a}, {b}");
+                assert!(
+                    (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-12 * (1.0 + b.abs()),
+                    "function {index} of {x}: {a}, {b}"
+                );
             }
             for y in [-2.5, -0.1, 0.3, 1e6] {
-                assert!((atan2(y, x) - y.atan2(x)).abs() < 1e-15 * 4.0, "{y} atan2 {x}");
+                assert!(
+                    (atan2(y, x) - y.atan2(x)).abs() < 1e-15 * 4.0,
+                    "{y} atan2 {x}"
+                );
             }
         }
     }
@@ -302,19 +358,84 @@ mod tests {
     #[test]
     fn far_angles_have_gos_last_digit_too() {
         for (x, sine, cosine, tangent) in [
-            (1e9, 0.5458434494486994, 0.8378871813639024, 0.6514522021451411),
-            (-1e9, -0.5458434494486994, 0.8378871813639024, -0.6514522021451411),
-            (536870911.5, 0.7397305569762235, -0.6729031899728566, -1.0993120080260914),
-            (536870912.0, 0.3265676630185634, -0.9451738260608966, -0.3455106923343039),
-            (123456789012.25, -0.3255702527780658, -0.945517853086882, 0.3443300956350633),
-            (2.5e11, -0.16366655676989028, 0.9865157161419621, -0.1659036486615265),
-            (1e15, 0.8582727931702359, -0.5131937377869702, -1.6724147821275832),
-            (4503599627370496.5, 0.8742173026236351, -0.48553486774222054, -1.8005242480088441),
-            (1.2345678901234567e18, -0.865128705595728, -0.5015499205007017, 1.7249104630144538),
-            (1e22, -0.8522008497671889, 0.5232147853951389, -1.6287782256068992),
-            (1e100, -0.3806377310050287, 0.9247242387519338, -0.4116229628832498),
-            (-3.5e200, -0.8516749261373695, 0.5240704343777715, -1.6251153857755072),
-            (f64::MAX, 0.004961954789184084, -0.9999876894265599, -0.004962015874444917),
+            (
+                1e9,
+                0.5458434494486994,
+                0.8378871813639024,
+                0.6514522021451411,
+            ),
+            (
+                -1e9,
+                -0.5458434494486994,
+                0.8378871813639024,
+                -0.6514522021451411,
+            ),
+            (
+                536870911.5,
+                0.7397305569762235,
+                -0.6729031899728566,
+                -1.0993120080260914,
+            ),
+            (
+                536870912.0,
+                0.3265676630185634,
+                -0.9451738260608966,
+                -0.3455106923343039,
+            ),
+            (
+                123456789012.25,
+                -0.3255702527780658,
+                -0.945517853086882,
+                0.3443300956350633,
+            ),
+            (
+                2.5e11,
+                -0.16366655676989028,
+                0.9865157161419621,
+                -0.1659036486615265,
+            ),
+            (
+                1e15,
+                0.8582727931702359,
+                -0.5131937377869702,
+                -1.6724147821275832,
+            ),
+            (
+                4503599627370496.5,
+                0.8742173026236351,
+                -0.48553486774222054,
+                -1.8005242480088441,
+            ),
+            (
+                1.2345678901234567e18,
+                -0.865128705595728,
+                -0.5015499205007017,
+                1.7249104630144538,
+            ),
+            (
+                1e22,
+                -0.8522008497671889,
+                0.5232147853951389,
+                -1.6287782256068992,
+            ),
+            (
+                1e100,
+                -0.3806377310050287,
+                0.9247242387519338,
+                -0.4116229628832498,
+            ),
+            (
+                -3.5e200,
+                -0.8516749261373695,
+                0.5240704343777715,
+                -1.6251153857755072,
+            ),
+            (
+                f64::MAX,
+                0.004961954789184084,
+                -0.9999876894265599,
+                -0.004962015874444917,
+            ),
         ] {
             assert_eq!((sin(x), cos(x), tan(x)), (sine, cosine, tangent), "{x}");
         }
@@ -323,10 +444,19 @@ mod tests {
     /// Recorded from Prometheus 3.5.
     #[test]
     fn the_last_digit_is_gos() {
-        assert_eq!((tan(1.0), tan(35.4)), (1.557407724654902, 1.1212163300856046));
+        assert_eq!(
+            (tan(1.0), tan(35.4)),
+            (1.557407724654902, 1.1212163300856046)
+        );
         assert_eq!(atan2(1000.0, 3.0), 1.567796335794848);
         assert_eq!(acosh(1.000000000000001), 4.712160915387241e-8);
-        assert_eq!((sin(123456.789), cos(-77.1)), (-0.9986640823432246, -0.13060579803066766));
-        assert_eq!((asinh(0.3), atanh(0.7), asin(0.71)), (0.29567304756342244, 0.8673005276940531, 0.7894982093461719));
+        assert_eq!(
+            (sin(123456.789), cos(-77.1)),
+            (-0.9986640823432246, -0.13060579803066766)
+        );
+        assert_eq!(
+            (asinh(0.3), atanh(0.7), asin(0.71)),
+            (0.29567304756342244, 0.8673005276940531, 0.7894982093461719)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! From the records of a segment to what was appended; see [`crate::store::history::log`] for the format.
+//! From the records of a segment to what was appended; see [`crate::store::history::log`] for the
+//! format.
 
 use std::sync::Arc;
 
@@ -38,12 +39,22 @@ struct Series {
 
 impl Decoder {
     pub(in crate::store::history) fn new(keyed: bool) -> Self {
-        Decoder { keyed, series: Vec::new(), samples: Vec::new() }
+        Decoder {
+            keyed,
+            series: Vec::new(),
+            samples: Vec::new(),
+        }
     }
 
     /// Reads kind and payload of a record.
-    pub(in crate::store::history) fn entry(&mut self, body: &[u8], visit: &mut impl FnMut(Entry<'_>)) -> Decoded {
-        let Some((kind, payload)) = body.split_first() else { return Decoded::Broken };
+    pub(in crate::store::history) fn entry(
+        &mut self,
+        body: &[u8],
+        visit: &mut impl FnMut(Entry<'_>),
+    ) -> Decoded {
+        let Some((kind, payload)) = body.split_first() else {
+            return Decoded::Broken;
+        };
         let decoded = match *kind {
             kind if kind == Kind::Series as u8 => self.declare(payload, visit),
             kind if kind == Kind::Tick as u8 => self.tick(payload, visit),
@@ -60,7 +71,11 @@ impl Decoder {
     fn declare(&mut self, payload: &[u8], visit: &mut impl FnMut(Entry<'_>)) -> Option<Decoded> {
         let plain = inflate(payload)?;
         let mut reader = Reader(&plain);
-        let first = if self.keyed { reader.size(MOST_SERIES)? } else { self.series.len() };
+        let first = if self.keyed {
+            reader.size(MOST_SERIES)?
+        } else {
+            self.series.len()
+        };
         let mut series = Vec::new();
         while !reader.0.is_empty() {
             series.push(reader.labels()?);
@@ -91,7 +106,11 @@ impl Decoder {
     fn tick(&mut self, payload: &[u8], visit: &mut impl FnMut(Entry<'_>)) -> Option<Decoded> {
         let mut reader = Reader(payload);
         let time = reader.int()?;
-        let key = if self.keyed { u32::try_from(reader.uint()?).ok()? } else { 0 };
+        let key = if self.keyed {
+            u32::try_from(reader.uint()?).ok()?
+        } else {
+            0
+        };
         let (key, is_key) = (key >> 1, key & 1 == 1);
         self.samples.clear();
         let mut next = 0_i64;
@@ -100,21 +119,36 @@ impl Decoder {
             let length = reader.size(MOST_SERIES)?;
             next = first.checked_add(length as i64)?;
             // The kinds alone take a quarter of a byte for each sample.
-            if first < 0 || self.samples.len() + length > payload.len() * 4 || (!self.keyed && next > self.series.len() as i64) {
+            if first < 0
+                || self.samples.len() + length > payload.len() * 4
+                || (!self.keyed && next > self.series.len() as i64)
+            {
                 return None;
             }
             self.grow(usize::try_from(next).ok()?)?;
-            self.samples.extend((first..next).map(|number| (number as u32, 0.0)));
+            self.samples
+                .extend((first..next).map(|number| (number as u32, 0.0)));
         }
         let kinds = reader.take(self.samples.len().div_ceil(4))?;
         let built_upon = |series: &Series| is_key || series.key == key;
-        if self.keyed && !self.samples.iter().all(|(number, _)| built_upon(&self.series[*number as usize])) {
-            return Some(Decoded::Keyless { lost: self.samples.len() as u64 });
+        if self.keyed
+            && !self
+                .samples
+                .iter()
+                .all(|(number, _)| built_upon(&self.series[*number as usize]))
+        {
+            return Some(Decoded::Keyless {
+                lost: self.samples.len() as u64,
+            });
         }
         for (position, (number, value)) in self.samples.iter_mut().enumerate() {
             let series = &mut self.series[*number as usize];
             let base = if is_key { 0.0 } else { series.base };
-            *value = delta::take(base, kinds[position / 4] >> (position % 4 * 2) & 3, &mut reader)?;
+            *value = delta::take(
+                base,
+                kinds[position / 4] >> (position % 4 * 2) & 3,
+                &mut reader,
+            )?;
             if is_key || !self.keyed {
                 (series.base, series.key) = (*value, key);
             }
@@ -124,9 +158,12 @@ impl Decoder {
         }
         let before = self.samples.len();
         let series = &self.series;
-        self.samples.retain(|(number, _)| series[*number as usize].declared);
+        self.samples
+            .retain(|(number, _)| series[*number as usize].declared);
         visit(Entry::Tick(time, &self.samples));
-        Some(Decoded::Good { lost: (before - self.samples.len()) as u64 })
+        Some(Decoded::Good {
+            lost: (before - self.samples.len()) as u64,
+        })
     }
 
     fn histograms(&mut self, payload: &[u8], visit: &mut impl FnMut(Entry<'_>)) -> Option<Decoded> {

@@ -13,9 +13,11 @@ use crate::store::history::{delta, histogram};
 
 /// Bytes of a segment beyond which a new one is begun.
 const SEGMENT_BYTES: usize = 32 << 20;
-/// A declaration is written again after the tick, and once more after so many bytes: more than a page, which is what a disk loses at once.
+/// A declaration is written again after the tick, and once more after so many bytes: more than a
+/// page, which is what a disk loses at once.
 const ECHO: usize = 8 << 10;
-/// Milliseconds: ticks that come at least so often use each other's room; what would lie idle for longer is given back.
+/// Milliseconds: ticks that come at least so often use each other's room; what would lie idle for
+/// longer is given back.
 const OFTEN: i64 = 10_000;
 /// Samples of which the room may lie idle.
 const IDLE: usize = 4 << 10;
@@ -76,9 +78,11 @@ pub(in crate::store::history) struct Encoder {
     uses: Vec<u8>,
     time: i64,
     declared: Vec<u8>,
-    /// What was declared, and from how many bytes on it is written again: no position in the file is the only one to name a series.
+    /// What was declared, and from how many bytes on it is written again: no position in the file
+    /// is the only one to name a series.
     echo: Vec<(usize, Bytes)>,
-    /// What the tick under way holds: runs of numbers (the first, and how many), and the value of each.
+    /// What the tick under way holds: runs of numbers (the first, and how many), and the value of
+    /// each.
     runs: Vec<(u32, u32)>,
     values: Vec<f64>,
     /// How many values the tick before held, and when it was.
@@ -107,8 +111,16 @@ impl Encoder {
         }
     }
 
-    /// Adds a sample to the tick under way; one of another instant than the sample before begins a new tick.
-    pub(in crate::store::history) fn add(&mut self, slot: u32, labels: &Labels, time: i64, value: f64, out: &mut impl FnMut(Record)) {
+    /// Adds a sample to the tick under way; one of another instant than the sample before begins a
+    /// new tick.
+    pub(in crate::store::history) fn add(
+        &mut self,
+        slot: u32,
+        labels: &Labels,
+        time: i64,
+        value: f64,
+        out: &mut impl FnMut(Record),
+    ) {
         let number = self.number(slot, labels, time, out);
         if self.values.is_empty() {
             self.values.reserve_exact(self.before.0);
@@ -142,7 +154,13 @@ impl Encoder {
     }
 
     /// The number of a series at this instant, declared if need be.
-    fn number(&mut self, slot: u32, labels: &Labels, time: i64, out: &mut impl FnMut(Record)) -> u32 {
+    fn number(
+        &mut self,
+        slot: u32,
+        labels: &Labels,
+        time: i64,
+        out: &mut impl FnMut(Record),
+    ) -> u32 {
         if !self.is_empty() && time != self.time {
             self.finish(out);
         }
@@ -162,7 +180,8 @@ impl Encoder {
     fn declare(&mut self, slot: usize, labels: &Labels) -> u32 {
         if slot >= self.numbers.len() {
             if slot >= self.numbers.capacity() {
-                self.numbers.reserve_exact(slot + slot / 8 + 64 - self.numbers.len());
+                self.numbers
+                    .reserve_exact(slot + slot / 8 + 64 - self.numbers.len());
             }
             self.numbers.resize(slot + 1, UNDECLARED);
         }
@@ -194,32 +213,52 @@ impl Encoder {
         let declared = Bytes::from(declared);
         let mut tell = |payload: Bytes, bytes: &mut usize| {
             *bytes += payload.len() / 8;
-            out(Record { segment, kind: Kind::Series, payload, time });
+            out(Record {
+                segment,
+                kind: Kind::Series,
+                payload,
+                time,
+            });
         };
         let bytes = self.bytes;
         for (_, payload) in self.echo.extract_if(.., |(from, _)| *from <= bytes) {
             tell(payload, &mut self.bytes);
         }
         if !declared.is_empty() {
-            self.echo.extend([(0, declared.clone()), (self.bytes + ECHO, declared.clone())]);
+            self.echo
+                .extend([(0, declared.clone()), (self.bytes + ECHO, declared.clone())]);
             tell(declared, &mut self.bytes);
         }
         if !self.values.is_empty() {
             let payload = Bytes::from(self.tick());
             self.bytes += MARK.len() + HEADER + payload.len();
-            out(Record { segment, kind: Kind::Tick, payload, time });
+            out(Record {
+                segment,
+                kind: Kind::Tick,
+                payload,
+                time,
+            });
         }
         if !self.histograms.is_empty() {
             let payload = Bytes::from(std::mem::take(&mut self.histograms));
             self.bytes += payload.len() / 2;
-            out(Record { segment, kind: Kind::Histograms, payload, time });
+            out(Record {
+                segment,
+                kind: Kind::Histograms,
+                payload,
+                time,
+            });
         }
     }
 
     fn tick(&mut self) -> Vec<u8> {
         let mut payload = Vec::with_capacity(16 + self.values.len() * 2);
         put_int(&mut payload, self.time);
-        let numbers = || self.runs.iter().flat_map(|(first, length)| *first..first + length);
+        let numbers = || {
+            self.runs
+                .iter()
+                .flat_map(|(first, length)| *first..first + length)
+        };
         // A tick builds upon one key, or is one.
         let mut keys = numbers().map(|number| self.keys[number as usize]);
         let mut key = keys.next().unwrap_or(0);
@@ -273,7 +312,8 @@ impl Encoder {
         }
     }
 
-    /// Leaves the segment: records that were handed out are lost, and what follows must not build upon them.
+    /// Leaves the segment: records that were handed out are lost, and what follows must not build
+    /// upon them.
     pub(in crate::store::history) fn restart(&mut self) {
         self.end = i64::MIN;
     }
@@ -285,7 +325,12 @@ impl Encoder {
         let mut payload = Vec::new();
         put_int(&mut payload, time);
         self.bytes += MARK.len() + HEADER + payload.len();
-        out(Record { segment: self.segment, kind: Kind::Turn, payload: Bytes::from(payload), time });
+        out(Record {
+            segment: self.segment,
+            kind: Kind::Turn,
+            payload: Bytes::from(payload),
+            time,
+        });
     }
 
     fn next_segment(&mut self, time: i64) {
@@ -308,7 +353,13 @@ mod tests {
     fn tick(encoder: &mut Encoder, time: i64, series: u32) -> Vec<Record> {
         let mut records = Vec::new();
         for slot in 0..series {
-            encoder.add(slot, &Labels::from_pairs([("n", slot.to_string())]), time, 1.0, &mut |record| records.push(record));
+            encoder.add(
+                slot,
+                &Labels::from_pairs([("n", slot.to_string())]),
+                time,
+                1.0,
+                &mut |record| records.push(record),
+            );
         }
         encoder.finish(&mut |record| records.push(record));
         records
@@ -317,7 +368,12 @@ mod tests {
     #[test]
     fn room_is_kept_for_ticks_that_come_often_only() {
         let mut encoder = Encoder::new(1);
-        for (time, kept) in [(20_000, false), (21_000, true), (22_000, true), (37_000, false)] {
+        for (time, kept) in [
+            (20_000, false),
+            (21_000, true),
+            (22_000, true),
+            (37_000, false),
+        ] {
             tick(&mut encoder, time, 20_000);
             assert_eq!(encoder.values.capacity() >= 20_000, kept, "at {time}");
         }
@@ -327,10 +383,16 @@ mod tests {
     #[test]
     fn a_declaration_that_is_written_again_is_not_there_twice() {
         let mut encoder = Encoder::new(1);
-        let mut declared: Vec<Record> = (0..3).flat_map(|time| tick(&mut encoder, time * 1000, 10_000)).collect();
+        let mut declared: Vec<Record> = (0..3)
+            .flat_map(|time| tick(&mut encoder, time * 1000, 10_000))
+            .collect();
         declared.retain(|record| record.kind == Kind::Series);
         assert_eq!(declared.len(), 3);
-        assert!(declared.iter().all(|record| record.payload.as_ptr() == declared[0].payload.as_ptr()));
+        assert!(
+            declared
+                .iter()
+                .all(|record| record.payload.as_ptr() == declared[0].payload.as_ptr())
+        );
         assert!(encoder.echo.is_empty());
     }
 }

@@ -1,15 +1,20 @@
-//! The format of the log: what was appended to the store, in order, one record for each tick of a target.
+//! The format of the log: what was appended to the store, in order, one record for each tick of a
+//! target.
 //!
-//! A segment is a file: eight bytes that name the format, then records, each `mark, length, CRC-32, kind, payload` (the checksum covers
-//! kind and payload). A record of series declares label sets, deflated, and numbers them; a record of a tick holds its instant, runs of
+//! A segment is a file: eight bytes that name the format, then records, each
+//! `mark, length, CRC-32, kind, payload` (the checksum covers kind and payload). A record of series
+//! declares label sets, deflated, and numbers them; a record of a tick holds its instant, runs of
 //! those numbers and the values (see [`super::delta`]); native histograms have a kind of their own,
 //! and so has the time to which the clock was set back. A segment needs no other to be read.
 //!
-//! Damage costs what it touches: after a record that is not as it was written, reading goes on at the next mark that a good record follows.
-//! Series have explicit numbers for that and are declared more than once, and the values of a tick stand either by themselves, in a *key* tick, or as the distance from the
-//! key that the tick names; so a tick is read if its key was, whatever lies between. Every [`KEY`]th tick of a target is a key.
+//! Damage costs what it touches: after a record that is not as it was written, reading goes on at
+//! the next mark that a good record follows. Series have explicit numbers for that and are declared
+//! more than once, and the values of a tick stand either by themselves, in a *key* tick, or as the
+//! distance from the key that the tick names; so a tick is read if its key was, whatever lies
+//! between. Every [`KEY`]th tick of a target is a key.
 //!
-//! Segments of version 1 had no mark, and each value was notified from the one before; of such a segment damage costs the rest.
+//! Segments of version 1 had no mark, and each value was notified from the one before; of such a
+//! segment damage costs the rest.
 
 pub(super) mod decoder;
 pub(super) mod encoder;
@@ -34,7 +39,8 @@ pub(super) const MARK: [u8; 4] = [0xf5, 0x9e, 0x0a, 0xc1];
 pub(super) const HEADER: usize = 8;
 /// Longest payload, also after inflating.
 pub(super) const LONGEST: usize = 256 << 20;
-/// Milliseconds of time in one segment and in a block when it is first written; both end at a multiple of them.
+/// Milliseconds of time in one segment and in a block when it is first written; both end at a
+/// multiple of them.
 pub(in crate::store) const SEGMENT_TIME: i64 = 30 * 60 * 1000;
 /// Ticks of a target from one key to the next.
 pub(super) const KEY: u8 = 8;
@@ -75,7 +81,8 @@ pub(super) struct Read {
     pub(super) bad: Vec<Range<u64>>,
     /// What was wrong first.
     pub(super) damage: Option<&'static str>,
-    /// Whether nothing is wrong but that the file ends in the midst of a record: a write that a crash cut short.
+    /// Whether nothing is wrong but that the file ends in the midst of a record: a write that a
+    /// crash cut short.
     pub(super) torn: bool,
     /// Samples in good records that could not be read, since what they build upon is lost.
     pub(super) lost: u64,
@@ -102,8 +109,14 @@ enum Found {
 }
 
 /// Reads a segment, calling `visit` for each good record.
-pub(super) fn read<I: BufRead + Seek>(mut input: I, mut visit: impl FnMut(Entry<'_>)) -> io::Result<Read> {
-    let mut end = Read { length: input.seek(SeekFrom::End(0))?, ..Read::default() };
+pub(super) fn read<I: BufRead + Seek>(
+    mut input: I,
+    mut visit: impl FnMut(Entry<'_>),
+) -> io::Result<Read> {
+    let mut end = Read {
+        length: input.seek(SeekFrom::End(0))?,
+        ..Read::default()
+    };
     input.rewind()?;
     let mut magic = [0; MAGIC.len()];
     let got = fill(&mut input, &mut magic)?;
@@ -147,7 +160,11 @@ pub(super) fn read<I: BufRead + Seek>(mut input: I, mut visit: impl FnMut(Entry<
             Found::Damage(reason) => (reason, false),
             Found::Torn => ("the file ends in the midst of a record", true),
         };
-        let next = if marked { next_record(&mut input, at + 1, &mut body)? } else { None };
+        let next = if marked {
+            next_record(&mut input, at + 1, &mut body)?
+        } else {
+            None
+        };
         end.torn = end.damage.is_none() && next.is_none() && cut;
         end.damage.get_or_insert(reason);
         let next = next.unwrap_or(end.length);
@@ -160,7 +177,11 @@ pub(super) fn read<I: BufRead + Seek>(mut input: I, mut visit: impl FnMut(Entry<
 /// Reads the record that stands here; its kind and payload go into `body`.
 fn record(input: &mut impl BufRead, marked: bool, body: &mut Vec<u8>) -> io::Result<Found> {
     let mut header = [0; MARK.len() + HEADER];
-    let header = if marked { &mut header[..] } else { &mut header[MARK.len()..] };
+    let header = if marked {
+        &mut header[..]
+    } else {
+        &mut header[MARK.len()..]
+    };
     let got = fill(input, header)?;
     if got == 0 {
         return Ok(Found::End);
@@ -173,7 +194,10 @@ fn record(input: &mut impl BufRead, marked: bool, body: &mut Vec<u8>) -> io::Res
         return Ok(Found::Torn);
     }
     let mut fields = Reader(&header[mark.len()..]);
-    let (length, checksum) = (fields.u32().unwrap_or(0) as usize, fields.u32().unwrap_or(0));
+    let (length, checksum) = (
+        fields.u32().unwrap_or(0) as usize,
+        fields.u32().unwrap_or(0),
+    );
     if length > LONGEST {
         return Ok(Found::Damage("the length of a record is wrong"));
     }
@@ -189,13 +213,20 @@ fn record(input: &mut impl BufRead, marked: bool, body: &mut Vec<u8>) -> io::Res
 }
 
 /// The position of the first good record from `from` on.
-fn next_record<I: BufRead + Seek>(input: &mut I, from: u64, body: &mut Vec<u8>) -> io::Result<Option<u64>> {
+fn next_record<I: BufRead + Seek>(
+    input: &mut I,
+    from: u64,
+    body: &mut Vec<u8>,
+) -> io::Result<Option<u64>> {
     const WINDOW: usize = 64 << 10;
     let (mut at, mut window) = (from, Vec::new());
     loop {
         input.seek(SeekFrom::Start(at))?;
         window.clear();
-        input.by_ref().take(WINDOW as u64).read_to_end(&mut window)?;
+        input
+            .by_ref()
+            .take(WINDOW as u64)
+            .read_to_end(&mut window)?;
         for position in memchr::memmem::find_iter(&window, &MARK) {
             let position = at + position as u64;
             input.seek(SeekFrom::Start(position))?;

@@ -1,7 +1,9 @@
-//! What a start finds in the folder of the log: good records go into memory, damaged ones are set aside.
+//! What a start finds in the folder of the log: good records go into memory, damaged ones are set
+//! aside.
 //!
-//! A segment that a crash cut short is cut back to its last whole record. Anything else that is not as it was written is moved into a file
-//! `<segment>.damaged`, reported, and never served; what is good before and behind it stays and is read.
+//! A segment that a crash cut short is cut back to its last whole record. Anything else that is not
+//! as it was written is moved into a file `<segment>.damaged`, reported, and never served; what is
+//! good before and behind it stays and is read.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -33,7 +35,8 @@ struct Found {
     bytes: u64,
 }
 
-/// Reads all segments in order; `visit` gets the segment's number with each entry. Gives back the segments that remain.
+/// Reads all segments in order; `visit` gets the segment's number with each entry. Gives back the
+/// segments that remain.
 pub(in crate::store::history) fn replay(
     folder: &Path,
     metrics: &Metrics,
@@ -53,11 +56,19 @@ pub(in crate::store::history) fn replay(
                 samples += values.len();
                 if logged.elapsed() >= PROGRESS {
                     logged = Instant::now();
-                    info!(segment = segment.number, of_bytes = total, read_bytes = done, "Reading the log.");
+                    info!(
+                        segment = segment.number,
+                        of_bytes = total,
+                        read_bytes = done,
+                        "Reading the log."
+                    );
                 }
             }
             if let Entry::Histograms(histograms) = &entry {
-                last = histograms.iter().map(|(_, (time, _))| *time).fold(last, i64::max);
+                last = histograms
+                    .iter()
+                    .map(|(_, (time, _))| *time)
+                    .fold(last, i64::max);
                 samples += histograms.len();
             }
             visit(segment.number, entry);
@@ -66,10 +77,13 @@ pub(in crate::store::history) fn replay(
         let mut bytes = segment.bytes;
         if let Some(reason) = read.damage {
             let mended = set_aside(folder, segment, &read, reason, samples, metrics);
-            // Without room for it the damage stays where it is, and is skipped at the next start as it was at this.
+            // Without room for it the damage stays where it is, and is skipped at the next start as
+            // it was at this.
             match mended {
                 Ok(kept) => bytes = kept,
-                Err(error) => warn!(file = %segment.path.display(), %error, "What is damaged in the log cannot be set aside."),
+                Err(error) => {
+                    warn!(file = %segment.path.display(), %error, "What is damaged in the log cannot be set aside.")
+                }
             }
         }
         if samples == 0 {
@@ -81,7 +95,12 @@ pub(in crate::store::history) fn replay(
     let seconds = start.elapsed().as_secs_f64();
     metrics.replayed(seconds);
     if total > 0 {
-        info!(segments = found.len(), bytes = total, duration_seconds = seconds, "Log read.");
+        info!(
+            segments = found.len(),
+            bytes = total,
+            duration_seconds = seconds,
+            "Log read."
+        );
     }
     Ok(segments)
 }
@@ -94,21 +113,41 @@ fn find(folder: &Path) -> io::Result<Vec<Found>> {
         if entry.path().extension().is_some_and(|e| e == MENDED) {
             remove(&entry.path())?;
         }
-        let Some(number) = name.to_str().filter(|n| n.len() == 8).and_then(|n| n.parse().ok()) else { continue };
-        found.push(Found { number, path: entry.path(), bytes: entry.metadata()?.len() });
+        let Some(number) = name
+            .to_str()
+            .filter(|n| n.len() == 8)
+            .and_then(|n| n.parse().ok())
+        else {
+            continue;
+        };
+        found.push(Found {
+            number,
+            path: entry.path(),
+            bytes: entry.metadata()?.len(),
+        });
     }
     found.sort_unstable_by_key(|f| f.number);
     Ok(found)
 }
 
 /// Moves what is damaged out of the way. Gives back the bytes that the segment then has.
-fn set_aside(folder: &Path, segment: &Found, read: &Read, reason: &str, samples: usize, metrics: &Metrics) -> io::Result<u64> {
+fn set_aside(
+    folder: &Path,
+    segment: &Found,
+    read: &Read,
+    reason: &str,
+    samples: usize,
+    metrics: &Metrics,
+) -> io::Result<u64> {
     metrics.damaged(if read.torn { "log" } else { "record" });
     let file = segment.path.display();
     let bad: u64 = read.bad.iter().map(|range| range.end - range.start).sum();
     if read.torn {
         warn!(file = %file, bytes = bad, samples_kept = samples, reason, "The log was cut short; its last record is dropped.");
-        File::options().write(true).open(&segment.path)?.set_len(read.length - bad)?;
+        File::options()
+            .write(true)
+            .open(&segment.path)?
+            .set_len(read.length - bad)?;
         return Ok(read.length - bad);
     }
     let aside = segment_path(folder, segment.number).with_extension(DAMAGED);

@@ -1,9 +1,11 @@
 //! The thread that writes the log, so that a slow disk never holds up a collection.
 //!
-//! Appending puts records into a queue of bounded size; the thread writes what it finds there at once, with one call to the kernel for all
-//! of it, and asks the disk to keep it ([`SYNC`]). What the kernel has taken survives the end of the process; what the disk has kept
-//! survives the end of the power. When the disk takes no more, the records wait in the queue and the writer tries again; when the queue
-//! is full, new records are dropped and counted, and the log goes on in a new segment once there is room.
+//! Appending puts records into a queue of bounded size; the thread writes what it finds there at
+//! once, with one call to the kernel for all of it, and asks the disk to keep it ([`SYNC`]). What
+//! the kernel has taken survives the end of the process; what the disk has kept survives the end of
+//! the power. When the disk takes no more, the records wait in the queue and the writer tries
+//! again; when the queue is full, new records are dropped and counted, and the log goes on in a new
+//! segment once there is room.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -75,7 +77,11 @@ struct Queue {
 
 impl Writer {
     /// Starts the thread. `segments` are those that are there already.
-    pub(in crate::store::history) fn start(folder: &Path, segments: BTreeMap<u32, Segment>, metrics: Metrics) -> io::Result<Self> {
+    pub(in crate::store::history) fn start(
+        folder: &Path,
+        segments: BTreeMap<u32, Segment>,
+        metrics: Metrics,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),
             queue: Mutex::default(),
@@ -85,11 +91,18 @@ impl Writer {
             metrics,
         });
         let worker = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("log-writer".into()).stack_size(STACK).spawn(move || worker.run())?;
-        Ok(Writer { shared, thread: Mutex::new(Some(thread)) })
+        let thread = std::thread::Builder::new()
+            .name("log-writer".into())
+            .stack_size(STACK)
+            .spawn(move || worker.run())?;
+        Ok(Writer {
+            shared,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
-    /// Puts a record into the queue. It is never refused, since later ones build upon it: ask [`Writer::is_full`] before a tick.
+    /// Puts a record into the queue. It is never refused, since later ones build upon it: ask
+    /// [`Writer::is_full`] before a tick.
     pub(in crate::store::history) fn push(&self, record: Record) {
         let mut queue = self.shared.queue.lock();
         queue.bytes += record.payload.len() + size_of::<Record>();
@@ -102,7 +115,8 @@ impl Writer {
         self.shared.queue.lock().bytes >= QUEUE
     }
 
-    /// Waits until everything so far is on disk; `false` when that does not come about within seconds.
+    /// Waits until everything so far is on disk; `false` when that does not come about within
+    /// seconds.
     pub(in crate::store::history) fn flush(&self) -> bool {
         let mut queue = self.shared.queue.lock();
         queue.wanted += 1;
@@ -110,7 +124,12 @@ impl Writer {
         self.shared.wake.notify_one();
         let deadline = Instant::now() + FLUSH;
         while queue.flushed < number {
-            if self.shared.done.wait_until(&mut queue, deadline).timed_out() {
+            if self
+                .shared
+                .done
+                .wait_until(&mut queue, deadline)
+                .timed_out()
+            {
                 return false;
             }
         }
@@ -198,7 +217,11 @@ impl Shared {
             for record in rest.into_iter().rev() {
                 queue.records.push_front(record);
             }
-            queue.bytes = queue.records.iter().map(|r| r.payload.len() + size_of::<Record>()).sum();
+            queue.bytes = queue
+                .records
+                .iter()
+                .map(|r| r.payload.len() + size_of::<Record>())
+                .sum();
             if failed {
                 if stopping {
                     return;
@@ -215,7 +238,8 @@ impl Shared {
         }
     }
 
-    /// Waits for something to do: records, a flush, the end, or written bytes that the disk should keep by now.
+    /// Waits for something to do: records, a flush, the end, or written bytes that the disk should
+    /// keep by now.
     fn next_batch(&self, unsynced: Option<Instant>) -> (VecDeque<Record>, u64, bool) {
         let mut queue = self.queue.lock();
         while queue.records.is_empty() && !queue.stopping && queue.wanted == queue.flushed {
@@ -225,7 +249,11 @@ impl Shared {
                 None => self.wake.wait(&mut queue),
             }
         }
-        (std::mem::take(&mut queue.records), queue.wanted, queue.stopping)
+        (
+            std::mem::take(&mut queue.records),
+            queue.wanted,
+            queue.stopping,
+        )
     }
 
     /// Writes the records; gives back those that could not be written.
@@ -240,7 +268,10 @@ impl Shared {
             frames.clear();
             let count = batch.iter().take_while(|r| r.segment == segment).count();
             let result = self.segment(segment, open).and_then(|open| {
-                batch.iter().take(count).try_for_each(|record| record.frame(frames))?;
+                batch
+                    .iter()
+                    .take(count)
+                    .try_for_each(|record| record.frame(frames))?;
                 open.file.write_all_at(frames, open.length)?;
                 open.length += frames.len() as u64;
                 open.unsynced.get_or_insert_with(Instant::now);
@@ -248,15 +279,25 @@ impl Shared {
             });
             match result {
                 Ok(bytes) => {
-                    let last = batch.drain(..count).map(|r| r.time).max().unwrap_or(i64::MIN);
+                    let last = batch
+                        .drain(..count)
+                        .map(|r| r.time)
+                        .max()
+                        .unwrap_or(i64::MIN);
                     let mut segments = self.segments.lock();
                     let known = segments.entry(segment).or_insert(Segment { last, bytes });
-                    *known = Segment { last: known.last.max(last), bytes };
+                    *known = Segment {
+                        last: known.last.max(last),
+                        bytes,
+                    };
                 }
                 Err(error) => return (batch, Err(error)),
             }
         }
-        let due = |open: &Open| open.unsynced.is_some_and(|since| sync || since.elapsed() >= SYNC);
+        let due = |open: &Open| {
+            open.unsynced
+                .is_some_and(|since| sync || since.elapsed() >= SYNC)
+        };
         let result = match open.as_mut().filter(|o| due(o)) {
             Some(open) => open.sync(),
             None => Ok(()),
@@ -273,9 +314,18 @@ impl Shared {
         match open {
             Some(open) => Ok(open),
             None => {
-                let file = File::options().write(true).create(true).truncate(true).open(segment_path(&self.folder, number))?;
+                let file = File::options()
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .open(segment_path(&self.folder, number))?;
                 file.write_all_at(MAGIC, 0)?;
-                Ok(open.insert(Open { number, file, length: MAGIC.len() as u64, unsynced: None }))
+                Ok(open.insert(Open {
+                    number,
+                    file,
+                    length: MAGIC.len() as u64,
+                    unsynced: None,
+                }))
             }
         }
     }
