@@ -49,6 +49,8 @@ const OF_OTHERS: &[&str] = &[
     "collectors*",
     "global*",
     "inhibit_rules",
+    // Asked for beside `schedule`, and refused.
+    "maintenance_windows[].every",
     "mute_time_intervals",
     "notify.command",
     "otlp",
