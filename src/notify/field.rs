@@ -64,7 +64,7 @@ impl Field {
     }
 
     /// A text of `key` that stands at `position`. A template that cannot be read is a mistake of
-    /// the configuration; who runs with it all the same has a template that fails.
+    /// the configuration; who runs with it anyway has a template that fails.
     pub(super) fn at(
         section: &Section<'_>,
         position: Position,
