@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::collecting::{build, collect, try_build, value};
+use crate::collecting::{build, build_patient, collect, try_build, value};
 use crate::servers::chroma::Chroma;
 use crate::servers::free_port;
 
@@ -13,7 +13,7 @@ async fn a_chroma_is_described_by_its_collections_and_its_canaries() {
     let mut chroma = Chroma::start();
     let books = chroma.collection("books", 30).await;
     chroma.collection("empty", 0).await;
-    let mut collector = build(
+    let mut collector = build_patient(
         "vector_store",
         &format!(
             "url: {}\npath: {}\n",
@@ -99,7 +99,7 @@ async fn a_chroma_of_the_old_generation_is_described_likewise() {
     let mut chroma = Chroma::start_old();
     chroma.collection("books", 30).await;
     chroma.collection("empty", 0).await;
-    let mut collector = build(
+    let mut collector = build_patient(
         "vector_store",
         &format!(
             "url: {}\npath: {}\n",
@@ -140,7 +140,7 @@ async fn a_chroma_of_the_old_generation_is_described_likewise() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_does_not_exist_is_an_error() {
     let chroma = Chroma::start();
-    let mut collector = build(
+    let mut collector = build_patient(
         "vector_store",
         &format!("url: {}\ndatabase: typo\n", chroma.url()),
     );
@@ -174,7 +174,7 @@ async fn a_canary_need_not_find_itself_where_another_may_be_nearer() {
             .await;
         let (batch, result) = collect(
             "vector_store",
-            &mut build("vector_store", &format!("url: {}\n", chroma.url())),
+            &mut build_patient("vector_store", &format!("url: {}\n", chroma.url())),
         )
         .await;
         result.expect("all is well");

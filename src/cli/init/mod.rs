@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::terminal::{complain, say};
-use crate::app::{self, Options, PROFILES};
+use crate::app::{self, Options, PROFILE_SETTINGS};
 use crate::model::Timestamp;
 use found::{Found, What};
 use root::Root;
@@ -75,7 +75,10 @@ pub fn init(args: &InitArgs) -> ExitCode {
 
 fn run(args: &InitArgs) -> Result<(), String> {
     if let Some(profile) = &args.profile {
-        let known: Vec<&str> = PROFILES.iter().map(|profile| profile.name).collect();
+        let known: Vec<&str> = PROFILE_SETTINGS
+            .iter()
+            .map(|profile| profile.name)
+            .collect();
         if !known.contains(&profile.as_str()) {
             return Err(format!(
                 "--profile: {profile:?} is not known; there is {}",
