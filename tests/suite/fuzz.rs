@@ -431,7 +431,7 @@ fn the_reader_of_pages_survives_anything() {
         "le=\"1\"",
         "# {a=\"b\"} 1",
     ];
-    fuzz(&corpus, &words, 8000, |text| {
+    fuzz(&corpus, &words, 3000, |text| {
         let mut bytes = text.as_bytes().to_vec();
         if let Some(byte) = bytes
             .get_mut(text.len() / 2)
