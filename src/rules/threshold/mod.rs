@@ -3,7 +3,7 @@
 //!
 //! Nothing is marked in the rule files: the figure of a rule is the constant that its expression is
 //! compared with ([`figure`]), and the annotation `threshold` says it in words ([`Unit`]), so that
-//! both follow what is set ([`apply`]). [`FIGURES`] says what each is called.
+//! both follow what is set ([`apply()`]). [`FIGURES`] says what each is called.
 
 mod apply;
 mod figure;
