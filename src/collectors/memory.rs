@@ -12,8 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::Serialize;
+use tokio::task::JoinHandle;
 use tracing::warn;
 use xxhash_rust::xxh64::xxh64;
+
+use super::Target;
 
 /// A longer text is not taken back, in bytes.
 const MAX_BYTES: u64 = 16 << 20;
@@ -114,6 +118,47 @@ impl Memory {
             let _ = std::fs::remove_file(&part);
         }
         written
+    }
+}
+
+/// Saves what a collector keeps where it has changed: on a thread that may wait, one text after the
+/// other.
+#[derive(Debug, Default)]
+pub struct Saving {
+    /// What is kept differs from what was saved.
+    is_dirty: bool,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Saving {
+    /// Notes that what is kept has changed.
+    pub fn note_change(&mut self) {
+        self.is_dirty = true;
+    }
+
+    /// Saves what is kept, unless it was saved already or the text before it is still being written;
+    /// `failure` is logged when that cannot be done.
+    pub fn save(
+        &mut self,
+        kept: &impl Serialize,
+        target: &Target,
+        collector: &'static str,
+        failure: &'static str,
+    ) {
+        let is_busy = self.task.as_ref().is_some_and(|task| !task.is_finished());
+        if !self.is_dirty || is_busy {
+            return;
+        }
+        let Ok(text) = serde_json::to_string(kept) else {
+            return;
+        };
+        let (memory, target) = (target.memory.clone(), target.name.clone());
+        self.is_dirty = false;
+        self.task = Some(tokio::task::spawn_blocking(move || {
+            if let Err(error) = memory.save(&text) {
+                warn!(collector, target, %error, "{failure}");
+            }
+        }));
     }
 }
 

@@ -24,13 +24,13 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::config::Section;
 use crate::model::MetricKind::{Counter, Gauge};
 use crate::model::{Batch, Timestamp};
 
+use super::memory::Saving;
 use super::{CollectError, Collector, CollectorKind, Target};
 use finding::{Finding, Reason};
 use read::Progress;
@@ -89,9 +89,7 @@ struct Backups {
     looking: Option<oneshot::Receiver<Looked>>,
     reading: Option<Reading>,
     progress: Arc<Progress>,
-    /// What is kept differs from what was saved.
-    is_dirty: bool,
-    saving: Option<JoinHandle<()>>,
+    saving: Saving,
     /// When a version could not be read.
     unreadable: Option<(Version, Finding, Instant)>,
 }
@@ -127,8 +125,7 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         looking: None,
         reading: None,
         progress: Arc::default(),
-        is_dirty: false,
-        saving: None,
+        saving: Saving::default(),
         unreadable: None,
     })
 }
@@ -148,7 +145,14 @@ impl Collector for Backups {
                 self.report(found, batch);
             }
             self.report_settings(batch);
-            self.save();
+            if let Some(kept) = &self.kept {
+                self.saving.save(
+                    kept,
+                    &self.target,
+                    "backup",
+                    "What was found of backups cannot be kept.",
+                );
+            }
             found.map(drop).map_err(CollectError::new)
         }
         .boxed()
@@ -204,7 +208,7 @@ impl Backups {
         let now = Timestamp::now();
         if let Some(kept) = self.kept.as_mut().filter(|kept| kept.since == 0) {
             kept.since = now.0;
-            self.is_dirty = true;
+            self.saving.note_change();
         }
         self.read_next(&found, now);
         Ok(found)
@@ -338,36 +342,9 @@ impl Backups {
                 kept.findings.push((version, result.err()));
                 let over = kept.findings.len().saturating_sub(MAX_FINDINGS);
                 kept.findings.drain(..over);
-                self.is_dirty = true;
+                self.saving.note_change();
             }
         }
-    }
-
-    /// Writes what is kept, on a thread that may wait, one text after the other.
-    fn save(&mut self) {
-        if !self.is_dirty
-            || self
-                .saving
-                .as_ref()
-                .is_some_and(|saving| !saving.is_finished())
-        {
-            return;
-        }
-        let Some(text) = self
-            .kept
-            .as_ref()
-            .and_then(|kept| serde_json::to_string(kept).ok())
-        else {
-            return;
-        };
-        let (memory, target) = (self.target.memory.clone(), self.target.name.clone());
-        let save = move || {
-            if let Err(error) = memory.save(&text) {
-                warn!(collector = "backup", target, %error, "What was found of backups cannot be kept.");
-            }
-        };
-        self.is_dirty = false;
-        self.saving = Some(tokio::task::spawn_blocking(save));
     }
 
     fn report(&self, found: &Found, batch: &mut Batch) {

@@ -29,7 +29,6 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::config::Section;
@@ -37,6 +36,7 @@ use crate::model::MetricKind::Gauge;
 use crate::model::{Batch, Timestamp};
 
 use super::backup::read::Progress;
+use super::memory::Saving;
 use super::{CollectError, Collector, CollectorKind, Finding, Report, Target};
 use failure::{Failure, Reason};
 use kept::{Kept, Run};
@@ -86,9 +86,7 @@ struct RestoreTest {
     running: Option<Running>,
     /// Nothing is begun before.
     not_before: Option<Instant>,
-    /// What is kept differs from what was saved.
-    is_dirty: bool,
-    saving: Option<JoinHandle<()>>,
+    saving: Saving,
 }
 
 /// What the first look gives: what is kept comes with it the first time.
@@ -111,8 +109,7 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         preparing: None,
         running: None,
         not_before: None,
-        is_dirty: false,
-        saving: None,
+        saving: Saving::default(),
     })
 }
 
@@ -136,7 +133,14 @@ impl Collector for RestoreTest {
             } else {
                 self.begin_if_due(&settings);
             }
-            self.save();
+            if let Some(kept) = &self.kept {
+                self.saving.save(
+                    kept,
+                    &self.target,
+                    "restore_test",
+                    "What came of restores cannot be kept.",
+                );
+            }
             self.report(&settings, batch);
             self.obstacle.as_ref().map_or(Ok(()), |failure| {
                 Err(CollectError::new(failure.detail.clone()))
@@ -225,7 +229,7 @@ impl RestoreTest {
         if let Some(mut kept) = kept {
             kept.resume(Timestamp::now());
             self.kept = Some(kept);
-            self.is_dirty = true;
+            self.saving.note_change();
         }
         let target = &self.target.name;
         match result {
@@ -270,7 +274,7 @@ impl RestoreTest {
         }
         let Some(kept) = &mut self.kept else { return };
         kept.begin(now);
-        self.is_dirty = true;
+        self.saving.note_change();
         let (send, outcome) = oneshot::channel();
         let (settings, progress) = (Arc::clone(settings), Arc::<Progress>::default());
         let reading = Arc::clone(&progress);
@@ -316,7 +320,7 @@ impl RestoreTest {
                 );
                 kept.forget();
                 self.not_before = Some(Instant::now() + AGAIN);
-                self.is_dirty = true;
+                self.saving.note_change();
                 return;
             }
             Some(failure) => {
@@ -341,34 +345,7 @@ impl RestoreTest {
             ended: Timestamp::now().0,
             outcome,
         });
-        self.is_dirty = true;
-    }
-
-    /// Writes what is kept, on a thread that may wait, one text after the other.
-    fn save(&mut self) {
-        if !self.is_dirty
-            || self
-                .saving
-                .as_ref()
-                .is_some_and(|saving| !saving.is_finished())
-        {
-            return;
-        }
-        let Some(text) = self
-            .kept
-            .as_ref()
-            .and_then(|kept| serde_json::to_string(kept).ok())
-        else {
-            return;
-        };
-        let (memory, target) = (self.target.memory.clone(), self.target.name.clone());
-        let save = move || {
-            if let Err(error) = memory.save(&text) {
-                warn!(collector = "restore_test", target, %error, "What came of restores cannot be kept.");
-            }
-        };
-        self.is_dirty = false;
-        self.saving = Some(tokio::task::spawn_blocking(save));
+        self.saving.note_change();
     }
 
     fn report(&self, settings: &Settings, batch: &mut Batch) {
