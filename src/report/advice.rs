@@ -4,7 +4,7 @@
 use serde_json::{Value as Json, json};
 
 use super::document::{Block, Section};
-use super::words::Language;
+use crate::model::Language;
 
 /// A rule of the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -10,7 +10,8 @@ use super::hours::{Ask, HOUR, Series};
 use super::period::recorded;
 use super::quantities::{self as q, Quantity};
 use super::trend::{Line, MIN_FIT, MIN_HOURS, Outlook, outlook};
-use super::words::{Language, number, percent, rounded};
+use super::words::{number, percent, rounded};
+use crate::model::Language;
 use crate::model::Timestamp;
 
 const DAY: i64 = 24 * HOUR;

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value as Json, json};
 
-use super::words::{Language, number, percent, span};
+use super::words::{number, percent, span};
+use crate::model::Language;
 use crate::model::{Labels, Timestamp};
 
 /// Stands in an expression for how far the check looks back: an hour, a day with `--daily`.

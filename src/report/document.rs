@@ -8,8 +8,8 @@ use jiff::tz::TimeZone;
 use serde_json::{Value as Json, json};
 
 use super::hours::{HOUR, Series, Span};
-use super::words::Language;
 use crate::chart::{Plot, svg};
+use crate::model::Language;
 use crate::model::Timestamp;
 use crate::model::text::is_active;
 

@@ -10,7 +10,8 @@ use super::document::{Block, Chart, Document, Section, table};
 use super::hours::{Ask, HOUR, Series, Span};
 use super::period::recorded;
 use super::quantities::{self as q, Quantity};
-use super::words::{Language, number, percent, rounded, seconds};
+use super::words::{number, percent, rounded, seconds};
+use crate::model::Language;
 use crate::model::{Labels, Timestamp};
 
 /// Types that are listed of a log.

@@ -26,9 +26,9 @@ use jiff::tz::TimeZone;
 use crate::model::Timestamp;
 use hours::{Ask, Span};
 
+pub use crate::model::Language;
 pub use document::Document;
 pub use last::Last;
-pub use words::Language;
 
 /// What a report is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -10,8 +10,9 @@ use super::advice::{Advice, Point};
 use super::document::{Block, Chart, Document, Section, table};
 use super::hours::{Ask, Percentile, Series, Span, buckets, percentile};
 use super::quantities::{self as q, Quantity};
-use super::words::{Language, number, percent, rounded, seconds, span};
+use super::words::{number, percent, rounded, seconds, span};
 use crate::model::Labels;
+use crate::model::Language;
 
 /// Share of a period that must be recorded for its figures to be judged, or compared with.
 pub const ENOUGH: f64 = 0.5;

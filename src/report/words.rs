@@ -4,43 +4,6 @@ use std::time::Duration;
 
 use crate::model::format_duration;
 
-/// The language of a report.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Language {
-    /// English.
-    #[default]
-    En,
-    /// Chinese.
-    Zh,
-}
-
-impl Language {
-    /// Reads `en` or `zh`.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "en" => Some(Language::En),
-            "zh" => Some(Language::Zh),
-            _ => None,
-        }
-    }
-
-    /// Its name: `en` or `zh`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Language::En => "en",
-            Language::Zh => "zh",
-        }
-    }
-
-    /// The text in this language.
-    pub fn pick<T>(self, en: T, zh: T) -> T {
-        match self {
-            Language::En => en,
-            Language::Zh => zh,
-        }
-    }
-}
-
 /// A number for programs: nine significant digits, so that rounding does not show.
 pub fn rounded(value: f64) -> f64 {
     if value.abs() < 1e-12 {

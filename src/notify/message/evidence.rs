@@ -8,8 +8,9 @@ use crate::model::alert::evidence::{Clue, Top};
 
 use super::super::notification::{AlertStatus, Notification, NotifiedAlert};
 use super::shorten::cut_chars;
-use super::words::{Done, Language};
+use super::words::Done;
 use super::{Style, elapsed, format_value, gravest_first};
+use crate::model::Language;
 
 /// What the value was compared with: `> 90`.
 pub(super) fn threshold(alert: &NotifiedAlert) -> Option<String> {

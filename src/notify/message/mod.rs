@@ -19,12 +19,12 @@ use crate::model::format_duration;
 
 use super::notification::{AlertStatus, Notification, NotifiedAlert};
 
+pub(super) use crate::model::Language;
 pub use evidence::picture;
 pub(super) use evidence::pictures;
 pub(super) use html::html;
 pub(super) use markup::{MARKDOWN, PLAIN, ROBOT, SLACK, TELEGRAM, body, brief, escape_angles};
 pub(super) use shorten::{cut_bytes, cut_chars, cut_text, units};
-pub(super) use words::Language;
 use words::Words;
 
 /// How a receiver wants to be spoken to.

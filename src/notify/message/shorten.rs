@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::words::Language;
+use crate::model::Language;
 
 /// `text` in at most `limit` bytes of UTF-8. A cut text ends with how many characters are missing
 /// (where even that does not fit, it just ends).

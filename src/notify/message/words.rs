@@ -2,16 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::ActionOutcome;
-
-/// The languages there are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Language {
-    /// English.
-    En,
-    /// Chinese, simplified.
-    Zh,
-}
+use crate::model::{ActionOutcome, Language};
 
 /// What came of a recovery action.
 pub(super) struct Done<'a> {

@@ -16,9 +16,9 @@ use super::error::ApiError;
 use crate::alerting::config::matchers::parse_matcher;
 use crate::alerting::why::{Account, Delivery};
 use crate::model::alert::stage::{instant, label_map};
-use crate::model::{Labels, Matcher, Stage, Timestamp, parse_duration};
+use crate::model::{Labels, Language, Matcher, Stage, Timestamp, parse_duration};
 use crate::rules::explain::no_alert::Standing;
-use words::{About, Language, sentence};
+use words::{About, sentence};
 
 /// Most decisions of an alert's history that are shown.
 const MAX_HISTORY: usize = 50;

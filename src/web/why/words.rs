@@ -2,28 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Stage, Timestamp, format_duration};
-
-/// The language of the sentences.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Language {
-    /// English.
-    #[default]
-    En,
-    /// Chinese, simplified.
-    Zh,
-}
-
-impl Language {
-    /// `en` or `zh`.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "en" => Some(Language::En),
-            "zh" => Some(Language::Zh),
-            _ => None,
-        }
-    }
-}
+use crate::model::{Language, Stage, Timestamp, format_duration};
 
 /// What a sentence is about besides its stage.
 #[derive(Clone, Copy, Debug)]

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use nightbell::alerting::dispatch::Dispatch;
 use nightbell::alerting::metrics::Metrics;
+use nightbell::model::Language;
 use nightbell::model::alert::evidence::Clue;
 use nightbell::model::{ActionOutcome, Stage, Timestamp};
 use nightbell::notify::Notification;
 use nightbell::state::{ActionRow, State};
-use nightbell::web::why::words::{About, Language, sentence};
+use nightbell::web::why::words::{About, sentence};
 
 use super::{START, alert, config, read_config};
 use crate::servers::http_sink::{HttpSink, Reply};

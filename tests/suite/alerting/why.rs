@@ -9,10 +9,11 @@ use nightbell::alerting::dispatch::Dispatch;
 use nightbell::alerting::metrics::Metrics;
 use nightbell::alerting::why::Account;
 use nightbell::alerting::{Alerting, Incoming, Silence};
+use nightbell::model::Language;
 use nightbell::model::Timestamp;
 use nightbell::notify::{NotifyError, Reason};
 use nightbell::state::State;
-use nightbell::web::why::words::{About, Language, sentence};
+use nightbell::web::why::words::{About, sentence};
 
 use super::delivery::{Answer, Scripted};
 use super::{START, alert, read_config};
