@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+mod source;
+
 use nightbell::collectors::COLLECTORS;
 use nightbell::model::{METRIC_NAME, MatchOp, MetricKind};
 use nightbell::promql::parse;
@@ -15,7 +17,10 @@ use serde_json::Value;
 
 /// Series that Prometheus semantics make beside those of targets, and metrics that applications
 /// expose: see the profiles of `rules/`.
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 12] = [
+    "process_cpu_seconds_total",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
     "up",
     "app_component_up",
     "ALERTS",
@@ -175,7 +180,35 @@ fn declared() -> BTreeSet<String> {
             .filter(|(_, rule)| matches!(rule, Rule::Recording(_)))
             .map(|(_, rule)| rule.name().to_owned()),
     );
+    declared.extend(configured());
     declared
+}
+
+/// Metrics that the sample configurations of the applications name: own queries, paths into JSON.
+fn configured() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (file, path) in files("deploy/profiles", "yml") {
+        let text = fs::read_to_string(path).expect("the file can be read");
+        let root: Value = serde_yaml::from_str(&text).unwrap_or_else(|e| panic!("{file}: {e}"));
+        let column = Regex::new(r"(?i)\bAS (\w+)").expect("a pattern");
+        let sections = root["collectors"].as_object().expect("collectors").values();
+        let targets = sections.flat_map(|section| match section {
+            Value::Array(targets) => targets.iter().collect(),
+            target => vec![target],
+        });
+        for target in targets {
+            let list = |key: &str| target[key].as_array().cloned().unwrap_or_default();
+            let name = |item: &Value| item["name"].as_str().expect("a name").to_owned();
+            names.extend(list("metrics").iter().map(name));
+            for query in list("queries") {
+                let sql = query["sql"].as_str().expect("a statement");
+                for found in column.captures_iter(sql) {
+                    names.insert(format!("sql_{}_{}", name(&query), &found[1]));
+                }
+            }
+        }
+    }
+    names
 }
 
 fn exists(name: &str, declared: &BTreeSet<String>) -> bool {

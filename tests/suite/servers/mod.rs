@@ -99,3 +99,17 @@ impl Drop for Server {
         }
     }
 }
+
+/// Makes an SQLite database by these statements.
+pub fn sqlite(path: &std::path::Path, statements: &str) {
+    let made = std::process::Command::new(python_tool("python"))
+        .args([
+            "-c",
+            "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.argv[2])",
+        ])
+        .arg(path)
+        .arg(statements)
+        .status()
+        .expect("Python starts");
+    assert!(made.success(), "{statements}");
+}

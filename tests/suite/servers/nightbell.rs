@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -126,7 +126,7 @@ impl Nightbell {
             .stderr(Stdio::from(log()))
             .spawn();
         self.server = Some(Server(child.expect("the binary starts")));
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         while self.get("/-/ready").0 != 200 {
             assert!(
                 start.elapsed() < Duration::from_secs(90),
@@ -232,5 +232,31 @@ impl Nightbell {
             })
             .collect();
         found.first()?.rsplit(' ').next()?.parse().ok()
+    }
+
+    /// Waits until every one of these queries gives data; after 90 seconds it fails with those that
+    /// give none.
+    pub fn gives_data<'a>(&self, expressions: impl IntoIterator<Item = &'a str>) {
+        let mut empty: Vec<&str> = expressions.into_iter().collect();
+        let start = Instant::now();
+        loop {
+            empty.retain(|expr| {
+                let query: String = url::form_urlencoded::byte_serialize(expr.as_bytes()).collect();
+                let answer = self.json(&format!("/api/v1/query?query={query}"));
+                assert_eq!(answer["status"], "success", "{expr}: {answer}");
+                answer["data"]["result"]
+                    .as_array()
+                    .is_none_or(Vec::is_empty)
+            });
+            if empty.is_empty() {
+                return;
+            }
+            let list = empty.join("\n");
+            assert!(
+                start.elapsed() < Duration::from_secs(90),
+                "no data for:\n{list}"
+            );
+            std::thread::sleep(Duration::from_millis(500));
+        }
     }
 }
