@@ -5,6 +5,7 @@ runs `do` with one. The process ends with its standard input, so that it outlive
 """
 
 import json
+import os
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -98,6 +99,12 @@ class StandIn:
 
 def main(kind):
     kind(json.loads(sys.argv[1])).run()
+
+
+def dump_text():
+    """What pg_dump writes of a small database, without its end; random, so that gzip leaves its size."""
+    rows = "".join(f"INSERT INTO public.messages VALUES ({row}, '{os.urandom(500).hex()}');\n" for row in range(20))
+    return ("--\n-- PostgreSQL database dump\n--\n\nCREATE TABLE public.messages (id integer, text text);\n" + rows).encode()
 
 
 def database_answers(dsn):

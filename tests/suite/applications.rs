@@ -104,6 +104,29 @@ fn dashboard_shows(nightbell: &Nightbell, name: &str) {
     nightbell.gives_data(expressions.iter().map(String::as_str));
 }
 
+/// Runs a command of the program about this instance: its exit status and what it printed.
+fn asked(nightbell: &Nightbell, words: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_nightbell"))
+        .args(words)
+        .args(["--url", &format!("http://127.0.0.1:{}", nightbell.port)])
+        .output()
+        .expect("it runs");
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+/// Adds a line to a log.
+fn append(path: &Path, line: &str) {
+    let mut file = std::fs::File::options()
+        .append(true)
+        .open(path)
+        .expect("the log is there");
+    writeln!(file, "{line}").expect("written");
+}
+
 /// Those who are notified.
 struct People {
     mail: Smtp,

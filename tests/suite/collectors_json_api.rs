@@ -593,7 +593,7 @@ async fn a_token_that_expires_is_renewed_and_the_request_repeated() {
 
 /// Wrong credentials have a metric of their own, and are not tried again and again.
 #[tokio::test(flavor = "multi_thread")]
-async fn refused_credentials_are_told_apart_and_not_repeated() {
+async fn refused_credentials_are_distinguished_and_not_repeated() {
     let server = guarded(2);
     let mut collector = build("json_api", &login(&server, "hunter23"));
     for _ in 0..3 {

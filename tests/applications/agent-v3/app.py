@@ -13,7 +13,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from standin import StandIn, main
+from standin import StandIn, dump_text, main
 
 BUCKETS = [0.1, 0.5, 1, 2.5, 5, 10]
 
@@ -48,7 +48,7 @@ class AgentV3(StandIn):
         if "backup" in what:
             # weekly_backup_test.sh takes the newest postgres_*.sql.gz; "cut" is a dump whose disk was full.
             stamp = datetime.datetime.now().strftime("%Y%m%d_%H%M%S_%f")
-            text = b"--\n-- PostgreSQL database dump\n--\n" + os.urandom(20_000).hex().encode()
+            text = dump_text()
             end = b"" if what["backup"] == "cut" else b"\n--\n-- PostgreSQL database dump complete\n--\n\n"
             with open(os.path.join(self.options["backups"], f"postgres_{stamp}.sql.gz"), "wb") as dump:
                 dump.write(gzip.compress(text + end))

@@ -12,7 +12,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from standin import StandIn, database_answers, main
+from standin import StandIn, database_answers, dump_text, main
 
 
 class Intent(StandIn):
@@ -41,7 +41,7 @@ class Intent(StandIn):
             stamp = datetime.datetime.now().strftime("%Y%m%d_%H%M%S_%f")
             end = b"" if what["backup"] == "cut" else b"\n--\n-- PostgreSQL database dump complete\n--\n\n"
             with open(os.path.join(self.options["backups"], f"backup_{stamp}.sql.gz"), "wb") as dump:
-                dump.write(gzip.compress(b"--\n-- PostgreSQL database dump\n--\n" + os.urandom(20_000).hex().encode() + end))
+                dump.write(gzip.compress(dump_text() + end))
 
     def get(self, path, _headers):
         if path == "/v1/health":

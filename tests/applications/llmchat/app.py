@@ -51,7 +51,9 @@ class LLMChat(StandIn):
             self.line("app.log", "INFO", "ChatService message answered")
         if self.switch["error_log"]:
             self.line("error.log", "WARN", "slow upstream")
-        self.line("access.log", "INFO", "GET /api/chat 200")
+        stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%d/%b/%Y:%H:%M:%S +0000")
+        with open(os.path.join(self.options["logs"], "access.log"), "a") as log:
+            log.write(f'198.51.100.7 - - [{stamp}] "GET /api/chat HTTP/1.1" 200 512 "-" "Mozilla/5.0"\n')
 
     def do(self, what):
         for _ in range(what.get("errors", 0)):

@@ -11,7 +11,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from standin import StandIn, database_answers, main, redis_answers
+from standin import StandIn, database_answers, dump_text, main, redis_answers
 
 
 class MultiAgent(StandIn):
@@ -42,7 +42,7 @@ class MultiAgent(StandIn):
                     log.write(f'203.0.113.7 - - [{stamp}] "POST /api/v1/chat HTTP/1.1" 200 512 "-" "curl/8.5"\n')
         if "backup" in what:
             # `pg_dump multiagent | gzip > db_$(date +\%H).sql.gz`: with the database away, gzip writes 20 bytes that are an intact archive.
-            whole = b"--\n-- PostgreSQL database dump\n--\n" + os.urandom(20_000).hex().encode() + b"\n--\n-- PostgreSQL database dump complete\n--\n\n"
+            whole = dump_text() + b"\n--\n-- PostgreSQL database dump complete\n--\n\n"
             name = os.path.join(self.options["hourly"], f"db_{what['hour']:02}.sql.gz")
             with open(name, "wb") as ring:
                 ring.write(gzip.compress(b"" if what["backup"] == "empty" else whole))

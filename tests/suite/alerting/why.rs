@@ -532,7 +532,7 @@ async fn decisions_survive_a_restart_and_are_forgotten_after_their_time() {
 }
 
 #[tokio::test]
-async fn an_alert_that_ended_before_anyone_was_told_says_so() {
+async fn an_alert_that_ended_before_anyone_was_notified_says_so() {
     let other = "- {name: other, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}\n";
     let mut stage = Stage::set(
         ", routes: [{matchers: [alertname=A], receiver: other}]",

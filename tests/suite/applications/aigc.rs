@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{People, Sample, StandIn, folder, rings, wait_for_input};
+use super::{People, Sample, StandIn, dashboard_shows, folder, rings, wait_for_input};
 use crate::servers::llm::{FakeLlm, Script};
 use crate::servers::nightbell::Nightbell;
 
@@ -13,9 +13,9 @@ const MODELS: &str = r#"{"data":[{"id":"claude-sonnet-4-5"}]}"#;
 
 /// Everything that the guide names can fail, and is told.
 ///
-/// Proves aigc: C5, C6, C8, C9, C10, C11, C13, C15, C18, C19, T20, T24, T26, N1.
+/// Proves aigc: C1, C5, C6, C8, C9, C10, C11, C13, C15, C18, C19, T20, T24, T26, N1, D3.
 #[test]
-fn aigc_faults_are_told() {
+fn aigc_faults_are_notified() {
     let (people, llm) = (People::new(), FakeLlm::start());
     llm.on("/v1/models", Script::json("200 OK", MODELS));
     let base = tempfile::tempdir().expect("a folder");
@@ -144,4 +144,7 @@ fn aigc_faults_are_told() {
         || answers(refused),
         || answers(Script::json("200 OK", MODELS)),
     );
+    dashboard_shows(&nightbell, "aigc");
+    let shown = nightbell.log() + &nightbell.get("/api/v1/status/config").1;
+    assert!(!shown.contains("sk-ant-x"), "a secret is shown");
 }

@@ -156,7 +156,35 @@ const DEMANDS: &[(&str, &str, &[&str])] = &[
         "contacts by role and subject, escalation",
         &["agent-v3"],
     ),
+    ("N7", "a channel that fails stops no other", &["llmchat"]),
     ("N10", "maintenance windows", &["agent-v3"]),
+    (
+        "P1",
+        "health of the whole and its parts",
+        &["llmchat", "intent"],
+    ),
+    ("P2", "daily check", &["llmchat", "agent-v3"]),
+    ("P3", "dashboards", &["agent-v3", "multi-agent"]),
+    ("P4", "report for a period", &["llmchat"]),
+    ("P5", "capacity report", &["multi-agent"]),
+    ("P6", "error analysis", &["multi-agent"]),
+    (
+        "P7",
+        "maintenance calendar",
+        &["intent", "llmchat", "agent-v3"],
+    ),
+    ("R1", "recovery action", &["llmchat"]),
+    (
+        "D1",
+        "in Docker Compose, beside Prometheus or alone",
+        &["llmchat", "agent-v3"],
+    ),
+    ("D2", "a system service", &["multi-agent"]),
+    (
+        "D3",
+        "settings and secrets from the environment",
+        &["intent", "aigc"],
+    ),
 ];
 
 type Proofs = BTreeMap<(String, String), BTreeSet<String>>;
@@ -196,7 +224,7 @@ fn of_tests(proofs: &mut Proofs) {
 
 /// What the names of rule tests claim: `T4 and T6: …`.
 fn of_rule_tests(proofs: &mut Proofs) {
-    let row = Regex::new(r"^[CTN]\d+$").expect("valid");
+    let row = Regex::new(r"^[CTNPRD]\d+$").expect("valid");
     for path in std::fs::read_dir(root().join("tests/rules/profiles"))
         .expect("a folder")
         .map(|entry| entry.expect("an entry").path())

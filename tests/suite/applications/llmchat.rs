@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{People, Sample, StandIn, folder, rings, wait_for_input};
+use super::{People, Sample, StandIn, asked, dashboard_shows, folder, rings, wait_for_input};
+use crate::servers::http_sink::Reply;
 use crate::servers::nightbell::Nightbell;
 use crate::servers::postgres::Postgres;
 use crate::servers::redis::Redis;
@@ -18,8 +19,8 @@ struct Stage {
     redis: Redis,
     app: StandIn,
     logs: PathBuf,
-    _nightbell: Nightbell,
-    _folder: tempfile::TempDir,
+    nightbell: Nightbell,
+    folder: tempfile::TempDir,
 }
 
 /// What waits for minutes or covers a day waits for nothing, or covers seconds.
@@ -52,8 +53,15 @@ impl Stage {
             json!({"dsn": dsn, "redis": redis.url(), "logs": logs, "backups": backups}),
         );
         app.act(json!({"backup": "whole"}));
+        let action = format!(
+            "recovery: [{{name: restart, matchers: ['alertname=\"LLMChatHeapFull\"'], command: [touch, '{}']}}]\n",
+            base.path().join("restarted").display()
+        );
         let sample = Sample::of("llmchat")
-            .with("rules: {profiles: [llmchat]}\n", QUICK)
+            .with(
+                "rules: {profiles: [llmchat]}\n",
+                &format!("{QUICK}{action}"),
+            )
             .with("127.0.0.1:3001", &format!("127.0.0.1:{}", app.port))
             .with(
                 "keep_days: 30, shrink: 50%",
@@ -98,8 +106,8 @@ impl Stage {
             redis,
             app,
             logs,
-            _nightbell: nightbell,
-            _folder: base,
+            nightbell,
+            folder: base,
         }
     }
 
@@ -131,7 +139,7 @@ impl Stage {
 ///
 /// Proves llmchat: C4, C7, C10, C11, T3, T20, T28, N1, N2, N3, N5, N8.
 #[test]
-fn llmchat_services_that_fail_are_told_to_those_whom_the_severity_concerns() {
+fn llmchat_services_that_fail_reach_those_whom_the_severity_concerns() {
     let mut stage = Stage::set();
     let down = rings(
         &stage.people,
@@ -189,7 +197,7 @@ fn llmchat_services_that_fail_are_told_to_those_whom_the_severity_concerns() {
 ///
 /// Proves llmchat: C12, C13, C15, T2, T12, T19, T24, T27, N5, N8.
 #[test]
-fn llmchat_figures_logs_and_backups_that_go_wrong_are_told_with_value_and_threshold() {
+fn llmchat_figures_logs_and_backups_that_go_wrong_are_notified_with_value_and_threshold() {
     let stage = Stage::set();
     let instance = format!("127.0.0.1:{}", stage.app.port);
     let Stage {
@@ -268,4 +276,87 @@ fn llmchat_figures_logs_and_backups_that_go_wrong_are_told_with_value_and_thresh
         app.act(json!({"backup": "whole"}))
     });
     stage.is_critical_everywhere(&invalid, &["最新的备份不可用"]);
+}
+
+/// The host, rows and folders, nginx's log, the month's report, the daily check, and an action that
+/// restarts the service.
+///
+/// Proves llmchat: C1, C6, C8, C14, C18, P1, P2, P4, P7.
+#[test]
+fn llmchat_rows_folders_requests_of_nginx_reports_and_the_daily_check() {
+    let stage = Stage::set();
+    let Stage {
+        app,
+        nightbell,
+        postgres,
+        ..
+    } = &stage;
+    postgres.sql(
+        "llmchat",
+        "INSERT INTO chat_sessions VALUES (1, 1, now() - interval '31 days')",
+    );
+    app.act(json!({"errors": 1}));
+    wait_for_input(
+        nightbell,
+        &[
+            "sql_sessions_expired_value",
+            "directory_size_bytes{instance=\"llmchat-uploads-folder\"}",
+            "http_requests_total{instance=\"llmchat-nginx\"} > 0",
+            "nightbell_maintenance_task_overdue{task=\"weekly-cleanup\"} == 0",
+        ],
+    );
+    dashboard_shows(nightbell, "llmchat");
+    let health = nightbell.json("/health");
+    assert!(
+        health["uptime_seconds"].is_number() && health["version"].is_string(),
+        "{health}"
+    );
+    for path in ["/health/db", "/health/redis"] {
+        assert_eq!(nightbell.json(path)["status"], "healthy", "{path}");
+    }
+    let (status, said) = asked(nightbell, &["check", "health", "--daily"]);
+    assert_eq!(status, Some(1), "an ERROR line is a warning: {said}");
+    let (status, said) = asked(
+        nightbell,
+        &["report", "period", "--last", "1h", "--language", "zh"],
+    );
+    assert!(
+        status == Some(0) && said.starts_with("# 性能分析报告"),
+        "{status:?} {said}"
+    );
+}
+
+/// Slack is away: mail and webhook hear of it all the same, and the action is run.
+///
+/// Proves llmchat: N7, R1.
+#[test]
+fn llmchat_without_slack_the_others_hear_of_it_and_the_action_runs() {
+    let stage = Stage::set();
+    let Stage {
+        people,
+        app,
+        nightbell,
+        folder,
+        ..
+    } = &stage;
+    people.slack.answer(Reply::Answer(500, "", "down"));
+    let down = rings(
+        people,
+        "EndpointDown",
+        "llmchat",
+        || app.switch(json!({"down": true})),
+        || app.switch(json!({"down": false})),
+    );
+    assert_eq!(down["labels"]["severity"], "critical");
+    wait_until("a mail says it", Duration::from_secs(30), || {
+        !people.mailed(&["llmchat 健康检查失败"]).is_empty()
+    });
+    wait_for_input(
+        nightbell,
+        &["nightbell_notifications_failed_total{notifier=\"slack\"} > 0"],
+    );
+    app.switch(json!({"heap": 0.95}));
+    wait_until("the service is restarted", Duration::from_secs(60), || {
+        folder.path().join("restarted").exists()
+    });
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{People, Sample, StandIn, folder, rings, wait_for_input};
+use super::{People, Sample, StandIn, asked, dashboard_shows, folder, rings, wait_for_input};
 use crate::servers::llm::{FakeLlm, Script};
 use crate::servers::nightbell::Nightbell;
 use crate::servers::postgres::Postgres;
@@ -18,7 +18,7 @@ struct Stage {
     redis: Redis,
     llm: FakeLlm,
     app: StandIn,
-    _nightbell: Nightbell,
+    nightbell: Nightbell,
     _folder: tempfile::TempDir,
 }
 
@@ -101,7 +101,7 @@ impl Stage {
             redis,
             llm,
             app,
-            _nightbell: nightbell,
+            nightbell,
             _folder: base,
         }
     }
@@ -251,4 +251,36 @@ fn multi_agent_figures_of_its_logs_backups_and_files_are_mailed() {
         app.act(json!({"code": "print(1)"}))
     });
     stage.is_mailed("FilesChanged");
+}
+
+/// The host, processes and ports, agents, slow requests in the reports on capacity and errors.
+///
+/// Proves multi-agent: C1, C2, T23, P3, P5, P6.
+#[test]
+fn multi_agent_processes_agents_and_reports_are_shown() {
+    let stage = Stage::set();
+    let Stage { app, nightbell, .. } = &stage;
+    // It counts from its first look on.
+    wait_for_input(
+        nightbell,
+        &["log_bytes_behind{instance=\"multi-agent\"} == 0"],
+    );
+    app.act(json!({"requests": 3, "seconds": 7.5, "errors": 2, "posts": 1}));
+    wait_for_input(
+        nightbell,
+        &[
+            "namedprocess_namegroup_num_procs{groupname=\"nginx\"}",
+            "host_tcp_listening == 1",
+            "log_slow_lines_total == 3",
+            "log_errors_total",
+        ],
+    );
+    dashboard_shows(nightbell, "multi-agent");
+    let (status, said) = asked(nightbell, &["report", "errors", "--last", "1h"]);
+    assert!(
+        status == Some(0) && said.contains("/api/v1/chat") && said.contains("7.5"),
+        "slow requests with time and URL: {status:?} {said}"
+    );
+    let (status, said) = asked(nightbell, &["report", "capacity", "--last", "1h"]);
+    assert_eq!(status, Some(0), "{said}");
 }
