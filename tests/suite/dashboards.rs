@@ -186,11 +186,11 @@ fn declared() -> BTreeSet<String> {
 
 /// Metrics that the sample configurations of the applications name: own queries, paths into JSON.
 fn configured() -> BTreeSet<String> {
+    let column = Regex::new(r"(?i)\bAS (\w+)").expect("a pattern");
     let mut names = BTreeSet::new();
     for (file, path) in files("deploy/profiles", "yml") {
         let text = fs::read_to_string(path).expect("the file can be read");
         let root: Value = serde_yaml::from_str(&text).unwrap_or_else(|e| panic!("{file}: {e}"));
-        let column = Regex::new(r"(?i)\bAS (\w+)").expect("a pattern");
         let sections = root["collectors"].as_object().expect("collectors").values();
         let targets = sections.flat_map(|section| match section {
             Value::Array(targets) => targets.iter().collect(),
