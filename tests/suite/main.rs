@@ -99,6 +99,8 @@ mod config;
 mod dashboards;
 // Rules that can never say anything, and the hint of what was meant.
 mod dead_rules;
+// The unit, the Compose file, the Kubernetes manifests and the Debian package of `deploy/`.
+mod deployment;
 // The built binary with real servers on both sides: what breaks is notified once, what comes back
 // is notified once.
 mod end_to_end;

@@ -452,58 +452,6 @@ fn shipped_rule_tests_pass_here_and_in_promtool() {
     }
 }
 
-/// The files in `deploy/` pass the tools that exist for them.
-#[test]
-fn deployment_files_pass_their_tools() {
-    let run = |program: &str, words: &[&str]| {
-        Command::new(program)
-            .args(words)
-            .current_dir(root())
-            .output()
-    };
-    let promtool = run("promtool", &["check", "config", "deploy/prometheus.yml"])
-        .expect("promtool: apt-get install prometheus");
-    assert!(promtool.status.success(), "{}", stderr(&promtool));
-    let verify = run(
-        "systemd-analyze",
-        &[
-            "verify",
-            "--recursive-errors=no",
-            "deploy/nightbell.service",
-        ],
-    )
-    .expect("systemd-analyze: apt-get install systemd");
-    // The binary is not installed here; everything else must be right.
-    let complaints: Vec<String> = stderr(&verify)
-        .lines()
-        .filter(|l| l.contains("nightbell.service") && !l.contains("is not executable"))
-        .map(str::to_owned)
-        .collect();
-    assert!(complaints.is_empty(), "{complaints:?}");
-    let compose: Value = serde_yaml::from_str(
-        &std::fs::read_to_string(root().join("deploy/compose.yml")).expect("readable"),
-    )
-    .expect("YAML");
-    for volume in compose["services"]
-        .as_object()
-        .expect("services")
-        .values()
-        .flat_map(|s| s["volumes"].as_array().cloned().unwrap_or_default())
-    {
-        let source = volume
-            .as_str()
-            .unwrap_or("")
-            .split(':')
-            .next()
-            .unwrap_or("")
-            .to_owned();
-        assert!(
-            !source.starts_with('.') || root().join("deploy").join(&source).exists(),
-            "{source} does not exist"
-        );
-    }
-}
-
 /// Everything is scraped by a real Prometheus, whose values agree with ours.
 #[test]
 fn a_real_prometheus_scrapes_everything() {

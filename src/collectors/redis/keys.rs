@@ -7,120 +7,31 @@
 
 use std::io;
 
-use crate::model::{Batch, MetricDesc, MetricKind};
+use crate::model::Batch;
+use crate::model::MetricKind::Gauge;
 
 use super::client::{Connection, Reply};
 use super::config::Config;
 use super::parts::Parts;
 
-const fn gauge(
-    name: &'static str,
-    unit: &'static str,
-    help: &'static str,
-    labels: &'static [&'static str],
-    source: &'static str,
-) -> MetricDesc {
-    MetricDesc {
-        name,
-        kind: MetricKind::Gauge,
-        unit,
-        help,
-        labels,
-        source,
-    }
-}
-
 const KEY: &[&str] = &["db", "key"];
 const STREAM: &[&str] = &["db", "stream"];
 const GROUP: &[&str] = &["db", "stream", "group"];
 
-/// Metrics made here.
-pub static METRICS: [MetricDesc; 12] = [
-    gauge(
-        "redis_keys_count",
-        "",
-        "Keys that match the pattern.",
-        KEY,
-        "SCAN",
-    ),
-    gauge(
-        "redis_key_size",
-        "",
-        "Length or number of elements of the key; 0 when it does not exist.",
-        KEY,
-        "STRLEN, LLEN, SCARD, ZCARD, HLEN, XLEN",
-    ),
-    gauge(
-        "redis_key_memory_usage_bytes",
-        "bytes",
-        "Memory of the key.",
-        KEY,
-        "MEMORY USAGE",
-    ),
-    gauge(
-        "redis_stream_length",
-        "",
-        "Entries of the stream.",
-        STREAM,
-        "XINFO STREAM",
-    ),
-    gauge(
-        "redis_stream_radix_tree_keys",
-        "",
-        "Keys of the stream's tree.",
-        STREAM,
-        "XINFO STREAM",
-    ),
-    gauge(
-        "redis_stream_radix_tree_nodes",
-        "",
-        "Nodes of the stream's tree.",
-        STREAM,
-        "XINFO STREAM",
-    ),
-    gauge(
-        "redis_stream_groups",
-        "",
-        "Consumer groups of the stream.",
-        STREAM,
-        "XINFO STREAM",
-    ),
-    gauge(
-        "redis_stream_last_generated_id",
-        "milliseconds",
-        "Time part of the last id given out.",
-        STREAM,
-        "XINFO STREAM",
-    ),
-    gauge(
-        "redis_stream_group_consumers",
-        "",
-        "Consumers of the group.",
-        GROUP,
-        "XINFO GROUPS",
-    ),
-    gauge(
-        "redis_stream_group_messages_pending",
-        "",
-        "Messages delivered and not acknowledged.",
-        GROUP,
-        "XINFO GROUPS",
-    ),
-    gauge(
-        "redis_stream_group_entries_read",
-        "",
-        "Entries that the group has read.",
-        GROUP,
-        "XINFO GROUPS",
-    ),
-    gauge(
-        "redis_stream_group_lag",
-        "",
-        "Entries that the group has yet to read.",
-        GROUP,
-        "XINFO GROUPS",
-    ),
-];
+metrics! {
+    KEYS_COUNT "redis_keys_count" Gauge "" KEY, "Keys that match the pattern.", "SCAN";
+    KEY_SIZE "redis_key_size" Gauge "" KEY, "Length or number of elements of the key; 0 when it does not exist.", "STRLEN, LLEN, SCARD, ZCARD, HLEN, XLEN";
+    KEY_MEMORY_USAGE_BYTES "redis_key_memory_usage_bytes" Gauge "bytes" KEY, "Memory of the key.", "MEMORY USAGE";
+    STREAM_LENGTH "redis_stream_length" Gauge "" STREAM, "Entries of the stream.", "XINFO STREAM";
+    STREAM_RADIX_TREE_KEYS "redis_stream_radix_tree_keys" Gauge "" STREAM, "Keys of the stream's tree.", "XINFO STREAM";
+    STREAM_RADIX_TREE_NODES "redis_stream_radix_tree_nodes" Gauge "" STREAM, "Nodes of the stream's tree.", "XINFO STREAM";
+    STREAM_GROUPS "redis_stream_groups" Gauge "" STREAM, "Consumer groups of the stream.", "XINFO STREAM";
+    STREAM_LAST_GENERATED_ID "redis_stream_last_generated_id" Gauge "milliseconds" STREAM, "Time part of the last id given out.", "XINFO STREAM";
+    STREAM_GROUP_CONSUMERS "redis_stream_group_consumers" Gauge "" GROUP, "Consumers of the group.", "XINFO GROUPS";
+    STREAM_GROUP_MESSAGES_PENDING "redis_stream_group_messages_pending" Gauge "" GROUP, "Messages delivered and not acknowledged.", "XINFO GROUPS";
+    STREAM_GROUP_ENTRIES_READ "redis_stream_group_entries_read" Gauge "" GROUP, "Entries that the group has read.", "XINFO GROUPS";
+    STREAM_GROUP_LAG "redis_stream_group_lag" Gauge "" GROUP, "Entries that the group has yet to read.", "XINFO GROUPS";
+}
 
 /// Steps of one SCAN in one collection, and how many keys each looks at.
 const STEPS: usize = 10;
@@ -180,7 +91,7 @@ impl Keys {
             scan.step(connection, parts).await?;
             if let Some(count) = scan.last {
                 batch.push(
-                    &METRICS[0],
+                    &KEYS_COUNT,
                     &[
                         ("db", &format!("db{}", scan.database)),
                         ("key", &scan.pattern),
@@ -207,7 +118,11 @@ impl Keys {
                 .iter()
                 .filter(|(_, key)| !config.keys.contains(&(config.database, key.clone())))
             {
-                batch.push(&METRICS[2], &[("db", &database), ("key", key)], *bytes);
+                batch.push(
+                    &KEY_MEMORY_USAGE_BYTES,
+                    &[("db", &database), ("key", key)],
+                    *bytes,
+                );
             }
         }
         Ok(())
@@ -322,7 +237,7 @@ async fn size(
     let db = format!("db{database}");
     let labels = [("db", db.as_str()), ("key", key)];
     if let Some(bytes) = replies[1].number() {
-        batch.push(&METRICS[2], &labels, bytes);
+        batch.push(&KEY_MEMORY_USAGE_BYTES, &labels, bytes);
     }
     let command = match replies[0].text().unwrap_or_default() {
         "string" => "STRLEN",
@@ -332,7 +247,7 @@ async fn size(
         "hash" => "HLEN",
         "stream" => "XLEN",
         "none" => {
-            batch.push(&METRICS[1], &labels, 0.0);
+            batch.push(&KEY_SIZE, &labels, 0.0);
             return Ok(());
         }
         _ => return Ok(()),
@@ -341,7 +256,7 @@ async fn size(
         return Ok(());
     };
     if let Some(length) = replies[0].number() {
-        batch.push(&METRICS[1], &labels, length);
+        batch.push(&KEY_SIZE, &labels, length);
     }
     Ok(())
 }
@@ -367,11 +282,12 @@ async fn measure_stream(
     let db = format!("db{database}");
     let about = replies[0].list().unwrap_or_default();
     let labels = [("db", db.as_str()), ("stream", stream)];
-    for (desc, name) in
-        METRICS[3..7]
-            .iter()
-            .zip(["length", "radix-tree-keys", "radix-tree-nodes", "groups"])
-    {
+    for (desc, name) in [
+        (&STREAM_LENGTH, "length"),
+        (&STREAM_RADIX_TREE_KEYS, "radix-tree-keys"),
+        (&STREAM_RADIX_TREE_NODES, "radix-tree-nodes"),
+        (&STREAM_GROUPS, "groups"),
+    ] {
         if let Some(amount) = field(about, name).and_then(Reply::number) {
             batch.push(desc, &labels, amount);
         }
@@ -380,7 +296,7 @@ async fn measure_stream(
         .and_then(Reply::text)
         .and_then(|id| id.split('-').next()?.parse().ok());
     if let Some(time) = last {
-        batch.push(&METRICS[7], &labels, time);
+        batch.push(&STREAM_LAST_GENERATED_ID, &labels, time);
     }
     for group in replies[1]
         .list()
@@ -393,11 +309,12 @@ async fn measure_stream(
             .and_then(Reply::text)
             .unwrap_or_default();
         let labels = [labels[0], labels[1], ("group", name)];
-        for (desc, name) in
-            METRICS[8..12]
-                .iter()
-                .zip(["consumers", "pending", "entries-read", "lag"])
-        {
+        for (desc, name) in [
+            (&STREAM_GROUP_CONSUMERS, "consumers"),
+            (&STREAM_GROUP_MESSAGES_PENDING, "pending"),
+            (&STREAM_GROUP_ENTRIES_READ, "entries-read"),
+            (&STREAM_GROUP_LAG, "lag"),
+        ] {
             if let Some(amount) = field(group, name).and_then(Reply::number) {
                 batch.push(desc, &labels, amount);
             }

@@ -28,7 +28,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::Section;
 use crate::http::{Followed, TlsConfig, client_config};
-use crate::model::{Batch, MetricDesc, MetricKind, Timestamp};
+use crate::model::MetricKind::{Counter, Gauge};
+use crate::model::{Batch, Timestamp};
 
 use super::{CollectError, Collector, CollectorKind, Target};
 use client::{Connection, Reply};
@@ -42,98 +43,29 @@ pub const KIND: CollectorKind = CollectorKind {
     name: "redis",
     about: "a Redis or Valkey server: memory, clients, commands, keyspace, persistence, replication, slow log, latency",
     metrics: &[
-        &METRICS,
+        METRICS,
         &fields::METRICS,
         &info::METRICS,
-        &settings::METRICS,
-        &keys::METRICS,
+        settings::METRICS,
+        keys::METRICS,
         &clients::METRICS,
     ],
     build,
 };
 
-const fn desc(
-    name: &'static str,
-    unit: &'static str,
-    help: &'static str,
-    labels: &'static [&'static str],
-) -> MetricDesc {
-    MetricDesc {
-        name,
-        kind: MetricKind::Gauge,
-        unit,
-        help,
-        labels,
-        source: "nightbell",
-    }
+metrics! {
+    UP "redis_up" Gauge "" &[], "1 when the server answered.", "nightbell";
+    PING_DURATION_SECONDS "redis_ping_duration_seconds" Gauge "seconds" &[], "Time that PING took.", "nightbell";
+    LAST_SCRAPE_PING_TIME_SECONDS "redis_exporter_last_scrape_ping_time_seconds" Gauge "seconds" &[], "The established name of redis_ping_duration_seconds.", "nightbell";
+    LAST_SCRAPE_CONNECT_TIME_SECONDS "redis_exporter_last_scrape_connect_time_seconds" Gauge "seconds" &[], "Time the last connect took, login included.", "nightbell";
+    LAST_SCRAPE_DURATION_SECONDS "redis_exporter_last_scrape_duration_seconds" Gauge "seconds" &[], "Time the last collection took.", "nightbell";
+    LAST_SCRAPE_ERROR "redis_exporter_last_scrape_error" Gauge "" &[], "1 when the last collection failed, in whole or in part.", "nightbell";
+    PERMISSION_DENIED "redis_collector_permission_denied" Gauge "" &["part"], "1 when the access rules refuse this part.", "nightbell";
+    PART_SUCCESS "redis_collector_part_success" Gauge "" &["part"], "1 when this part could be read.", "nightbell";
+    FAILURE_INFO "redis_failure_info" Gauge "" &["url", "message"], "Why the server is down and where it is, always 1; absent while it is up.", "nightbell";
+    BUILD_INFO "redis_exporter_build_info" Gauge "" &["version"], "The version of this collector, always 1.", "nightbell";
+    SCRAPES_TOTAL "redis_exporter_scrapes_total" Counter "" &[], "Collections since the start.", "nightbell";
 }
-
-/// Metrics about the collection itself.
-static METRICS: [MetricDesc; 11] = [
-    desc("redis_up", "", "1 when the server answered.", &[]),
-    desc(
-        "redis_ping_duration_seconds",
-        "seconds",
-        "Time that PING took.",
-        &[],
-    ),
-    desc(
-        "redis_exporter_last_scrape_ping_time_seconds",
-        "seconds",
-        "The established name of redis_ping_duration_seconds.",
-        &[],
-    ),
-    desc(
-        "redis_exporter_last_scrape_connect_time_seconds",
-        "seconds",
-        "Time the last connect took, login included.",
-        &[],
-    ),
-    desc(
-        "redis_exporter_last_scrape_duration_seconds",
-        "seconds",
-        "Time the last collection took.",
-        &[],
-    ),
-    desc(
-        "redis_exporter_last_scrape_error",
-        "",
-        "1 when the last collection failed, in whole or in part.",
-        &[],
-    ),
-    desc(
-        "redis_collector_permission_denied",
-        "",
-        "1 when the access rules refuse this part.",
-        &["part"],
-    ),
-    desc(
-        "redis_collector_part_success",
-        "",
-        "1 when this part could be read.",
-        &["part"],
-    ),
-    desc(
-        "redis_failure_info",
-        "",
-        "Why the server is down and where it is, always 1; absent while it is up.",
-        &["url", "message"],
-    ),
-    desc(
-        "redis_exporter_build_info",
-        "",
-        "The version of this collector, always 1.",
-        &["version"],
-    ),
-    MetricDesc {
-        name: "redis_exporter_scrapes_total",
-        kind: MetricKind::Counter,
-        unit: "",
-        help: "Collections since the start.",
-        labels: &[],
-        source: "nightbell",
-    },
-];
 
 /// How long settings are repeated before they are read again.
 const SETTINGS_INTERVAL: Duration = Duration::from_secs(60);
@@ -210,24 +142,32 @@ impl Collector for Redis {
                 Err(_) => Err("timed out".to_owned()),
             };
             let flag = |value: bool| f64::from(u8::from(value));
-            batch.push(&METRICS[0], &[], flag(result.is_ok()));
+            batch.push(&UP, &[], flag(result.is_ok()));
             // A server that answers is up; what it does not answer is said of the part.
             let failure = parts.failure().filter(|_| result.is_ok());
             for (part, read) in parts.read().filter(|_| result.is_ok()) {
-                batch.push(&METRICS[7], &[("part", part)], flag(read));
+                batch.push(&PART_SUCCESS, &[("part", part)], flag(read));
             }
-            batch.push(&METRICS[4], &[], started.elapsed().as_secs_f64());
-            batch.push(&METRICS[5], &[], flag(result.is_err() || failure.is_some()));
+            batch.push(
+                &LAST_SCRAPE_DURATION_SECONDS,
+                &[],
+                started.elapsed().as_secs_f64(),
+            );
+            batch.push(
+                &LAST_SCRAPE_ERROR,
+                &[],
+                flag(result.is_err() || failure.is_some()),
+            );
             if let Err(error) = &result {
                 batch.push(
-                    &METRICS[8],
+                    &FAILURE_INFO,
                     &[("url", &config.address()), ("message", brief(error))],
                     1.0,
                 );
             }
-            batch.push(&METRICS[9], &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+            batch.push(&BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
             self.collections += 1;
-            batch.push(&METRICS[10], &[], self.collections as f64);
+            batch.push(&SCRAPES_TOTAL, &[], self.collections as f64);
             self.log(failure);
             result.map_err(CollectError::new)
         }
@@ -250,9 +190,13 @@ impl Redis {
         parts: &mut Parts,
     ) -> io::Result<()> {
         let (mut connection, ping) = self.reach(config).await?;
-        batch.push(&METRICS[1], &[], ping.as_secs_f64());
-        batch.push(&METRICS[2], &[], ping.as_secs_f64());
-        batch.push(&METRICS[3], &[], self.connected.as_secs_f64());
+        batch.push(&PING_DURATION_SECONDS, &[], ping.as_secs_f64());
+        batch.push(&LAST_SCRAPE_PING_TIME_SECONDS, &[], ping.as_secs_f64());
+        batch.push(
+            &LAST_SCRAPE_CONNECT_TIME_SECONDS,
+            &[],
+            self.connected.as_secs_f64(),
+        );
         let rounds = (SETTINGS_INTERVAL.as_secs_f64()
             / self.target.interval.as_secs_f64().max(0.001))
         .round()
@@ -281,7 +225,11 @@ impl Redis {
             keys.measure(config, &mut connection, parts, batch).await?;
         }
         for (part, denied) in parts.denied() {
-            batch.push(&METRICS[6], &[("part", part)], f64::from(u8::from(denied)));
+            batch.push(
+                &PERMISSION_DENIED,
+                &[("part", part)],
+                f64::from(u8::from(denied)),
+            );
         }
         self.warn(config, parts);
         self.connection = Some(connection);

@@ -3,133 +3,31 @@
 //!
 //! Names as redis_exporter. The arguments of slow commands are not kept: they may hold data.
 
-use crate::model::{Batch, MetricDesc, MetricKind};
+use crate::model::Batch;
+use crate::model::MetricKind::{Gauge, Histogram};
 
 use super::client::Reply;
 use super::info::Learned;
 use super::samples;
 
-const fn gauge(
-    name: &'static str,
-    unit: &'static str,
-    help: &'static str,
-    labels: &'static [&'static str],
-    source: &'static str,
-) -> MetricDesc {
-    MetricDesc {
-        name,
-        kind: MetricKind::Gauge,
-        unit,
-        help,
-        labels,
-        source,
-    }
+metrics! {
+    CONFIG_MAXMEMORY "redis_config_maxmemory" Gauge "bytes" &[], "Limit of the memory; 0 without one.", "CONFIG GET maxmemory";
+    CONFIG_MAXCLIENTS "redis_config_maxclients" Gauge "" &[], "Clients that the server admits.", "CONFIG GET maxclients";
+    CONFIG_IO_THREADS "redis_config_io_threads" Gauge "" &[], "I/O threads.", "CONFIG GET io-threads";
+    CONFIG_REPL_BACKLOG_SIZE "redis_config_repl_backlog_size" Gauge "bytes" &[], "Size of the replication backlog.", "CONFIG GET repl-backlog-size";
+    CONFIG_CLIENT_OUTPUT_BUFFER_LIMIT_BYTES "redis_config_client_output_buffer_limit_bytes" Gauge "bytes" &["class", "limit"], "Output buffer at which a client is cut off; 0 without a limit.", "CONFIG GET client-output-buffer-limit";
+    CONFIG_CLIENT_OUTPUT_BUFFER_LIMIT_OVERCOME_SECONDS "redis_config_client_output_buffer_limit_overcome_seconds" Gauge "seconds" &["class", "limit"], "How long a client may be over the soft limit.", "CONFIG GET client-output-buffer-limit";
+    SLOWLOG_LENGTH "redis_slowlog_length" Gauge "" &[], "Entries in the slow log.", "SLOWLOG LEN";
+    SLOWLOG_LAST_ID "redis_slowlog_last_id" Gauge "" &[], "Number of the last entry of the slow log.", "SLOWLOG GET 1";
+    LAST_SLOW_EXECUTION_DURATION_SECONDS "redis_last_slow_execution_duration_seconds" Gauge "seconds" &[], "Time of the last slow command.", "SLOWLOG GET 1";
+    LATENCY_SPIKE_LAST "redis_latency_spike_last" Gauge "seconds" &["event_name"], "When the event last took long, Unix time.", "LATENCY LATEST";
+    LATENCY_SPIKE_DURATION_SECONDS "redis_latency_spike_duration_seconds" Gauge "seconds" &["event_name"], "How long it took then.", "LATENCY LATEST";
+    COMMANDS_LATENCIES_USEC "redis_commands_latencies_usec" Histogram "microseconds" &["cmd"], "Time of the command's calls.", "LATENCY HISTOGRAM";
+    CONFIG_KEY_VALUE "redis_config_key_value" Gauge "" &["key", "value"], "A setting and its value, always 1; on request.", "CONFIG GET *";
+    CONFIG_VALUE "redis_config_value" Gauge "" &["key"], "A setting that is a number; on request.", "CONFIG GET *";
 }
 
-/// Metrics made here.
-pub static METRICS: [MetricDesc; 14] = [
-    gauge(
-        "redis_config_maxmemory",
-        "bytes",
-        "Limit of the memory; 0 without one.",
-        &[],
-        "CONFIG GET maxmemory",
-    ),
-    gauge(
-        "redis_config_maxclients",
-        "",
-        "Clients that the server admits.",
-        &[],
-        "CONFIG GET maxclients",
-    ),
-    gauge(
-        "redis_config_io_threads",
-        "",
-        "I/O threads.",
-        &[],
-        "CONFIG GET io-threads",
-    ),
-    gauge(
-        "redis_config_repl_backlog_size",
-        "bytes",
-        "Size of the replication backlog.",
-        &[],
-        "CONFIG GET repl-backlog-size",
-    ),
-    gauge(
-        "redis_config_client_output_buffer_limit_bytes",
-        "bytes",
-        "Output buffer at which a client is cut off; 0 without a limit.",
-        &["class", "limit"],
-        "CONFIG GET client-output-buffer-limit",
-    ),
-    gauge(
-        "redis_config_client_output_buffer_limit_overcome_seconds",
-        "seconds",
-        "How long a client may be over the soft limit.",
-        &["class", "limit"],
-        "CONFIG GET client-output-buffer-limit",
-    ),
-    gauge(
-        "redis_slowlog_length",
-        "",
-        "Entries in the slow log.",
-        &[],
-        "SLOWLOG LEN",
-    ),
-    gauge(
-        "redis_slowlog_last_id",
-        "",
-        "Number of the last entry of the slow log.",
-        &[],
-        "SLOWLOG GET 1",
-    ),
-    gauge(
-        "redis_last_slow_execution_duration_seconds",
-        "seconds",
-        "Time of the last slow command.",
-        &[],
-        "SLOWLOG GET 1",
-    ),
-    gauge(
-        "redis_latency_spike_last",
-        "seconds",
-        "When the event last took long, Unix time.",
-        &["event_name"],
-        "LATENCY LATEST",
-    ),
-    gauge(
-        "redis_latency_spike_duration_seconds",
-        "seconds",
-        "How long it took then.",
-        &["event_name"],
-        "LATENCY LATEST",
-    ),
-    MetricDesc {
-        name: "redis_commands_latencies_usec",
-        kind: MetricKind::Histogram,
-        unit: "microseconds",
-        help: "Time of the command's calls.",
-        labels: &["cmd"],
-        source: "LATENCY HISTOGRAM",
-    },
-    gauge(
-        "redis_config_key_value",
-        "",
-        "A setting and its value, always 1; on request.",
-        &["key", "value"],
-        "CONFIG GET *",
-    ),
-    gauge(
-        "redis_config_value",
-        "",
-        "A setting that is a number; on request.",
-        &["key"],
-        "CONFIG GET *",
-    ),
-];
-
-/// The settings asked for, those that are one number first, in the order of [`METRICS`].
+/// The settings asked for.
 pub const SETTINGS: [&str; 6] = [
     "maxmemory",
     "maxclients",
@@ -150,11 +48,19 @@ pub fn read_setting(reply: &Reply, batch: &mut Batch) -> Option<usize> {
         return None;
     };
     let (name, value) = (name.text()?, value.text()?);
-    match SETTINGS.iter().position(|setting| *setting == name)? {
-        4 => read_buffer_limits(value, batch),
-        5 => return value.parse().ok(),
-        index => batch.push(&METRICS[index], &[], value.parse().ok()?),
-    }
+    let desc = match name {
+        "databases" => return value.parse().ok(),
+        "client-output-buffer-limit" => {
+            read_buffer_limits(value, batch);
+            return None;
+        }
+        "maxmemory" => &CONFIG_MAXMEMORY,
+        "maxclients" => &CONFIG_MAXCLIENTS,
+        "io-threads" => &CONFIG_IO_THREADS,
+        "repl-backlog-size" => &CONFIG_REPL_BACKLOG_SIZE,
+        _ => return None,
+    };
+    batch.push(desc, &[], value.parse().ok()?);
     None
 }
 
@@ -163,17 +69,17 @@ fn read_buffer_limits(value: &str, batch: &mut Batch) {
     let words: Vec<&str> = value.split_whitespace().collect();
     for class in words.chunks_exact(4) {
         let amounts = [
-            (4, "hard", class[1]),
-            (4, "soft", class[2]),
-            (5, "soft", class[3]),
+            (&CONFIG_CLIENT_OUTPUT_BUFFER_LIMIT_BYTES, "hard", class[1]),
+            (&CONFIG_CLIENT_OUTPUT_BUFFER_LIMIT_BYTES, "soft", class[2]),
+            (
+                &CONFIG_CLIENT_OUTPUT_BUFFER_LIMIT_OVERCOME_SECONDS,
+                "soft",
+                class[3],
+            ),
         ];
-        for (metric, limit, amount) in amounts {
+        for (desc, limit, amount) in amounts {
             if let Ok(amount) = amount.parse() {
-                batch.push(
-                    &METRICS[metric],
-                    &[("class", class[0]), ("limit", limit)],
-                    amount,
-                );
+                batch.push(desc, &[("class", class[0]), ("limit", limit)], amount);
             }
         }
     }
@@ -201,10 +107,10 @@ pub fn read_all(reply: &Reply, batch: &mut Batch) {
             continue;
         }
         if value.len() <= MAX_VALUE {
-            batch.push(&METRICS[12], &[("key", key), ("value", value)], 1.0);
+            batch.push(&CONFIG_KEY_VALUE, &[("key", key), ("value", value)], 1.0);
         }
         if let Ok(number) = value.parse::<f64>() {
-            batch.push(&METRICS[13], &[("key", key)], number);
+            batch.push(&CONFIG_VALUE, &[("key", key)], number);
         }
     }
 }
@@ -212,15 +118,15 @@ pub fn read_all(reply: &Reply, batch: &mut Batch) {
 /// Reads the answers of SLOWLOG LEN and SLOWLOG GET 1.
 pub fn read_slow_log(length: Option<&Reply>, last: Option<&Reply>, batch: &mut Batch) {
     if let Some(length) = length.and_then(Reply::number) {
-        batch.push(&METRICS[6], &[], length);
+        batch.push(&SLOWLOG_LENGTH, &[], length);
     }
     let Some(entries) = last.and_then(Reply::list) else {
         return;
     };
     let entry = entries.first().and_then(Reply::list).unwrap_or_default();
     let number = |index: usize| entry.get(index).and_then(Reply::number).unwrap_or_default();
-    batch.push(&METRICS[7], &[], number(0));
-    batch.push(&METRICS[8], &[], number(2) / 1e6);
+    batch.push(&SLOWLOG_LAST_ID, &[], number(0));
+    batch.push(&LAST_SLOW_EXECUTION_DURATION_SECONDS, &[], number(2) / 1e6);
 }
 
 /// Reads the answer of LATENCY LATEST.
@@ -236,8 +142,12 @@ pub fn read_spikes(reply: &Reply, batch: &mut Batch) {
             && let (Some(name), Some(time), Some(milliseconds)) =
                 (name.text(), time.number(), milliseconds.number())
         {
-            batch.push(&METRICS[9], &[("event_name", name)], time);
-            batch.push(&METRICS[10], &[("event_name", name)], milliseconds / 1000.0);
+            batch.push(&LATENCY_SPIKE_LAST, &[("event_name", name)], time);
+            batch.push(
+                &LATENCY_SPIKE_DURATION_SECONDS,
+                &[("event_name", name)],
+                milliseconds / 1000.0,
+            );
         }
     }
 }
@@ -266,6 +176,13 @@ pub fn read_histograms(reply: &Reply, learned: &Learned, batch: &mut Batch) {
             .get(command)
             .copied()
             .unwrap_or_default();
-        samples::histogram(&METRICS[11], ("cmd", command), &buckets, sum, calls, batch);
+        samples::histogram(
+            &COMMANDS_LATENCIES_USEC,
+            ("cmd", command),
+            &buckets,
+            sum,
+            calls,
+            batch,
+        );
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::model::Batch;
 
-use super::METRICS;
+use super::{FREE_PAGES, JOURNAL_MODE, PAGE_SIZE_BYTES, PAGES};
 
 /// How SQLite opens the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,15 +68,15 @@ impl Look {
     /// The figures of the header, instead of what SQLite would say.
     pub fn report(&self, batch: &mut Batch) {
         if let Some(header) = &self.header {
-            for (desc, value) in
-                METRICS[5..8]
-                    .iter()
-                    .zip([header.page_size, header.pages, header.free])
-            {
+            for (desc, value) in [
+                (&PAGE_SIZE_BYTES, header.page_size),
+                (&PAGES, header.pages),
+                (&FREE_PAGES, header.free),
+            ] {
                 batch.push(desc, &[], f64::from(value));
             }
             batch.push(
-                &METRICS[11],
+                &JOURNAL_MODE,
                 &[("mode", if header.wal { "wal" } else { "delete" })],
                 1.0,
             );

@@ -23,7 +23,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::Section;
-use crate::model::{Batch, MetricDesc, MetricKind, Timestamp};
+use crate::model::MetricKind::{Counter, Gauge};
+use crate::model::{Batch, Timestamp};
 
 use super::sql::{self, Dialect, Queries, Query, Reader, Run};
 use super::{CollectError, Collector, CollectorKind, Report, Target};
@@ -33,122 +34,27 @@ use look::{Access, Look};
 pub const KIND: CollectorKind = CollectorKind {
     name: "sqlite",
     about: "a SQLite file: size, pages, write-ahead log, lock contention, integrity",
-    metrics: &[&METRICS, &sql::METRICS],
+    metrics: &[METRICS, &sql::METRICS],
     build,
 };
 
-const fn gauge(
-    name: &'static str,
-    unit: &'static str,
-    help: &'static str,
-    source: &'static str,
-) -> MetricDesc {
-    MetricDesc {
-        name,
-        kind: MetricKind::Gauge,
-        unit,
-        help,
-        labels: &[],
-        source,
-    }
+metrics! {
+    UP "sqlite_up" Gauge "" &[], "1 when the file opened and answered a query.", "nightbell";
+    CONNECT_DURATION_SECONDS "sqlite_connect_duration_seconds" Gauge "seconds" &[], "Time that opening the file took.", "nightbell";
+    QUERY_DURATION_SECONDS "sqlite_query_duration_seconds" Gauge "seconds" &[], "Time that reading the schema took.", "sqlite_schema";
+    FILE_SIZE_BYTES "sqlite_file_size_bytes" Gauge "bytes" &[], "Size of the database file.", "stat";
+    WAL_SIZE_BYTES "sqlite_wal_size_bytes" Gauge "bytes" &[], "Size of the write-ahead log; 0 when there is none.", "stat";
+    PAGE_SIZE_BYTES "sqlite_page_size_bytes" Gauge "bytes" &[], "Size of a page.", "PRAGMA page_size";
+    PAGES "sqlite_pages" Gauge "" &[], "Pages of the database.", "PRAGMA page_count";
+    FREE_PAGES "sqlite_free_pages" Gauge "" &[], "Pages that hold nothing; VACUUM would give them back.", "PRAGMA freelist_count";
+    SCHEMA_OBJECTS "sqlite_schema_objects" Gauge "" &[], "Tables, indexes, views and triggers.", "sqlite_schema";
+    WRITE_LOCK_HELD "sqlite_write_lock_held" Gauge "" &[], "1 when a process held the write lock at the moment of the collection.", "/proc/locks";
+    BUSY_TOTAL "sqlite_busy_total" Counter "" &[], "Collections that found the file locked for longer than they could wait.", "SQLITE_BUSY";
+    JOURNAL_MODE "sqlite_journal_mode" Gauge "" &["mode"], "1; the label is the journal mode.", "PRAGMA journal_mode";
+    INTEGRITY_OK "sqlite_integrity_ok" Gauge "" &[], "1 when the last complete check found the file sound.", "PRAGMA quick_check";
+    INTEGRITY_CHECK_DURATION_SECONDS "sqlite_integrity_check_duration_seconds" Gauge "seconds" &[], "Time that the last complete check took.", "PRAGMA quick_check";
+    INTEGRITY_CHECK_TIMESTAMP_SECONDS "sqlite_integrity_check_timestamp_seconds" Gauge "seconds" &[], "When the last complete check ended, Unix time.", "PRAGMA quick_check";
 }
-
-static METRICS: [MetricDesc; 15] = [
-    gauge(
-        "sqlite_up",
-        "",
-        "1 when the file opened and answered a query.",
-        "nightbell",
-    ),
-    gauge(
-        "sqlite_connect_duration_seconds",
-        "seconds",
-        "Time that opening the file took.",
-        "nightbell",
-    ),
-    gauge(
-        "sqlite_query_duration_seconds",
-        "seconds",
-        "Time that reading the schema took.",
-        "sqlite_schema",
-    ),
-    gauge(
-        "sqlite_file_size_bytes",
-        "bytes",
-        "Size of the database file.",
-        "stat",
-    ),
-    gauge(
-        "sqlite_wal_size_bytes",
-        "bytes",
-        "Size of the write-ahead log; 0 when there is none.",
-        "stat",
-    ),
-    gauge(
-        "sqlite_page_size_bytes",
-        "bytes",
-        "Size of a page.",
-        "PRAGMA page_size",
-    ),
-    gauge(
-        "sqlite_pages",
-        "",
-        "Pages of the database.",
-        "PRAGMA page_count",
-    ),
-    gauge(
-        "sqlite_free_pages",
-        "",
-        "Pages that hold nothing; VACUUM would give them back.",
-        "PRAGMA freelist_count",
-    ),
-    gauge(
-        "sqlite_schema_objects",
-        "",
-        "Tables, indexes, views and triggers.",
-        "sqlite_schema",
-    ),
-    gauge(
-        "sqlite_write_lock_held",
-        "",
-        "1 when a process held the write lock at the moment of the collection.",
-        "/proc/locks",
-    ),
-    MetricDesc {
-        name: "sqlite_busy_total",
-        kind: MetricKind::Counter,
-        unit: "",
-        help: "Collections that found the file locked for longer than they could wait.",
-        labels: &[],
-        source: "SQLITE_BUSY",
-    },
-    MetricDesc {
-        name: "sqlite_journal_mode",
-        kind: MetricKind::Gauge,
-        unit: "",
-        help: "1; the label is the journal mode.",
-        labels: &["mode"],
-        source: "PRAGMA journal_mode",
-    },
-    gauge(
-        "sqlite_integrity_ok",
-        "",
-        "1 when the last complete check found the file sound.",
-        "PRAGMA quick_check",
-    ),
-    gauge(
-        "sqlite_integrity_check_duration_seconds",
-        "seconds",
-        "Time that the last complete check took.",
-        "PRAGMA quick_check",
-    ),
-    gauge(
-        "sqlite_integrity_check_timestamp_seconds",
-        "seconds",
-        "When the last complete check ended, Unix time.",
-        "PRAGMA quick_check",
-    ),
-];
 
 /// A check that takes longer is given up: it holds back the log's checkpoints.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(600);
@@ -249,8 +155,8 @@ impl Collector for Sqlite {
             }
             self.queries.emit(batch);
             self.busy += u64::from(matches!(result, Err(Problem::Busy)));
-            batch.push(&METRICS[0], &[], f64::from(u8::from(result.is_ok())));
-            batch.push(&METRICS[10], &[], self.busy as f64);
+            batch.push(&UP, &[], f64::from(u8::from(result.is_ok())));
+            batch.push(&BUSY_TOTAL, &[], self.busy as f64);
             let checked = self.check_integrity(result.is_ok(), batch).await;
             result
                 .map_err(|problem| problem.to_string())
@@ -355,10 +261,10 @@ async fn measure(
             };
         }
     };
-    batch.push(&METRICS[3], &[], seen.size as f64);
-    batch.push(&METRICS[4], &[], seen.wal as f64);
+    batch.push(&FILE_SIZE_BYTES, &[], seen.size as f64);
+    batch.push(&WAL_SIZE_BYTES, &[], seen.wal as f64);
     if let Some(held) = seen.write_lock_held {
-        batch.push(&METRICS[9], &[], f64::from(u8::from(held)));
+        batch.push(&WRITE_LOCK_HELD, &[], f64::from(u8::from(held)));
     }
     let started = Instant::now();
     let result = match seen.access {
@@ -377,7 +283,11 @@ async fn measure(
         },
     };
     if seen.access == Access::Header && result.is_ok() {
-        batch.push(&METRICS[1], &[], started.elapsed().as_secs_f64());
+        batch.push(
+            &CONNECT_DURATION_SECONDS,
+            &[],
+            started.elapsed().as_secs_f64(),
+        );
     }
     let runs = if result.is_ok() {
         own::run_all(&path, &seen, &due, deadline).await
@@ -403,19 +313,23 @@ async fn ask(
     let started = Instant::now();
     let mut connection = open(path, access, busy).await?;
     let mut found = Batch::new();
-    found.push(&METRICS[1], &[], started.elapsed().as_secs_f64());
+    found.push(
+        &CONNECT_DURATION_SECONDS,
+        &[],
+        started.elapsed().as_secs_f64(),
+    );
     let asked = Instant::now();
     let objects: i64 = connection
         .fetch_one("SELECT count(*) FROM sqlite_schema")
         .await?
         .try_get(0)?;
-    found.push(&METRICS[2], &[], asked.elapsed().as_secs_f64());
-    found.push(&METRICS[8], &[], objects as f64);
-    for (desc, pragma) in METRICS[5..8].iter().zip([
-        "PRAGMA page_size",
-        "PRAGMA page_count",
-        "PRAGMA freelist_count",
-    ]) {
+    found.push(&QUERY_DURATION_SECONDS, &[], asked.elapsed().as_secs_f64());
+    found.push(&SCHEMA_OBJECTS, &[], objects as f64);
+    for (desc, pragma) in [
+        (&PAGE_SIZE_BYTES, "PRAGMA page_size"),
+        (&PAGES, "PRAGMA page_count"),
+        (&FREE_PAGES, "PRAGMA freelist_count"),
+    ] {
         let value: i64 = connection.fetch_one(pragma).await?.try_get(0)?;
         found.push(desc, &[], value as f64);
     }
@@ -426,7 +340,7 @@ async fn ask(
             .await?
             .try_get(0)?,
     };
-    found.push(&METRICS[11], &[("mode", &mode)], 1.0);
+    found.push(&JOURNAL_MODE, &[("mode", &mode)], 1.0);
     connection.close().await?;
     batch.append(found);
     Ok(())
@@ -529,12 +443,20 @@ impl Sqlite {
         }
         if let Some(checked) = &self.checked {
             batch.push(
-                &METRICS[12],
+                &INTEGRITY_OK,
                 &[],
                 f64::from(u8::from(checked.finding == "ok")),
             );
-            batch.push(&METRICS[13], &[], checked.took.as_secs_f64());
-            batch.push(&METRICS[14], &[], checked.ended.seconds());
+            batch.push(
+                &INTEGRITY_CHECK_DURATION_SECONDS,
+                &[],
+                checked.took.as_secs_f64(),
+            );
+            batch.push(
+                &INTEGRITY_CHECK_TIMESTAMP_SECONDS,
+                &[],
+                checked.ended.seconds(),
+            );
             if checked.finding != "ok" && result.is_ok() {
                 result = Err(format!("integrity check: {}", checked.finding));
             }
