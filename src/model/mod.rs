@@ -4,7 +4,7 @@
 
 pub mod alert;
 pub mod budget;
-pub(crate) mod bytes;
+pub mod bytes;
 pub mod clock;
 pub mod label_sets;
 pub mod labels;

@@ -303,7 +303,7 @@ impl<'a> Rendering<'a> {
         // Angle brackets would be markup in half of the receivers.
         self.notes.push(
             self.style
-                .language
+                .words()
                 .template_failed(key, &error.replace('<', "‹").replace('>', "›")),
         );
     }

@@ -107,7 +107,8 @@ fn a_module_imports_only_from_floors_below_its_own() {
         let Some(module) = module_of(&path) else {
             continue;
         };
-        if matches!(module.as_str(), "lib" | "main") {
+        // The roots of packages and of the program.
+        if matches!(module.as_str(), "lib" | "main" | "engine") {
             continue;
         }
         let own = floor_of(&module).unwrap_or_else(|| {
@@ -395,35 +396,44 @@ fn outside_crates_have_one_door_each() {
 /// A dependency that no code names is a burden without a use.
 #[test]
 fn every_dependency_is_used() {
-    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("UTF-8");
-    let dependencies = manifest
-        .split("[dependencies]\n")
-        .nth(1)
-        .and_then(|rest| rest.split("\n[").next())
-        .expect("the list");
-    let code: String = sources().into_iter().map(|(_, text)| text).collect();
-    // The names of packages whose libraries are called otherwise.
-    let unused: Vec<String> = dependencies
-        .lines()
-        .filter_map(|line| {
-            Some(
-                line.split_once(" =")?
-                    .0
-                    .replace('-', "_")
-                    .replace("md_5", "md5"),
-            )
-        })
-        .filter(|name| {
-            ![
-                format!("{name}::"),
-                format!("use {name};"),
-                format!("use {name} as"),
-            ]
-            .iter()
-            .any(|form| code.contains(form))
-        })
-        .collect();
-    assert!(unused.is_empty(), "remove from Cargo.toml: {unused:?}");
+    let engine = fs::read_to_string(root().join("src/engine/lib.rs")).expect("UTF-8");
+    let is_engine = |path: &Path| {
+        let module = path.iter().nth(1).expect("below src").to_string_lossy();
+        engine.contains(&format!("pub mod {module};"))
+    };
+    for (file, of_engine) in [("Cargo.toml", false), ("src/engine/Cargo.toml", true)] {
+        let manifest = fs::read_to_string(root().join(file)).expect("UTF-8");
+        let dependencies = manifest
+            .split("\n[dependencies]\n")
+            .nth(1)
+            .and_then(|rest| rest.split("\n[").next())
+            .expect("the list");
+        let code: String = sources()
+            .into_iter()
+            .filter(|(path, _)| is_engine(path) == of_engine)
+            .map(|(_, text)| text)
+            .collect();
+        let names = dependencies.lines().filter_map(|line| {
+            let name = line
+                .split([' ', '.'])
+                .next()
+                .filter(|name| !name.is_empty())?;
+            // The package whose library is called otherwise.
+            Some(name.replace('-', "_").replace("md_5", "md5"))
+        });
+        let unused: Vec<String> = names
+            .filter(|name| {
+                ![
+                    format!("{name}::"),
+                    format!("use {name};"),
+                    format!("use {name} as"),
+                ]
+                .iter()
+                .any(|form| code.contains(form))
+            })
+            .collect();
+        assert!(unused.is_empty(), "remove from {file}: {unused:?}");
+    }
 }
 
 #[test]
@@ -509,7 +519,7 @@ fn the_architecture_names_what_exists() {
                         .any(|code| code.contains(&format!("fn {name}("))))
         })
         .collect();
-    let floors = FLOORS.concat();
+    let floors = [FLOORS.concat(), vec!["engine"]].concat();
     let folders: Vec<String> = fs::read_dir(root().join("src"))
         .expect("the folder can be read")
         .filter_map(|entry| {
@@ -524,7 +534,8 @@ fn the_architecture_names_what_exists() {
         folders
             .iter()
             .map(String::as_str)
-            .filter(|folder| !floors.contains(folder) || !text.contains(&format!("`{folder}`"))),
+            .filter(|folder| !floors.contains(folder) || !text.contains(&format!("`{folder}`"))
+            && !text.contains(&format!("`src/{folder}/`"))),
     );
     assert!(
         missing.is_empty(),

@@ -156,15 +156,15 @@ pub(super) fn facts(alert: &NotifiedAlert, style: &Style) -> Vec<(&'static str, 
                 facts.push((
                     words.flapping,
                     style
-                        .language
-                        .flapping(*firings, (&since, until), *fires, &values),
+                        .words()
+                        .flaps(*firings, (&since, until), *fires, &values),
                 ));
             }
             Clue::Seen { count, last_ms } => facts.push((
                 words.seen,
                 style
-                    .language
-                    .seen(*count, last_ms.map(|ms| style.time(ms))),
+                    .words()
+                    .seen_before(*count, last_ms.map(|ms| style.time(ms))),
             )),
             Clue::Action {
                 target,
@@ -185,7 +185,7 @@ pub(super) fn facts(alert: &NotifiedAlert, style: &Style) -> Vec<(&'static str, 
                     format!(
                         "{target} ({}): {}",
                         style.time(*at_ms),
-                        style.language.done(&done)
+                        style.words().done(&done)
                     ),
                 ));
             }
@@ -201,7 +201,7 @@ pub(super) fn facts(alert: &NotifiedAlert, style: &Style) -> Vec<(&'static str, 
                 let age = elapsed(0, (seconds * 1000.0) as i64);
                 facts.push((
                     words.newest_sample,
-                    style.language.old(&style.language.duration(age)),
+                    style.words().old(&style.words().duration_in_words(age)),
                 ));
             }
             Clue::Lines { lines } => facts.extend(

@@ -50,7 +50,7 @@ pub(crate) fn html(
         0 => String::new(),
         left => format!(
             "<p>{}{}<br>\n{}</p>\n",
-            style.language.more_alerts(left),
+            style.words().more_alerts(left),
             words.colon,
             names(alerts[from..].iter().copied(), words, escape, "<br>\n")
         ),

@@ -145,7 +145,7 @@ pub(crate) fn body(n: &Notification, style: &Style, markup: &Markup, limit: usiz
         0 => String::new(),
         left => format!(
             "{}{}{}{}",
-            style.language.more_alerts(left),
+            style.words().more_alerts(left),
             words.colon.trim_end(),
             markup.line_end,
             all_names(from)

@@ -68,8 +68,8 @@ impl Style {
         Style { language, zone }
     }
 
-    fn words(&self) -> &'static Words {
-        self.language.words()
+    pub(super) fn words(&self) -> &'static Words {
+        Words::of(self.language)
     }
 
     /// What its times add to UTC at an instant, in seconds.
@@ -99,14 +99,14 @@ pub(super) fn subject(n: &Notification, language: Language) -> String {
     if let Some(report) = &n.report {
         return report.title.clone();
     }
-    let (firing, words) = (n.count(AlertStatus::Firing), language.words());
+    let (firing, words) = (n.count(AlertStatus::Firing), Words::of(language));
     let mut out = if firing > 0 {
         format!("[{}:{firing}] ", words.firing)
     } else {
         format!("[{}] ", words.resolved)
     };
     if n.digest > 1 {
-        out.push_str(&format!("{} ", language.digest_of(n.digest)));
+        out.push_str(&format!("{} ", Words::of(language).digest_of(n.digest)));
     }
     let values = |pairs: &[(String, String)], keep: &dyn Fn(&str) -> bool| {
         let mut kept: Vec<&(String, String)> =
@@ -133,7 +133,12 @@ pub(super) fn subject(n: &Notification, language: Language) -> String {
 /// holds.
 pub fn named_size(alerts: &[NotifiedAlert]) -> usize {
     // Every language's words are about as long; those of English are the longest ones.
-    let text = names::names(alerts.iter(), Language::En.words(), str::to_owned, "  \n");
+    let text = names::names(
+        alerts.iter(),
+        Words::of(Language::En),
+        str::to_owned,
+        "  \n",
+    );
     text.len()
         + text
             .bytes()
@@ -228,7 +233,7 @@ fn entry<'a>(alert: &'a NotifiedAlert, style: &Style, now_ms: i64, limit: usize)
         add(
             words.escalated,
             style
-                .language
+                .words()
                 .unanswered(receiver, &style.time(since_ms))
                 .into(),
         );
@@ -238,7 +243,7 @@ fn entry<'a>(alert: &'a NotifiedAlert, style: &Style, now_ms: i64, limit: usize)
     }
     add(
         words.severity,
-        style.language.severity(alert.label("severity")),
+        style.words().severity_in_words(alert.label("severity")),
     );
     add(
         words.position,
@@ -273,7 +278,11 @@ fn entry<'a>(alert: &'a NotifiedAlert, style: &Style, now_ms: i64, limit: usize)
     {
         add(words.peak, format_value(peak).into());
     }
-    let lasted = |end: i64| style.language.duration(elapsed(alert.starts_at_ms, end));
+    let lasted = |end: i64| {
+        style
+            .words()
+            .duration_in_words(elapsed(alert.starts_at_ms, end))
+    };
     match alert.ends_at_ms {
         None => add(
             words.since,
@@ -352,10 +361,7 @@ fn headcount(n: &Notification, style: &Style) -> String {
     );
     match n.stands_in_for.as_slice() {
         [] => count,
-        receivers => format!(
-            "{count} {}",
-            style.language.stands_in(&receivers.join(", "))
-        ),
+        receivers => format!("{count} {}", style.words().stands_in(&receivers.join(", "))),
     }
 }
 

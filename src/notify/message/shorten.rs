@@ -1,5 +1,6 @@
 //! Texts within a limit: cut on a character boundary, with a count of what was cut.
 
+use super::words::Words;
 use std::borrow::Cow;
 
 use crate::model::Language;
@@ -12,9 +13,9 @@ pub(crate) fn cut_bytes(text: &str, limit: usize, language: Language) -> Cow<'_,
     }
     let total = text.chars().count();
     // The note is longest when everything is cut, so this much always suffices.
-    let room = limit.saturating_sub(language.more_characters(total).len());
+    let room = limit.saturating_sub(Words::of(language).more_characters(total).len());
     let kept = floor_boundary(text, room);
-    let note = language.more_characters(total - text[..kept].chars().count());
+    let note = Words::of(language).more_characters(total - text[..kept].chars().count());
     if kept + note.len() <= limit {
         return format!("{}{note}", &text[..kept]).into();
     }
@@ -55,8 +56,8 @@ pub(crate) fn cut_text(text: &str, limit: usize, language: Language) -> Cow<'_, 
         })
     };
     // The note is longest when everything is cut, so this much always suffices.
-    let room = limit.saturating_sub(units(&language.more_characters(total)));
-    let note = language.more_characters(total - beginning(room).count());
+    let room = limit.saturating_sub(units(&Words::of(language).more_characters(total)));
+    let note = Words::of(language).more_characters(total - beginning(room).count());
     beginning(room)
         .chain(note.chars())
         .take(limit)
@@ -81,7 +82,7 @@ pub(super) fn fit(
         if count == 0 {
             String::new()
         } else {
-            format!("{}\n", language.more_alerts(count))
+            format!("{}\n", Words::of(language).more_alerts(count))
         }
     };
     let reserved = head.len() + tail.len() + note(entries.len()).len();

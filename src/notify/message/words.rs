@@ -13,7 +13,7 @@ pub(super) struct Done<'a> {
 }
 
 /// Every fixed word.
-pub(super) struct Words {
+pub(in crate::notify) struct Words {
     pub alert: &'static str,
     pub firing: &'static str,
     pub resolved: &'static str,
@@ -119,17 +119,18 @@ static ZH: Words = Words {
     language: Language::Zh,
 };
 
-impl Language {
-    pub(super) fn words(self) -> &'static Words {
-        match self {
+impl Words {
+    /// The words of a language.
+    pub(super) fn of(language: Language) -> &'static Words {
+        match language {
             Language::En => &EN,
             Language::Zh => &ZH,
         }
     }
 
     /// The severity as people of this language say it, the label's value kept beside it.
-    pub(super) fn severity(self, value: &str) -> Cow<'_, str> {
-        let said = match (self, value) {
+    pub(super) fn severity_in_words<'a>(&self, value: &'a str) -> Cow<'a, str> {
+        let said = match (self.language, value) {
             (Language::Zh, "critical") => "严重",
             (Language::Zh, "warning") => "警告",
             (Language::Zh, "info") => "提示",
@@ -139,8 +140,8 @@ impl Language {
     }
 
     /// A duration (`5m30s`) in this language's units.
-    pub(super) fn duration(self, text: String) -> String {
-        if self == Language::En {
+    pub(super) fn duration_in_words(&self, text: String) -> String {
+        if self.language == Language::En {
             return text;
         }
         text.replace('d', "天")
@@ -150,8 +151,8 @@ impl Language {
     }
 
     /// What stands where `count` alerts were left out.
-    pub(super) fn more_alerts(self, count: usize) -> String {
-        match self {
+    pub(super) fn more_alerts(&self, count: usize) -> String {
+        match self.language {
             Language::En => format!(
                 "… and {count} more alert{}",
                 if count == 1 { "" } else { "s" }
@@ -161,25 +162,25 @@ impl Language {
     }
 
     /// What a digest says of itself in its subject.
-    pub(super) fn digest_of(self, messages: usize) -> String {
-        match self {
+    pub(super) fn digest_of(&self, messages: usize) -> String {
+        match self.language {
             Language::En => format!("digest of {messages} messages"),
             Language::Zh => format!("{messages} 条消息合并"),
         }
     }
 
     /// What stands where `count` characters were left out.
-    pub(super) fn more_characters(self, count: usize) -> String {
-        match self {
+    pub(super) fn more_characters(&self, count: usize) -> String {
+        match self.language {
             Language::En => format!("… [{count} characters cut]"),
             Language::Zh => format!("……[省略 {count} 个字符]"),
         }
     }
 
     /// How often an alert fired before, and when it did last.
-    pub(super) fn seen(self, count: i64, last: Option<String>) -> String {
+    pub(super) fn seen_before(&self, count: i64, last: Option<String>) -> String {
         let last = last.filter(|_| count > 0);
-        match (self, last) {
+        match (self.language, last) {
             (Language::En, None) => "never in 30 days".to_owned(),
             (Language::En, Some(last)) => format!(
                 "{count} time{} in 30 days, last at {last}",
@@ -191,18 +192,18 @@ impl Language {
     }
 
     /// What came of a recovery action: `failed, exit status 3; the alert fires on; output: …`.
-    pub(super) fn done(self, done: &Done<'_>) -> String {
-        let (comma, separator, output) = if self == Language::En {
+    pub(super) fn done(&self, done: &Done<'_>) -> String {
+        let (comma, separator, output) = if self.language == Language::En {
             (", ", "; ", "output: ")
         } else {
             ("，", "；", "输出：")
         };
-        let said = if self == Language::En {
+        let said = if self.language == Language::En {
             done.outcome.english()
         } else {
             done.outcome.chinese()
         };
-        let judged = match (self, done.helped) {
+        let judged = match (self.language, done.helped) {
             (_, None) => "",
             (Language::En, Some(true)) => "the alert was over afterwards",
             (Language::En, Some(false)) => "it did not help, the alert fires on",
@@ -229,14 +230,14 @@ impl Language {
 
     /// How often an alert that flaps fired, since when, until when if it has settled, whether it
     /// fires now, and its last values.
-    pub(super) fn flapping(
-        self,
+    pub(super) fn flaps(
+        &self,
         firings: usize,
         (since, until): (&str, Option<String>),
         fires: bool,
         values: &[String],
     ) -> String {
-        match self {
+        match self.language {
             Language::En => {
                 let state = match &until {
                     Some(until) => format!(" until {until}, stable since"),
@@ -271,8 +272,8 @@ impl Language {
     }
 
     /// Why the next contact is notified.
-    pub(super) fn unanswered(self, receiver: &str, since: &str) -> String {
-        match self {
+    pub(super) fn unanswered(&self, receiver: &str, since: &str) -> String {
+        match self.language {
             Language::En => {
                 format!("{receiver} was notified at {since}, and nobody has acknowledged it")
             }
@@ -281,24 +282,24 @@ impl Language {
     }
 
     /// How old something was when the alert began.
-    pub(super) fn old(self, age: &str) -> String {
-        match self {
+    pub(super) fn old(&self, age: &str) -> String {
+        match self.language {
             Language::En => format!("{age} old when it fired"),
             Language::Zh => format!("触发时已有 {age}"),
         }
     }
 
     /// Why somebody is notified who is not meant.
-    pub(super) fn stands_in(self, receivers: &str) -> String {
-        match self {
+    pub(super) fn stands_in(&self, receivers: &str) -> String {
+        match self.language {
             Language::En => format!("(sent here because {receivers} cannot be reached)"),
             Language::Zh => format!("（因 {receivers} 无法送达，转发至此）"),
         }
     }
 
     /// Why the built-in text stands where a template was configured.
-    pub(crate) fn template_failed(self, key: &str, error: &str) -> String {
-        match self {
+    pub(in crate::notify) fn template_failed(&self, key: &str, error: &str) -> String {
+        match self.language {
             Language::En => {
                 format!("(The template of {key:?} failed, so this is the built-in text: {error})")
             }
