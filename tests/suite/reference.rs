@@ -88,6 +88,11 @@ fn own_metrics_are_documented() {
     let nightbell = Nightbell::start(
         "collectors: {host: {}}\nnotify: {webhook: {url: 'http://127.0.0.1:9/'}}\nheartbeat: {url: 'http://127.0.0.1:9/'}\n",
     );
+    wait_until("rules are evaluated", Duration::from_secs(60), || {
+        nightbell
+            .metric("nightbell_rule_evaluations_total")
+            .is_some()
+    });
     let text = nightbell.get("/metrics").1;
     let mut own: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
     for line in text.lines() {
