@@ -42,6 +42,8 @@ use memory::index::Index;
 use memory::lookup::Lookup;
 pub use memory::series::{TimedHistogram, Window};
 use memory::slots::Slots;
+use read::kept::Locations;
+pub(crate) use read::seen::Seen;
 pub use read::selection::Selection;
 use read::selection::Selections;
 pub use shares::Owner;
@@ -136,6 +138,7 @@ pub struct Store {
     limits: Limits,
     inner: RwLock<Inner>,
     selections: Mutex<Selections>,
+    located: Mutex<Locations>,
     decoded: Decoded,
     damaged: std::sync::atomic::AtomicU64,
     /// Set at the start, or later where it is awaited.
@@ -238,6 +241,7 @@ impl Store {
             limits,
             inner: RwLock::new(inner),
             selections: Mutex::new(Selections::default()),
+            located: Mutex::new(Locations::default()),
             decoded: Decoded::default(),
             damaged: std::sync::atomic::AtomicU64::new(0),
             history: history.map_or_else(OnceLock::new, OnceLock::from),

@@ -93,7 +93,13 @@ fn evaluate(
         engine.lookback = lookback;
     }
     let begun = Instant::now();
-    let evaluated = seat.evaluate(|| run(&engine, &context.store, &expr))?;
+    let evaluated = seat.evaluate(|| match run(&engine, &context.store, &expr) {
+        // What is kept of blocks is there for queries, not in their way.
+        Err(EvalError::NoMemory(_)) if context.store.let_go() => {
+            run(&engine, &context.store, &expr)
+        }
+        outcome => outcome,
+    })?;
     let wants_stats = parameters
         .get("stats")
         .is_some_and(|stats| !stats.is_empty());
