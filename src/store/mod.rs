@@ -431,6 +431,15 @@ impl Store {
         if matchers.is_empty() && !self.is_on_disk(from.0, to.0) {
             return self.inner.read().index.names();
         }
+        if !self.may_be_on_disk(matchers, from.0, to.0) {
+            let inner = &*self.inner.read();
+            let series = inner
+                .index
+                .selected(matchers, |slot, matcher| inner.passes(slot, matcher));
+            return inner
+                .index
+                .names_among(&series, |slot| inner.lives(slot, from.0, to.0));
+        }
         let mut names: Vec<String> = Vec::new();
         for labels in self.series(matchers, from, to) {
             for (name, _) in &labels {
@@ -453,6 +462,15 @@ impl Store {
     ) -> Vec<String> {
         if matchers.is_empty() && !self.is_on_disk(from.0, to.0) {
             return self.inner.read().index.values(name);
+        }
+        if !self.may_be_on_disk(matchers, from.0, to.0) {
+            let inner = &*self.inner.read();
+            let series = inner
+                .index
+                .selected(matchers, |slot, matcher| inner.passes(slot, matcher));
+            return inner
+                .index
+                .values_among(name, &series, |slot| inner.lives(slot, from.0, to.0));
         }
         let found = self.series(matchers, from, to);
         let mut values: Vec<String> = found

@@ -210,11 +210,28 @@ impl Store {
 
     /// Whether blocks hold samples of this time.
     pub(in crate::store) fn is_on_disk(&self, from: i64, to: i64) -> bool {
-        self.on_disk(&[], from, to).is_some_and(|(_, some)| some)
+        self.may_be_on_disk(&[], from, to)
+    }
+
+    /// Whether blocks may hold samples of this time of series that pass.
+    pub(in crate::store) fn may_be_on_disk(
+        &self,
+        matchers: &[Matcher],
+        from: i64,
+        to: i64,
+    ) -> bool {
+        self.on_disk(matchers, from, to)
+            .is_some_and(|(_, some)| some)
     }
 }
 
 impl Inner {
+    /// Whether a series may have samples in `from < timestamp <= to` in memory.
+    pub(in crate::store) fn lives(&self, slot: u32, from: i64, to: i64) -> bool {
+        let series = self.slots.get(slot);
+        series.is_some_and(|series| series.overlaps(from, to, &self.columns))
+    }
+
     /// The oldest sample at or after `floor`; a sealed chunk may make it seem older than it is.
     pub(in crate::store) fn oldest(&self, floor: i64) -> Option<i64> {
         let spans = self

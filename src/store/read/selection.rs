@@ -161,6 +161,12 @@ fn is_regex(matcher: &Matcher) -> bool {
 }
 
 impl Inner {
+    /// Whether a series passes.
+    pub(in crate::store) fn passes(&self, slot: u32, matcher: &Matcher) -> bool {
+        let labels = self.slots.labels(slot);
+        labels.is_some_and(|labels| matcher.matches(labels.value(&matcher.name)))
+    }
+
     /// When a series last came or went that these matchers may select.
     fn generation_of(&self, matchers: &[Matcher]) -> u64 {
         let name = matchers
@@ -303,7 +309,9 @@ impl Store {
         if let Some(known) = self.selections.lock().find(matchers, generation) {
             return known;
         }
-        let found = inner.index.select(matchers);
+        let found = inner
+            .index
+            .select(matchers, |slot, matcher| inner.passes(slot, matcher));
         let (mut ids, mut labels) = (
             Vec::with_capacity(found.len()),
             Vec::with_capacity(found.len()),
