@@ -379,12 +379,14 @@ impl History {
         let block = &part.view.block;
         let (was_damaged, span) = (block.is_damaged(), part.span(seen));
         // Half of a byte for a sample is the least that there is.
-        if !was_damaged && part.is_worth_keeping(seen) && self.blocks.runs.has_room(data.len()) {
-            if let Some(runs) = block.runs(data) {
-                self.blocks.runs.keep((block.number(), offset), &runs);
-                if self.append(part, known, &runs, seen, samples) {
-                    return;
-                }
+        let keeps = !was_damaged && part.is_worth_keeping(seen);
+        if keeps
+            && self.blocks.runs.has_room(data.len())
+            && let Some(runs) = block.runs(data)
+        {
+            self.blocks.runs.keep((block.number(), offset), &runs);
+            if self.append(part, known, &runs, seen, samples) {
+                return;
             }
         }
         let instants = &self.blocks.instants;

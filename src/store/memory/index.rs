@@ -312,7 +312,7 @@ mod tests {
             index.compress();
             prop_assert_eq!(&index.select(&matchers, own), &expected);
             // Of every second one.
-            let (found, lives) = (index.selected(&matchers, own), |slot: u32| slot % 2 == 0);
+            let (found, lives) = (index.selected(&matchers, own), |slot: u32| slot.is_multiple_of(2));
             let living = || expected.iter().filter(|slot| lives(**slot)).map(|slot| &all[*slot as usize].1);
             for name in ["few", "many", "unique", "none"] {
                 let values: BTreeSet<String> = living().filter_map(|l| l.get(name)).map(str::to_owned).collect();

@@ -277,7 +277,7 @@ impl Store {
         let mut inner = self.inner.read();
         let mut scratch = Scratch::default();
         for row in rows.clone() {
-            if row > rows.start && (row - rows.start) % READ_BATCH == 0 {
+            if row > rows.start && (row - rows.start).is_multiple_of(READ_BATCH) {
                 RwLockReadGuard::bump(&mut inner);
             }
             // Since the selection was made, a slot may have been emptied or taken over.

@@ -28,7 +28,10 @@ pub(in crate::promql::functions) fn line(
 
 /// What a least-squares line needs of the instants alone; most series of a selection share them.
 #[derive(Default)]
-pub(in crate::promql::functions) struct Abscissae(Mutex<Option<Arc<(Vec<i64>, Vec<(f64, f64)>)>>>);
+pub(in crate::promql::functions) struct Abscissae(Mutex<Option<Arc<OfTimes>>>);
+
+/// Instants, and for each step the sum of the distances from its origin, and of their squares.
+type OfTimes = (Vec<i64>, Vec<(f64, f64)>);
 
 impl Abscissae {
     /// For each step the sum of the distances from its origin, and of their squares.
@@ -36,7 +39,7 @@ impl Abscissae {
         &self,
         windowed: &Windowed<'_>,
         origin: &impl Fn(usize, usize) -> i64,
-    ) -> Result<Arc<(Vec<i64>, Vec<(f64, f64)>)>, EvalError> {
+    ) -> Result<Arc<OfTimes>, EvalError> {
         let kept = self.0.lock().clone();
         if let Some(kept) = kept.filter(|kept| kept.0 == windowed.times) {
             return Ok(kept);

@@ -26,8 +26,8 @@ impl Sums {
     };
 
     fn add(&mut self, values: &[f64; LANES]) {
-        for lane in 0..LANES {
-            let (sum, value) = (self.sum[lane], values[lane]);
+        for (lane, value) in values.iter().enumerate() {
+            let sum = self.sum[lane];
             let total = sum + value;
             let added = total - sum;
             let error = (sum - (total - added)) + (value - added);
