@@ -576,6 +576,7 @@ impl Parts {
             store: self.store.clone(),
             engine: self.engine.clone(),
             budget: self.budget.clone(),
+            running: web::running::Running::default(),
             queries: queries.clone(),
             rules: self.rules.clone(),
             alerting: self.alerting.clone(),

@@ -29,6 +29,7 @@ pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metric::{MetricDesc, MetricKind};
 pub use native_histogram::{NativeHistogram, histogram_nan, is_histogram};
 pub use sample::{
-    Batch, Family, Histogram, HistogramSample, STALE_NAN_BITS, Sample, is_stale, stale_nan,
+    Batch, Family, Histogram, HistogramSample, STALE_NAN_BITS, Sample, any_stale, is_stale,
+    stale_nan,
 };
 pub use time::{DurationError, Timestamp, format_duration, parse_duration, parse_go_duration};

@@ -21,8 +21,19 @@ pub fn stale_nan() -> f64 {
 }
 
 /// Whether `value` is the stale marker, bit for bit.
+#[inline]
 pub fn is_stale(value: f64) -> bool {
     value.to_bits() == STALE_NAN_BITS
+}
+
+/// Whether one of the values is the stale marker.
+pub fn any_stale(values: &[f64]) -> bool {
+    // All of a piece are looked at: that is several at a time.
+    values.chunks(64).any(|piece| {
+        piece
+            .iter()
+            .fold(false, |any, value| any | is_stale(*value))
+    })
 }
 
 /// One value of one series.

@@ -42,6 +42,8 @@ use memory::index::Index;
 use memory::lookup::Lookup;
 pub use memory::series::{TimedHistogram, Window};
 use memory::slots::Slots;
+use read::kept::Locations;
+pub(crate) use read::seen::Seen;
 pub use read::selection::Selection;
 use read::selection::Selections;
 pub use shares::Owner;
@@ -136,6 +138,7 @@ pub struct Store {
     limits: Limits,
     inner: RwLock<Inner>,
     selections: Mutex<Selections>,
+    located: Mutex<Locations>,
     decoded: Decoded,
     damaged: std::sync::atomic::AtomicU64,
     /// Set at the start, or later where it is awaited.
@@ -238,6 +241,7 @@ impl Store {
             limits,
             inner: RwLock::new(inner),
             selections: Mutex::new(Selections::default()),
+            located: Mutex::new(Locations::default()),
             decoded: Decoded::default(),
             damaged: std::sync::atomic::AtomicU64::new(0),
             history: history.map_or_else(OnceLock::new, OnceLock::from),
@@ -427,6 +431,15 @@ impl Store {
         if matchers.is_empty() && !self.is_on_disk(from.0, to.0) {
             return self.inner.read().index.names();
         }
+        if !self.may_be_on_disk(matchers, from.0, to.0) {
+            let inner = &*self.inner.read();
+            let series = inner
+                .index
+                .selected(matchers, |slot, matcher| inner.passes(slot, matcher));
+            return inner
+                .index
+                .names_among(&series, |slot| inner.lives(slot, from.0, to.0));
+        }
         let mut names: Vec<String> = Vec::new();
         for labels in self.series(matchers, from, to) {
             for (name, _) in &labels {
@@ -449,6 +462,15 @@ impl Store {
     ) -> Vec<String> {
         if matchers.is_empty() && !self.is_on_disk(from.0, to.0) {
             return self.inner.read().index.values(name);
+        }
+        if !self.may_be_on_disk(matchers, from.0, to.0) {
+            let inner = &*self.inner.read();
+            let series = inner
+                .index
+                .selected(matchers, |slot, matcher| inner.passes(slot, matcher));
+            return inner
+                .index
+                .values_among(name, &series, |slot| inner.lives(slot, from.0, to.0));
         }
         let found = self.series(matchers, from, to);
         let mut values: Vec<String> = found

@@ -77,6 +77,7 @@ impl Store {
     /// off the async runtime: it reads and writes files.
     pub fn maintain(&self, now: Timestamp) {
         self.selections.lock().upkeep();
+        self.located.lock().upkeep();
         let (mut floor, mut open) = (i64::MIN, i64::MAX);
         if let Some(history) = self.history.get() {
             open = self.inner.write().late.open_from(now);

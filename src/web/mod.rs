@@ -18,6 +18,7 @@ mod picture;
 pub mod probe;
 mod prometheus;
 pub mod report;
+pub mod running;
 mod seats;
 pub mod server;
 mod ui;
@@ -175,6 +176,8 @@ pub struct Context {
     pub engine: Engine,
     /// The memory that requests may take together.
     pub budget: Arc<Budget>,
+    /// The queries that run.
+    pub running: running::Running,
     /// Where queries and lookups are computed, by threads that yield to all others.
     pub queries: Handle,
     /// The rules.

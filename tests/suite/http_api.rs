@@ -494,3 +494,54 @@ fn a_data_source_finds_a_plain_prometheus() {
         (200, 200, 405)
     );
 }
+
+/// A query that takes long is listed, can be stopped by those who may change something, and is
+/// logged with what it cost.
+#[test]
+fn a_query_that_runs_is_listed_and_can_be_stopped() {
+    let nightbell = Nightbell::start("rules: {shipped: false}\n");
+    let long = "/api/v1/query_range?query=stddev_over_time(vector(time()/7)[90000s:1s])\
+                &start=1700000000&end=1700010999&step=1";
+    let list = || {
+        let listed = nightbell.json("/api/v1/status/active_queries");
+        listed["data"].as_array().cloned().unwrap_or_default()
+    };
+    assert_eq!(list(), Vec::<Value>::new());
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| nightbell.get(long));
+        let mut running = Value::Null;
+        wait_until("it has run for a second", Duration::from_secs(60), || {
+            running = list().first().cloned().unwrap_or_default();
+            running["duration"]
+                .as_str()
+                .is_some_and(|took| !took.starts_with("0."))
+        });
+        assert_eq!(
+            (&running["start"], &running["step"]),
+            (&json!(1_700_000_000_000_i64), &json!(1000))
+        );
+        let text = running["query"].as_str().unwrap_or_default();
+        assert!(text.starts_with("stddev_over_time("), "{text}");
+        let path = format!(
+            "/api/v1/status/active_queries/{}",
+            running["id"].as_str().unwrap_or_default()
+        );
+        let foreign = nightbell.request("DELETE", &path, "Origin: http://example.com\r\n");
+        assert_eq!(foreign.0, 403, "{}", foreign.1);
+        assert_eq!(nightbell.request("DELETE", &path, "").0, 204);
+        let (status, body) = asking.join().expect("it is answered");
+        assert!(
+            status != 200 && body.contains("query was canceled"),
+            "{status} {body}"
+        );
+        assert_eq!(nightbell.request("DELETE", &path, "").0, 404);
+    });
+    assert_eq!(list(), Vec::<Value>::new());
+    let log = nightbell.log();
+    let line = log.lines().find(|line| line.contains("A query was slow."));
+    let line = line.expect("it is logged");
+    assert!(
+        line.contains("stddev_over_time(") && line.contains("canceled"),
+        "{line}"
+    );
+}

@@ -131,6 +131,9 @@ mod kill;
 // A store that rules are judged over and record into, as in the program, for tests that feed it
 // themselves.
 mod live;
+// Range queries over a long time: windows that are computed together, on several threads, from
+// chunks that were kept decoded, give the bits that each gives alone.
+mod long_ranges;
 // The built binary while its state database is away, hangs, is full or was removed: it goes on
 // telling from memory, says so, and is up to date when the database is back, so that `kill -9`
 // after that neither loses nor repeats anything.

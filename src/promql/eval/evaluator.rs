@@ -4,8 +4,10 @@
 //! or a function over a range runs through one series at a time; an instant query is the same with
 //! one step.
 
-use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use parking_lot::Mutex;
 
 use super::frame::{Frame, Node, is_absent};
 use super::memory::Held;
@@ -65,12 +67,12 @@ pub(in crate::promql) struct Query<'a> {
     pub(in crate::promql) outer: Steps,
     /// The end that was asked for; it need not fall on a step.
     end: i64,
-    samples: Cell<usize>,
-    read: Cell<usize>,
-    held: Cell<usize>,
+    samples: AtomicUsize,
+    read: AtomicUsize,
+    held: AtomicUsize,
     /// What it holds of the memory of all queries.
     pub(in crate::promql) memory: Held,
-    annotations: RefCell<Vec<Annotation>>,
+    annotations: Mutex<Vec<Annotation>>,
 }
 
 impl<'a> Query<'a> {
@@ -80,7 +82,7 @@ impl<'a> Query<'a> {
         outer: Steps,
         end: i64,
     ) -> Self {
-        let (zero, memory) = (|| Cell::new(0), Held::new(engine.memory.as_ref()));
+        let (zero, memory) = (|| AtomicUsize::new(0), Held::new(engine.memory.as_ref()));
         Query {
             engine,
             store,
@@ -90,7 +92,7 @@ impl<'a> Query<'a> {
             read: zero(),
             held: zero(),
             memory,
-            annotations: RefCell::new(Vec::new()),
+            annotations: Mutex::default(),
         }
     }
 
@@ -112,10 +114,12 @@ impl<'a> Query<'a> {
     /// outside.
     pub(in crate::promql) fn load(&self, samples: usize) -> Result<(), EvalError> {
         self.check()?;
-        let total = self.samples.get().saturating_add(samples);
-        self.samples.set(total);
-        self.read.set(self.read.get().saturating_add(samples));
-        self.held.set(self.held.get().max(total));
+        let total = self
+            .samples
+            .fetch_add(samples, Relaxed)
+            .saturating_add(samples);
+        self.read.fetch_add(samples, Relaxed);
+        self.held.fetch_max(total, Relaxed);
         if total > self.engine.max_samples {
             Err(EvalError::TooManySamples)
         } else {
@@ -125,12 +129,12 @@ impl<'a> Query<'a> {
 
     /// Counts samples as no longer held.
     pub(in crate::promql) fn release(&self, samples: usize) {
-        self.samples.set(self.samples.get().saturating_sub(samples));
+        self.samples.fetch_sub(samples, Relaxed);
     }
 
     /// Remembers an annotation, once; the position is that of the last one with this text.
     pub(in crate::promql) fn annotate(&self, severity: Severity, message: String, span: Span) {
-        let mut annotations = self.annotations.borrow_mut();
+        let mut annotations = self.annotations.lock();
         match annotations
             .iter_mut()
             .find(|a| a.severity == severity && a.message == message)
@@ -148,8 +152,8 @@ impl<'a> Query<'a> {
     pub(in crate::promql) fn evaluated(self, value: Value) -> Evaluated {
         Evaluated {
             value,
-            samples_read: self.read.get(),
-            samples_held: self.held.get(),
+            samples_read: self.read.into_inner(),
+            samples_held: self.held.into_inner(),
             annotations: self.annotations.into_inner(),
             memory: self.memory.into_reservation().map(Arc::new),
         }
@@ -175,7 +179,7 @@ pub(in crate::promql) struct Evaluator<'a> {
 impl<'a> Evaluator<'a> {
     /// The value of an expression that is not a matrix.
     pub(in crate::promql) fn eval(&self, expr: &Expr) -> Result<Node, EvalError> {
-        let before = self.query.samples.get();
+        let before = self.query.samples.load(Relaxed);
         let mark = self.query.memory.mark();
         self.query.check()?;
         if !matches!(
@@ -194,7 +198,9 @@ impl<'a> Evaluator<'a> {
         } else {
             0
         };
-        self.query.samples.set(before.saturating_add(held));
+        self.query
+            .samples
+            .store(before.saturating_add(held), Relaxed);
         Ok(node)
     }
 

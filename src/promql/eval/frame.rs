@@ -359,6 +359,32 @@ impl Growing {
         self.values.truncate(self.rows.len() * self.steps);
     }
 
+    /// Adds the series of another part of the same list, which come after the own ones.
+    pub(in crate::promql) fn append(
+        &mut self,
+        query: &Query<'_>,
+        mut other: Growing,
+    ) -> Result<(), EvalError> {
+        if self.rows.is_empty() {
+            *self = other;
+            return Ok(());
+        }
+        let cells = self.values.len() + other.values.len();
+        if cells > self.values.capacity() {
+            let more = cells.max(2 * self.values.len()) - self.values.capacity();
+            query.hold_cells(more, 1)?;
+            self.values
+                .reserve_exact(cells.max(2 * self.values.len()) - self.values.len());
+        }
+        self.histograms.absorb(other.histograms, &mut other.values);
+        self.values.append(&mut other.values);
+        self.rows.append(&mut other.rows);
+        query
+            .memory
+            .give(other.values.capacity() * size_of::<f64>());
+        Ok(())
+    }
+
     /// The finished frame.
     pub(in crate::promql) fn finish(self) -> Frame {
         Frame {

@@ -1,8 +1,9 @@
 //! What one query holds of the memory that queries share: counted before it is taken, given back as
 //! operands go.
 
-use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::frame::{Frame, Node};
 use crate::model::{Budget, Holder, NativeHistogram, Reservation};
@@ -31,13 +32,15 @@ impl Memory {
     }
 }
 
-/// What one query holds.
-pub(in crate::promql) struct Held {
-    used: Cell<usize>,
+/// What one query holds. Several threads may compute one.
+pub(in crate::promql) struct Held(Mutex<Counts>);
+
+struct Counts {
+    used: usize,
     /// Of that, what stays until the query ends: labels that functions made.
-    kept: Cell<usize>,
-    asked: Cell<usize>,
-    reservation: RefCell<Option<Reservation>>,
+    kept: usize,
+    asked: usize,
+    reservation: Option<Reservation>,
 }
 
 impl Held {
@@ -49,70 +52,84 @@ impl Held {
         } else {
             usize::MAX
         };
-        Held {
-            used: Cell::new(0),
-            kept: Cell::new(0),
-            asked: Cell::new(asked),
-            reservation: RefCell::new(reservation),
-        }
+        Held(Mutex::new(Counts {
+            used: 0,
+            kept: 0,
+            asked,
+            reservation,
+        }))
     }
 
     /// Counts bytes that are about to be taken.
     pub(in crate::promql) fn take(&self, bytes: usize) -> Result<(), EvalError> {
-        let used = self.used.get().saturating_add(bytes);
-        if used > self.asked.get() {
-            let asked = used.checked_next_multiple_of(GRAIN).unwrap_or(usize::MAX);
-            if let Some(reservation) = self.reservation.borrow_mut().as_mut() {
-                reservation.grow(asked.saturating_sub(reservation.bytes()))?;
-            }
-            self.asked.set(asked);
-        }
-        self.used.set(used);
-        Ok(())
+        self.0.lock().take(bytes)
     }
 
     /// The same for what stays until the query ends.
     pub(in crate::promql) fn keep(&self, bytes: usize) -> Result<(), EvalError> {
-        self.take(bytes)?;
-        self.kept.set(self.kept.get().saturating_add(bytes));
+        let mut counts = self.0.lock();
+        counts.take(bytes)?;
+        counts.kept = counts.kept.saturating_add(bytes);
         Ok(())
     }
 
     /// Counts bytes as gone.
     pub(in crate::promql) fn give(&self, bytes: usize) {
-        self.used.set(self.used.get().saturating_sub(bytes));
+        let mut counts = self.0.lock();
+        counts.used = counts.used.saturating_sub(bytes);
     }
 
     /// Where the count stands.
     pub(in crate::promql) fn mark(&self) -> usize {
-        self.used.get().saturating_sub(self.kept.get())
+        let counts = self.0.lock();
+        counts.used.saturating_sub(counts.kept)
     }
 
     /// What was taken since `mark` has gone, but for `bytes`.
     pub(in crate::promql) fn settle(&self, mark: usize, bytes: usize) -> Result<(), EvalError> {
-        let used = mark.saturating_add(self.kept.get()).saturating_add(bytes);
-        let before = self.used.get();
+        let mut counts = self.0.lock();
+        let used = mark.saturating_add(counts.kept).saturating_add(bytes);
+        let before = counts.used;
         if used > before {
-            return self.take(used - before);
+            return counts.take(used - before);
         }
-        self.used.set(used);
-        if self.asked.get() != usize::MAX && used.saturating_add(4 * GRAIN) < self.asked.get() {
+        counts.used = used;
+        if counts.asked != usize::MAX && used.saturating_add(4 * GRAIN) < counts.asked {
             let asked = used.next_multiple_of(GRAIN).max(GRAIN);
-            if let Some(reservation) = self.reservation.borrow_mut().as_mut() {
+            if let Some(reservation) = &mut counts.reservation {
                 reservation.shrink_to(asked);
             }
-            self.asked.set(asked);
+            counts.asked = asked;
         }
         Ok(())
     }
 
     /// What is held for the answer from now on.
     pub(in crate::promql) fn into_reservation(self) -> Option<Reservation> {
-        let (mut reservation, used) = (self.reservation.into_inner(), self.used.get());
+        let Counts {
+            used,
+            mut reservation,
+            ..
+        } = self.0.into_inner();
         if let Some(reservation) = &mut reservation {
             reservation.shrink_to(used);
         }
         reservation
+    }
+}
+
+impl Counts {
+    fn take(&mut self, bytes: usize) -> Result<(), EvalError> {
+        let used = self.used.saturating_add(bytes);
+        if used > self.asked {
+            let asked = used.checked_next_multiple_of(GRAIN).unwrap_or(usize::MAX);
+            if let Some(reservation) = &mut self.reservation {
+                reservation.grow(asked.saturating_sub(reservation.bytes()))?;
+            }
+            self.asked = asked;
+        }
+        self.used = used;
+        Ok(())
     }
 }
 

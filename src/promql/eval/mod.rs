@@ -1,6 +1,7 @@
 //! From a tree to a value, node by node over all steps of a query.
 //!
-//! [`evaluator`] walks the tree and is where to start; [`selector`] reads samples, [`binary`] and
+//! [`evaluator`] walks the tree and is where to start; [`selector`] reads samples, on several
+//! [`threads`] where there are many, [`windows`] says which of them each step sees, [`binary`] and
 //! [`aggregate`] combine them, [`frame`] holds the values of several series at all steps,
 //! [`memory`] counts what they take before they are made.
 
@@ -14,3 +15,5 @@ pub(super) mod operand;
 pub(super) mod order;
 pub(super) mod selector;
 pub(super) mod span;
+mod threads;
+pub(super) mod windows;

@@ -6,12 +6,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::evaluator::{Evaluator, Steps};
+use super::evaluator::Evaluator;
 use super::frame::{Frame, Growing, Histograms, absent, is_absent};
 use super::memory::{LABELS, POINT, histogram_bytes};
+use super::windows::{Range, Windowed, Windows, after};
 use crate::model::native_histogram::ResetHint;
 use crate::model::time::millis;
-use crate::model::{LabelSets, Labels, Timestamp, is_histogram, is_stale};
+use crate::model::{LabelSets, Labels, Timestamp, any_stale, is_histogram, is_stale};
 use crate::promql::functions::mixed::{Mixed, Native, Point};
 use crate::promql::syntax::ast::{Call, Expr, MatrixSelector, VectorSelector};
 use crate::promql::value::{EvalError, MatrixSeries};
@@ -29,46 +30,28 @@ struct Samples<'a> {
     histograms: &'a [TimedHistogram],
 }
 
-/// Samples inside one window, and the window.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::promql) struct Range<'a> {
-    /// Milliseconds of the floats, ascending.
-    pub(in crate::promql) times: &'a [i64],
-    /// The floats; none where there are histograms alone.
-    pub(in crate::promql) values: &'a [f64],
-    /// The native histograms, ascending in time. A function of floats is asked only where there is
-    /// none, or where it ignores them.
-    pub(in crate::promql) histograms: &'a [TimedHistogram],
-    /// The window excludes this instant …
-    pub(in crate::promql) start: i64,
-    /// … and includes this one.
-    pub(in crate::promql) end: i64,
-    /// Milliseconds of the step that is evaluated.
-    pub(in crate::promql) at: i64,
-    /// Index of that step.
-    pub(in crate::promql) step: usize,
+/// A range expression as the argument of a function, and what the function makes of it.
+pub(in crate::promql) struct Over<'a> {
+    /// The call.
+    pub(in crate::promql) call: &'a Call,
+    /// Which argument of the call is the range.
+    pub(in crate::promql) argument: usize,
+    /// What becomes of windows with native histograms.
+    pub(in crate::promql) native: Native,
+    /// The values of all windows of a series of floats at once, where that is possible.
+    pub(in crate::promql) slide: Option<Slide<'a>>,
+    /// The value of one window.
+    pub(in crate::promql) compute: &'a Compute<'a>,
 }
 
-/// Which window a range expression means at each step.
-#[derive(Clone, Copy, Debug)]
-struct Windows {
-    pinned: Option<i64>,
-    offset: i64,
-    length: i64,
-}
+/// Fills in the values of all windows of a series, each what [`Over::compute`] gives to the bit;
+/// returns `false` where it cannot, having written nothing.
+pub(in crate::promql) type Slide<'a> =
+    &'a (dyn Fn(&Windowed<'_>, &mut [f64]) -> Result<bool, EvalError> + Sync + 'a);
 
-impl Windows {
-    /// `(start, end]` at an instant.
-    fn at(&self, instant: i64) -> (i64, i64) {
-        let end = self.pinned.unwrap_or(instant).saturating_sub(self.offset);
-        (end.saturating_sub(self.length), end)
-    }
-
-    /// The union over all steps.
-    fn span(&self, steps: Steps) -> (i64, i64) {
-        (self.at(steps.start).0, self.at(steps.last()).1)
-    }
-}
+/// The value of one window.
+pub(in crate::promql) type Compute<'a> =
+    dyn Fn(Range<'_>) -> Result<Option<f64>, EvalError> + Sync + 'a;
 
 impl<'a> Evaluator<'a> {
     /// An instant vector at every step.
@@ -81,7 +64,7 @@ impl<'a> Evaluator<'a> {
     pub(in crate::promql) fn select_with(
         &self,
         selector: &VectorSelector,
-        pick: impl Fn(i64, f64) -> f64,
+        pick: impl Fn(i64, f64) -> f64 + Sync,
     ) -> Result<Frame, EvalError> {
         self.select_between(selector, (i64::MIN, i64::MAX), pick)
     }
@@ -91,7 +74,7 @@ impl<'a> Evaluator<'a> {
         &self,
         selector: &VectorSelector,
         (first, last): (i64, i64),
-        pick: impl Fn(i64, f64) -> f64,
+        pick: impl Fn(i64, f64) -> f64 + Sync,
     ) -> Result<Frame, EvalError> {
         let lookback = millis(self.query.engine.lookback);
         let windows = Windows {
@@ -102,40 +85,30 @@ impl<'a> Evaluator<'a> {
         let steps = self.steps;
         let (from, to) = windows.span(steps);
         let selection = self.query.selection(&selector.matchers, from, to);
-        let mut frame = Growing::new(selection.labels.clone(), steps.count);
-        let mut failure = None;
-        self.query
-            .store
-            .read(&selection, Timestamp(from), Timestamp(to), |row, window| {
-                let (row, histograms) = match frame.push(self.query, row) {
-                    Ok(pushed) => pushed,
-                    Err(error) => return continue_unless(Err(error), &mut failure),
-                };
-                let (mut next, mut found) = (0, 0);
-                for (index, instant) in steps.iter().enumerate() {
-                    let (start, end) = windows.at(instant);
-                    while window.times.get(next).is_some_and(|t| *t <= end.min(last)) {
-                        // A window of an instant query is short; one of a range query is walked once.
-                        next += 1;
-                    }
-                    if next > 0
-                        && window.times[next - 1] > start
-                        && window.times[next - 1] >= first
-                        && !is_stale(window.values[next - 1])
-                    {
-                        row[index] = pick(window.times[next - 1], window.values[next - 1]);
-                        found += 1;
-                    }
+        let seen = windows.seen(steps);
+        self.each_on_threads(&selection, &seen, &|frame, row, window| {
+            let (row, histograms) = frame.push(self.query, row)?;
+            let (mut next, mut found) = (0, 0);
+            for (index, instant) in steps.iter().enumerate() {
+                let (start, end) = windows.at(instant);
+                next = after(window.times, next, end.min(last));
+                if next > 0
+                    && window.times[next - 1] > start
+                    && window.times[next - 1] >= first
+                    && !is_stale(window.values[next - 1])
+                {
+                    row[index] = pick(window.times[next - 1], window.values[next - 1]);
+                    found += 1;
                 }
-                if found > 0 && !window.histograms.is_empty() {
-                    self.position(row, window, windows, histograms);
-                }
-                if found == 0 {
-                    frame.pop();
-                }
-                continue_unless(self.query.load(found), &mut failure)
-            })?;
-        failure.map_or_else(|| Ok(frame.finish()), Err)
+            }
+            if found > 0 && !window.histograms.is_empty() {
+                self.position(row, window, windows, histograms);
+            }
+            if found == 0 {
+                frame.pop();
+            }
+            self.query.load(found)
+        })
     }
 
     /// Puts native histograms where their markers stand in a row of selected samples; the steps
@@ -165,100 +138,138 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// Runs `compute` over every window of every series of a range expression, an argument of
-    /// `call`; `native` says what becomes of windows with native histograms. Series without a value
-    /// at any step are left out.
-    pub(in crate::promql) fn over_ranges(
-        &self,
-        call: &Call,
-        argument: usize,
-        native: Native,
-        mut compute: impl FnMut(Range<'_>) -> Result<Option<f64>, EvalError>,
-    ) -> Result<Frame, EvalError> {
-        let steps = self.steps;
+    /// The values of a function over every window of every series of a range expression. Series
+    /// without a value at any step are left out.
+    pub(in crate::promql) fn over_ranges(&self, over: &Over<'_>) -> Result<Frame, EvalError> {
+        let (expr, steps) = (&over.call.args[over.argument], self.steps);
+        if let Expr::MatrixSelector(matrix) = expr.without_parens() {
+            let windows = self.windows(matrix);
+            let (from, to) = windows.span(steps);
+            let selection = self.query.selection(&matrix.selector.matchers, from, to);
+            let seen = windows.seen(steps);
+            return self.each_on_threads(&selection, &seen, &|frame, row, window| {
+                self.with_floats(window, |samples| {
+                    self.row(over, &selection.labels, row, samples, windows, frame)
+                })
+            });
+        }
         let mut frame = None;
-        self.each_series(&call.args[argument], |all, series, samples, windows| {
-            let Samples {
-                times,
-                values,
-                histograms,
-            } = samples;
+        self.each_series(expr, |all, series, samples, windows| {
             let frame = frame.get_or_insert_with(|| Growing::new(all.clone(), steps.count));
-            let (row, positions) = frame.push(self.query, series)?;
-            let (mut low, mut high, mut first, mut last) = (0, 0, 0, 0);
-            let mut any = false;
-            for (step, at) in steps.iter().enumerate() {
-                if step % LOOK == LOOK - 1 {
-                    self.query.check()?;
-                }
-                let (start, end) = windows.at(at);
-                while times.get(high).is_some_and(|t| *t <= end) {
-                    high += 1;
-                }
-                while low < high && times[low] <= start {
-                    low += 1;
-                }
-                while histograms.get(last).is_some_and(|(t, _)| *t <= end) {
-                    last += 1;
-                }
-                while first < last && histograms[first].0 <= start {
-                    first += 1;
-                }
-                if low == high && first == last {
-                    continue;
-                }
-                let histograms = &histograms[first..last];
-                let range = Range {
-                    times: &times[low..high],
-                    values: &values[low..high],
-                    histograms,
-                    start,
-                    end,
-                    at,
-                    step,
-                };
-                let value = match native {
-                    _ if histograms.is_empty() => compute(range)?,
-                    Native::Ignored => {
-                        if !range.values.is_empty() {
-                            Mixed {
-                                range,
-                                name: all[series].metric_name(),
-                                call,
-                                query: self.query,
-                            }
-                            .annotate_ignored();
-                        }
-                        compute(range)?
-                    }
-                    Native::Taken(take) => {
-                        let mixed = Mixed {
-                            range,
-                            name: all[series].metric_name(),
-                            call,
-                            query: self.query,
-                        };
-                        match take(&mixed) {
-                            Some(Point::Histogram(histogram)) => {
-                                self.query.memory.take(histogram_bytes(&histogram))?;
-                                Some(positions.add(histogram))
-                            }
-                            Some(Point::Float(value)) => Some(value),
-                            None => None,
-                        }
-                    }
-                };
-                if let Some(value) = value {
-                    row[step] = value;
-                    any = true;
-                }
-            }
-            if !any {
-                frame.pop();
-            }
-            self.query.load(if any { steps.count } else { 0 })
+            self.row(over, all, series, samples, windows, frame)
         })?;
         Ok(frame.map_or_else(|| Frame::new(steps.count), Growing::finish))
+    }
+
+    /// The values of a function over every window of one series.
+    fn row(
+        &self,
+        over: &Over<'_>,
+        all: &LabelSets,
+        series: usize,
+        samples: Samples<'_>,
+        windows: Windows,
+        frame: &mut Growing,
+    ) -> Result<(), EvalError> {
+        let steps = self.steps;
+        let (row, positions) = frame.push(self.query, series)?;
+        let mut bounds = Vec::new();
+        windows.bounds(steps, samples.times, &mut bounds);
+        let windowed = Windowed {
+            times: samples.times,
+            values: samples.values,
+            bounds: &bounds,
+            windows,
+            steps,
+            query: self.query,
+        };
+        let slid = match over.slide {
+            Some(slide) if samples.histograms.is_empty() && steps.count > 1 => {
+                slide(&windowed, row)?
+            }
+            _ => false,
+        };
+        if !slid {
+            self.one_by_one(over, &all[series], samples, &windowed, (row, positions))?;
+        }
+        let any = row.iter().any(|value| !is_absent(*value));
+        if !any {
+            frame.pop();
+        }
+        self.query.load(if any { steps.count } else { 0 })
+    }
+
+    /// The same, window by window.
+    fn one_by_one(
+        &self,
+        over: &Over<'_>,
+        labels: &Labels,
+        samples: Samples<'_>,
+        windowed: &Windowed<'_>,
+        (row, positions): (&mut [f64], &mut Histograms),
+    ) -> Result<(), EvalError> {
+        let (mut first, mut last) = (0, 0);
+        for (step, (low, high)) in windowed.bounds.iter().enumerate() {
+            if step % LOOK == LOOK - 1 {
+                self.query.check()?;
+            }
+            let (low, high) = (*low as usize, *high as usize);
+            let (start, end) = windowed.window(step);
+            let histograms = samples.histograms;
+            while histograms.get(last).is_some_and(|(t, _)| *t <= end) {
+                last += 1;
+            }
+            while first < last && histograms[first].0 <= start {
+                first += 1;
+            }
+            if low == high && first == last {
+                continue;
+            }
+            let range = Range {
+                times: &samples.times[low..high],
+                values: &samples.values[low..high],
+                histograms: &histograms[first..last],
+                start,
+                end,
+                at: windowed.at(step),
+                step,
+            };
+            let mixed = Mixed {
+                range,
+                name: labels.metric_name(),
+                call: over.call,
+                query: self.query,
+            };
+            let value = match over.native {
+                _ if range.histograms.is_empty() => (over.compute)(range)?,
+                Native::Ignored => {
+                    if !range.values.is_empty() {
+                        mixed.annotate_ignored();
+                    }
+                    (over.compute)(range)?
+                }
+                Native::Taken(take) => match take(&mixed) {
+                    Some(Point::Histogram(histogram)) => {
+                        self.query.memory.take(histogram_bytes(&histogram))?;
+                        Some(positions.add(histogram))
+                    }
+                    Some(Point::Float(value)) => Some(value),
+                    None => None,
+                },
+            };
+            if let Some(value) = value {
+                row[step] = value;
+            }
+        }
+        Ok(())
+    }
+
+    fn windows(&self, matrix: &MatrixSelector) -> Windows {
+        Windows {
+            pinned: self.query.pinned(matrix.selector.at),
+            offset: matrix.selector.offset,
+            length: millis(matrix.range),
+        }
     }
 
     /// Gives every series of a range expression, by its row in a list, with the samples of all its
@@ -324,59 +335,65 @@ impl<'a> Evaluator<'a> {
         matrix: &MatrixSelector,
         mut visit: impl FnMut(&LabelSets, usize, Samples<'_>, Windows) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
-        let selector = &matrix.selector;
-        let windows = Windows {
-            pinned: self.query.pinned(selector.at),
-            offset: selector.offset,
-            length: millis(matrix.range),
-        };
+        let windows = self.windows(matrix);
         let (from, to) = windows.span(self.steps);
-        let (mut times, mut values) = (Vec::new(), Vec::new());
+        let selection = self.query.selection(&matrix.selector.matchers, from, to);
         let mut failure = None;
-        let selection = self.query.selection(&selector.matchers, from, to);
+        let (all, seen) = (0..selection.labels.len(), windows.seen(self.steps));
         self.query
             .store
-            .read(&selection, Timestamp(from), Timestamp(to), |row, window| {
-                let mixed = !window.histograms.is_empty();
-                let apart = mixed || window.values.iter().any(|v| is_stale(*v));
-                if apart {
-                    times.clear();
-                    values.clear();
-                    let floats = window
-                        .times
-                        .iter()
-                        .zip(window.values)
-                        .filter(|(_, v)| !is_stale(**v) && (!mixed || !is_histogram(**v)));
-                    for (time, value) in floats {
-                        times.push(*time);
-                        values.push(*value);
-                    }
-                }
-                let (times, values) = if apart {
-                    (&times[..], &values[..])
-                } else {
-                    (window.times, window.values)
-                };
-                let held = times.len() + window.histograms.len();
-                if held == 0 {
-                    return ControlFlow::Continue(());
-                }
-                // One series is held at a time.
-                let samples = Samples {
-                    times,
-                    values,
-                    histograms: window.histograms,
-                };
-                let loaded = self
-                    .query
-                    .load(held)
-                    .and_then(|()| self.query.memory.take(held.saturating_mul(POINT)));
-                let outcome = loaded.and_then(|()| visit(&selection.labels, row, samples, windows));
-                self.query.release(held);
-                self.query.memory.give(held.saturating_mul(POINT));
+            .read_seen(&selection, all, &seen, |row, window| {
+                let outcome = self.with_floats(window, |samples| {
+                    visit(&selection.labels, row, samples, windows)
+                });
                 continue_unless(outcome, &mut failure)
             })?;
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Gives the samples of a series, stale markers left out and native histograms apart, and counts
+    /// them meanwhile.
+    fn with_floats(
+        &self,
+        window: Window<'_>,
+        visit: impl FnOnce(Samples<'_>) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        let (mut times, mut values) = (Vec::new(), Vec::new());
+        let mixed = !window.histograms.is_empty();
+        let apart = mixed || any_stale(window.values);
+        if apart {
+            let floats = window
+                .times
+                .iter()
+                .zip(window.values)
+                .filter(|(_, v)| !is_stale(**v) && (!mixed || !is_histogram(**v)));
+            for (time, value) in floats {
+                times.push(*time);
+                values.push(*value);
+            }
+        }
+        let (times, values) = if apart {
+            (&times[..], &values[..])
+        } else {
+            (window.times, window.values)
+        };
+        let held = times.len() + window.histograms.len();
+        if held == 0 {
+            return Ok(());
+        }
+        // As many series as there are threads are held at a time.
+        let samples = Samples {
+            times,
+            values,
+            histograms: window.histograms,
+        };
+        let bytes = held.saturating_mul(POINT);
+        self.query.load(held)?;
+        self.query.memory.take(bytes)?;
+        let outcome = visit(samples);
+        self.query.release(held);
+        self.query.memory.give(bytes);
+        outcome
     }
 
     /// The samples of a range expression at the first step, as they are.
@@ -426,7 +443,7 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-fn continue_unless(
+pub(super) fn continue_unless(
     outcome: Result<(), EvalError>,
     failure: &mut Option<EvalError>,
 ) -> ControlFlow<()> {

@@ -47,3 +47,27 @@ pub(super) fn stretch(
         factor
     }
 }
+
+/// The difference between the ends of a window, stretched to the whole window where the samples
+/// nearly fill it; `lost` is what a counter had whenever it was reset.
+pub(super) fn difference(
+    times: &[i64],
+    values: &[f64],
+    window: (i64, i64),
+    kind: Kind,
+    lost: impl Iterator<Item = f64>,
+) -> Option<f64> {
+    let (first, last) = (*values.first()?, *values.last()?);
+    if values.len() < 2 {
+        return None;
+    }
+    let mut result = last - first;
+    // One after the other: the order of additions is part of the answer.
+    for lost in lost {
+        result += lost;
+    }
+    // A counter is never below zero: it is not stretched to before it was zero.
+    let share = (kind != Kind::Delta && result > 0.0 && first >= 0.0).then(|| first / result);
+    let ends = (times[0], times[times.len() - 1]);
+    Some(result * stretch(window, ends, values.len(), share, kind))
+}

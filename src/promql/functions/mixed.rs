@@ -9,7 +9,7 @@ use crate::model::NativeHistogram;
 use crate::model::native_histogram::Incompatible;
 use crate::model::text::quote;
 use crate::promql::eval::evaluator::Query;
-use crate::promql::eval::selector::Range;
+use crate::promql::eval::windows::Range;
 use crate::promql::syntax::ast::{Call, Span};
 use crate::promql::value::Severity;
 

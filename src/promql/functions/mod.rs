@@ -7,6 +7,7 @@ mod extrapolation;
 pub(super) mod go_math;
 mod histogram;
 mod label;
+mod line;
 mod math;
 pub(super) mod mixed;
 mod native;
@@ -14,14 +15,16 @@ mod native_quantile;
 mod native_rate;
 pub(super) mod over_time;
 mod rate;
+mod slide;
 mod sort;
 mod time;
 
 use mixed::Native;
 
 use super::eval::evaluator::{Evaluator, drop_names};
-use super::eval::frame::{Node, is_absent};
-use super::eval::selector::Range;
+use super::eval::frame::{Frame, Node, is_absent};
+use super::eval::selector::Over;
+use super::eval::windows::{Range, Windowed};
 use super::syntax::ast::ValueType::{Scalar, Vector};
 use super::syntax::ast::{Call, ValueType};
 use super::value::EvalError;
@@ -146,7 +149,9 @@ enum Body {
     /// The floats of one window, and what becomes of one with native histograms; the metric name
     /// goes.
     Range(fn(Range<'_>) -> Option<f64>, Native),
-    /// The same; the metric name stays.
+    /// The same, and what computes all windows of a series of floats at once.
+    Slid(fn(Range<'_>) -> Option<f64>, Native, slide::Slider),
+    /// As `Range`; the metric name stays.
     RangeNamed(fn(Range<'_>) -> Option<f64>, Native),
     /// Anything else.
     Special(fn(&Evaluator<'_>, &Call) -> Result<Node, EvalError>),
@@ -157,16 +162,39 @@ pub(super) fn eval(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalE
     match call.function.body {
         Body::Map(map) => map_values(evaluator, call, map),
         Body::Range(compute, native) => {
-            let mut frame = evaluator.over_ranges(call, 0, native, |range| Ok(compute(range)))?;
+            let mut frame = over(evaluator, call, native, None, compute)?;
             drop_names(&mut frame);
             frame.distinct().map(Node::Vector)
         }
-        Body::RangeNamed(compute, native) => evaluator
-            .over_ranges(call, 0, native, |range| Ok(compute(range)))?
+        Body::Slid(compute, native, slide) => {
+            let mut frame = over(evaluator, call, native, Some(slide), compute)?;
+            drop_names(&mut frame);
+            frame.distinct().map(Node::Vector)
+        }
+        Body::RangeNamed(compute, native) => over(evaluator, call, native, None, compute)?
             .distinct()
             .map(Node::Vector),
         Body::Special(body) => body(evaluator, call),
     }
+}
+
+fn over(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    native: Native,
+    slide: Option<slide::Slider>,
+    compute: fn(Range<'_>) -> Option<f64>,
+) -> Result<Frame, EvalError> {
+    let slider = |windowed: &Windowed<'_>, row: &mut [f64]| {
+        slide.map_or(Ok(false), |slide| slide(windowed, row))
+    };
+    evaluator.over_ranges(&Over {
+        call,
+        argument: 0,
+        native,
+        slide: Some(&slider),
+        compute: &|range| Ok(compute(range)),
+    })
 }
 
 /// Applies `map` to each value of the first argument.

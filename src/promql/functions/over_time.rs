@@ -2,11 +2,12 @@
 //! share.
 
 use super::mixed::{self, Native};
-use super::{Body, Function, row};
+use super::{Body, Function, row, slide};
 use crate::model::text::format_float_g;
 use crate::promql::eval::evaluator::{Evaluator, drop_names};
 use crate::promql::eval::frame::{Frame, Node};
-use crate::promql::eval::selector::Range;
+use crate::promql::eval::selector::Over;
+use crate::promql::eval::windows::Range;
 use crate::promql::syntax::ast::Call;
 use crate::promql::syntax::ast::ValueType::{Matrix, Scalar};
 use crate::promql::value::{EvalError, Severity};
@@ -22,7 +23,7 @@ pub(super) static FAMILY: &[Function] = &[
     row(
         "avg_over_time",
         &[Matrix],
-        Body::Range(avg, Native::Taken(mixed::average)),
+        Body::Slid(avg, Native::Taken(mixed::average), slide::sums::avg),
         "Mean of the samples of the window.",
     ),
     row(
@@ -53,13 +54,13 @@ pub(super) static FAMILY: &[Function] = &[
     row(
         "max_over_time",
         &[Matrix],
-        Body::Range(max, Native::Ignored),
+        Body::Slid(max, Native::Ignored, slide::extremes::max),
         "Greatest sample of the window.",
     ),
     row(
         "min_over_time",
         &[Matrix],
-        Body::Range(min, Native::Ignored),
+        Body::Slid(min, Native::Ignored, slide::extremes::min),
         "Least sample of the window.",
     ),
     row(
@@ -77,19 +78,19 @@ pub(super) static FAMILY: &[Function] = &[
     row(
         "stddev_over_time",
         &[Matrix],
-        Body::Range(stddev, Native::Ignored),
+        Body::Slid(stddev, Native::Ignored, slide::side_by_side::stddev),
         "Population standard deviation of the samples of the window.",
     ),
     row(
         "stdvar_over_time",
         &[Matrix],
-        Body::Range(stdvar, Native::Ignored),
+        Body::Slid(stdvar, Native::Ignored, slide::side_by_side::stdvar),
         "Population variance of the samples of the window.",
     ),
     row(
         "sum_over_time",
         &[Matrix],
-        Body::Range(sum, Native::Taken(mixed::sum)),
+        Body::Slid(sum, Native::Taken(mixed::sum), slide::sums::sum),
         "Sum of the samples of the window.",
     ),
     row(
@@ -136,6 +137,16 @@ impl Sum {
             sum: value,
             compensation: 0.0,
         }
+    }
+
+    /// A sum and what rounding took from it.
+    pub(super) fn of(sum: f64, compensation: f64) -> Self {
+        Sum { sum, compensation }
+    }
+
+    /// The mean of so many values.
+    pub(super) fn divided(self, count: f64) -> f64 {
+        self.sum / count + self.compensation / count
     }
 
     /// Adds a value.
@@ -203,14 +214,26 @@ impl Mean {
         if self.incremental {
             self.sum.total()
         } else {
-            self.sum.sum / self.count + self.sum.compensation / self.count
+            self.sum.divided(self.count)
         }
     }
 }
 
 /// The quantile of some values, which are sorted by this; NaN counts as smallest.
 pub(in crate::promql) fn quantile(q: f64, values: &mut [f64]) -> f64 {
-    if values.is_empty() || q.is_nan() {
+    quantile_of(q, values.len(), |lower, upper| ranked(values, lower, upper))
+}
+
+/// The quantile of sorted values.
+pub(super) fn sorted_quantile(q: f64, values: &[f64]) -> f64 {
+    quantile_of(q, values.len(), |lower, upper| {
+        (values[lower], values[upper])
+    })
+}
+
+/// The quantile of so many values, of which `ranked` gives those at two positions of the order.
+fn quantile_of(q: f64, count: usize, ranked: impl FnOnce(usize, usize) -> (f64, f64)) -> f64 {
+    if count == 0 || q.is_nan() {
         return f64::NAN;
     }
     if q < 0.0 {
@@ -219,11 +242,11 @@ pub(in crate::promql) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    let rank = q * (values.len() as f64 - 1.0);
+    let rank = q * (count as f64 - 1.0);
     let lower = rank.floor().max(0.0);
-    let upper = (lower + 1.0).min(values.len() as f64 - 1.0);
+    let upper = (lower + 1.0).min(count as f64 - 1.0);
     let weight = rank - rank.floor();
-    let (low, high) = ranked(values, lower as usize, upper as usize);
+    let (low, high) = ranked(lower as usize, upper as usize);
     low * (1.0 - weight) + high * weight
 }
 
@@ -377,23 +400,25 @@ fn stddev(range: Range<'_>) -> Option<f64> {
 
 fn quantile_over_time(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     let q = evaluator.scalar(&call.args[0])?;
-    let mut values = Vec::new();
-    let mut frame = evaluator.over_ranges(call, 1, Native::Ignored, |range| {
-        if range.values.is_empty() {
-            return Ok(None);
-        }
-        let q = q[range.step];
-        if !(0.0..=1.0).contains(&q) {
+    let mut frame = evaluator.over_ranges(&Over {
+        call,
+        argument: 1,
+        native: Native::Ignored,
+        slide: Some(&|windowed, row| slide::order::quantile(windowed, row, &q)),
+        compute: &|range| {
+            let mut values = range.values.to_vec();
+            Ok((!values.is_empty()).then(|| quantile(q[range.step], &mut values)))
+        },
+    })?;
+    for (step, q) in q.iter().enumerate() {
+        if !(0.0..=1.0).contains(q) && frame.any_at(step) {
             evaluator.query.annotate(
                 Severity::Warning,
-                invalid_quantile(q),
+                invalid_quantile(*q),
                 call.annotated_span(0),
             );
         }
-        values.clear();
-        values.extend_from_slice(range.values);
-        Ok(Some(quantile(q, &mut values)))
-    })?;
+    }
     drop_names(&mut frame);
     frame.distinct().map(Node::Vector)
 }
@@ -407,7 +432,13 @@ pub(in crate::promql) fn invalid_quantile(q: f64) -> String {
 }
 
 fn absent_over_time(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
-    let found = evaluator.over_ranges(call, 0, Native::Taken(mixed::present), |_| Ok(Some(1.0)))?;
+    let found = evaluator.over_ranges(&Over {
+        call,
+        argument: 0,
+        native: Native::Taken(mixed::present),
+        slide: None,
+        compute: &|_| Ok(Some(1.0)),
+    })?;
     let mut frame = Frame::new(evaluator.steps.count);
     let row = frame.push(super::label::absent_labels(&call.args[0]));
     for (step, value) in row.iter_mut().enumerate() {

@@ -1,13 +1,15 @@
 //! Functions of how samples change inside a window: rates, differences, slopes, forecasts.
 
-use super::extrapolation::{Kind, stretch};
+use super::extrapolation::{Kind, difference};
+use super::line::regression;
 use super::mixed::{self, Native};
-use super::over_time::Sum;
-use super::{Body, Function, native_rate, row};
+use super::slide::line::Abscissae;
+use super::{Body, Function, native_rate, row, slide};
 use crate::model::text::quote;
 use crate::promql::eval::evaluator::{Evaluator, drop_names};
 use crate::promql::eval::frame::{Node, is_absent};
-use crate::promql::eval::selector::Range;
+use crate::promql::eval::selector::Over;
+use crate::promql::eval::windows::Range;
 use crate::promql::syntax::ast::Call;
 use crate::promql::syntax::ast::ValueType::{Matrix, Scalar};
 use crate::promql::value::{EvalError, Severity};
@@ -17,19 +19,25 @@ pub(super) static FAMILY: &[Function] = &[
     row(
         "changes",
         &[Matrix],
-        Body::Range(changes, Native::Taken(mixed::changes)),
+        Body::Slid(
+            changes,
+            Native::Taken(mixed::changes),
+            slide::counter::changes,
+        ),
         "Number of times a value changed in the window.",
     ),
     row(
         "delta",
         &[Matrix],
-        Body::Range(delta, Native::Taken(native_rate::delta)),
+        Body::Slid(delta, Native::Taken(native_rate::delta), |windowed, row| {
+            slide::counter::extrapolated(windowed, row, Kind::Delta)
+        }),
         "Difference between the last and the first value of a gauge, extrapolated to the window.",
     ),
     row(
         "deriv",
         &[Matrix],
-        Body::Range(deriv, Native::Ignored),
+        Body::Special(deriv),
         "Slope per second of a gauge, by least squares.",
     ),
     row(
@@ -65,7 +73,7 @@ pub(super) static FAMILY: &[Function] = &[
     row(
         "resets",
         &[Matrix],
-        Body::Range(resets, Native::Taken(mixed::resets)),
+        Body::Slid(resets, Native::Taken(mixed::resets), slide::counter::resets),
         "Number of times a counter was reset in the window.",
     ),
     row(
@@ -77,25 +85,15 @@ pub(super) static FAMILY: &[Function] = &[
     .experimental(),
 ];
 
-/// The difference between the ends of a window, stretched to the whole window where the samples
-/// nearly fill it.
 fn extrapolated(range: Range<'_>, kind: Kind) -> Option<f64> {
-    let (values, times) = (range.values, range.times);
-    let (first, last) = (*values.first()?, *values.last()?);
-    if values.len() < 2 {
-        return None;
-    }
-    let mut result = last - first;
-    if kind != Kind::Delta {
-        // One after the other: the order of additions is part of the answer.
-        for pair in values.windows(2).filter(|pair| pair[1] < pair[0]) {
-            result += pair[0];
-        }
-    }
-    // A counter is never below zero: it is not stretched to before it was zero.
-    let share = (kind != Kind::Delta && result > 0.0 && first >= 0.0).then(|| first / result);
-    let ends = (times[0], times[times.len() - 1]);
-    Some(result * stretch((range.start, range.end), ends, values.len(), share, kind))
+    let falls = |pair: &[f64]| (kind != Kind::Delta && pair[1] < pair[0]).then_some(pair[0]);
+    difference(
+        range.times,
+        range.values,
+        (range.start, range.end),
+        kind,
+        range.values.windows(2).filter_map(falls),
+    )
 }
 
 fn delta(range: Range<'_>) -> Option<f64> {
@@ -126,8 +124,13 @@ fn counter(
     kind: Kind,
     native: Native,
 ) -> Result<Node, EvalError> {
-    let mut frame =
-        evaluator.over_ranges(call, 0, native, |range| Ok(extrapolated(range, kind)))?;
+    let mut frame = evaluator.over_ranges(&Over {
+        call,
+        argument: 0,
+        native,
+        slide: Some(&|windowed, row| slide::counter::extrapolated(windowed, row, kind)),
+        compute: &|range| Ok(extrapolated(range, kind)),
+    })?;
     let mut last = "";
     for (row, labels) in frame.rows.iter().enumerate() {
         let name = labels.metric_name();
@@ -205,80 +208,44 @@ fn changes(range: Range<'_>) -> Option<f64> {
     Some(range.values.windows(2).filter(changed).count() as f64)
 }
 
-/// What a least-squares line needs of the instants alone; kept, because most series of a selection
-/// share them.
-#[derive(Clone, Default)]
-struct Instants {
-    times: Vec<i64>,
-    origin: i64,
-    sum_x: f64,
-    sum_xx: f64,
-}
-
-/// Instants that are kept for all steps of a query together.
-const MOST_INSTANTS: usize = 1 << 18;
-
-impl Instants {
-    /// Makes these the instants of a window, counted in seconds from `origin`.
-    fn set(&mut self, times: &[i64], origin: i64, keep: bool) {
-        if self.origin == origin && self.times == times && !times.is_empty() {
-            return;
-        }
-        let (mut sum_x, mut sum_xx) = (Sum::default(), Sum::default());
-        for time in times {
-            let x = seconds_from(origin, *time);
-            sum_x.add(x);
-            sum_xx.add(x * x);
-        }
-        (self.origin, self.sum_x, self.sum_xx) = (origin, sum_x.total(), sum_xx.total());
-        self.times.clear();
-        if keep {
-            self.times.extend_from_slice(times);
-        }
-    }
-}
-
-fn seconds_from(origin: i64, time: i64) -> f64 {
-    time.saturating_sub(origin) as f64 / 1000.0
-}
-
-/// Slope per second and value at `origin` of the least-squares line.
-fn regression(range: Range<'_>, origin: i64, instants: &mut Instants, keep: bool) -> (f64, f64) {
-    let first = range.values[0];
-    if range.values.iter().all(|v| *v == first) {
-        return if first.is_infinite() {
-            (f64::NAN, f64::NAN)
-        } else {
-            (0.0, first)
-        };
-    }
-    instants.set(range.times, origin, keep);
-    let (mut sum_y, mut sum_xy) = (Sum::default(), Sum::default());
-    for (time, y) in range.times.iter().zip(range.values) {
-        sum_y.add(*y);
-        sum_xy.add(seconds_from(origin, *time) * y);
-    }
-    let n = range.values.len() as f64;
-    let (x, y) = (instants.sum_x, sum_y.total());
-    let slope = (sum_xy.total() - x * y / n) / (instants.sum_xx - x * x / n);
-    (slope, y / n - slope * x / n)
-}
-
-fn deriv(range: Range<'_>) -> Option<f64> {
-    (range.values.len() > 1)
-        .then(|| regression(range, range.times[0], &mut Instants::default(), false).0)
+fn deriv(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
+    let abscissae = Abscissae::default();
+    let mut frame = evaluator.over_ranges(&Over {
+        call,
+        argument: 0,
+        native: Native::Ignored,
+        slide: Some(&|windowed, row| {
+            let origin = |_, low: usize| windowed.times[low];
+            slide::line::line(windowed, row, &abscissae, origin, |_, slope, _| slope)
+        }),
+        compute: &|Range { times, values, .. }| {
+            Ok((values.len() > 1).then(|| regression(times, values, times[0]).0))
+        },
+    })?;
+    drop_names(&mut frame);
+    frame.distinct().map(Node::Vector)
 }
 
 fn predict_linear(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     let ahead = evaluator.scalar(&call.args[1])?;
-    let mut instants = vec![Instants::default(); evaluator.steps.count];
-    let mut frame = evaluator.over_ranges(call, 0, Native::Ignored, |range| {
-        if range.values.len() < 2 {
-            return Ok(None);
-        }
-        let keep = range.times.len().saturating_mul(instants.len()) <= MOST_INSTANTS;
-        let (slope, now) = regression(range, range.at, &mut instants[range.step], keep);
-        Ok(Some(slope * ahead[range.step] + now))
+    let abscissae = Abscissae::default();
+    let mut frame = evaluator.over_ranges(&Over {
+        call,
+        argument: 0,
+        native: Native::Ignored,
+        slide: Some(&|windowed, row| {
+            let origin = |step, _| windowed.at(step);
+            slide::line::line(windowed, row, &abscissae, origin, |step, slope, now| {
+                slope * ahead[step] + now
+            })
+        }),
+        compute: &|range| {
+            if range.values.len() < 2 {
+                return Ok(None);
+            }
+            let (slope, now) = regression(range.times, range.values, range.at);
+            Ok(Some(slope * ahead[range.step] + now))
+        },
     })?;
     drop_names(&mut frame);
     frame.distinct().map(Node::Vector)
@@ -289,7 +256,7 @@ fn double_exponential_smoothing(evaluator: &Evaluator<'_>, call: &Call) -> Resul
         evaluator.scalar(&call.args[1])?,
         evaluator.scalar(&call.args[2])?,
     );
-    let mut frame = evaluator.over_ranges(call, 0, Native::Ignored, |range| {
+    let smooth = |range: Range<'_>| {
         let (sf, tf) = (smoothing[range.step], trend[range.step]);
         for (factor, name, short) in [(sf, "smoothing", "sf"), (tf, "trend", "tf")] {
             if factor <= 0.0 || factor >= 1.0 {
@@ -310,6 +277,13 @@ fn double_exponential_smoothing(evaluator: &Evaluator<'_>, call: &Call) -> Resul
             (before, level) = (level, sf * value + (1.0 - sf) * (level + slope));
         }
         Ok(Some(level))
+    };
+    let mut frame = evaluator.over_ranges(&Over {
+        call,
+        argument: 0,
+        native: Native::Ignored,
+        slide: None,
+        compute: &smooth,
     })?;
     drop_names(&mut frame);
     frame.distinct().map(Node::Vector)

@@ -18,11 +18,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::instants::Instants;
+use super::runs::{Run, within};
 use super::{BlockStatus, histogram};
 use crate::model::bytes::Reader;
 use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, Timestamp};
-use crate::store::memory::chunk::{decompress_times, decompress_values};
+use crate::store::memory::chunk::{decompress_into, decompress_times};
 use crate::store::memory::series::{Gathered, histograms_within};
+use crate::store::read::seen::Seen;
 
 /// What a block begins with.
 pub(super) const MAGIC: &[u8; 8] = b"nbblock\x01";
@@ -78,8 +80,8 @@ fn later(path: &Path) -> u32 {
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Located {
     pub(in crate::store) labels: Labels,
-    offset: u64,
-    length: u32,
+    pub(in crate::store) offset: u64,
+    pub(in crate::store) length: u32,
 }
 
 /// What was found for some matchers.
@@ -198,6 +200,11 @@ impl Block {
             .count()
     }
 
+    /// Its number, unlike that of any other block of this process.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Where it is.
     pub(in crate::store) fn path(&self) -> &Path {
         &self.path
@@ -269,24 +276,109 @@ impl Block {
         span: (i64, i64),
         samples: &mut Gathered,
     ) -> u64 {
-        let mut data = vec![0; series.length as usize];
-        if self.file.read_exact_at(&mut data, series.offset).is_err() {
-            self.damaged.store(true, Ordering::Relaxed);
+        let mut data = Vec::new();
+        if !self.fetch((series.offset, series.length as usize), &mut data) {
             return 1;
         }
-        // The chunks of a series usually share one column.
-        let mut known: Option<(usize, Arc<[i64]>)> = None;
-        let mut column = |number: usize| {
-            if known.as_ref().is_none_or(|(other, _)| *other != number) {
-                known = Some((
-                    number,
-                    instants.get((self.number, number), || columns.decode(number))?,
-                ));
+        let (seen, mut known) = (
+            Seen::all(Timestamp(span.0), Timestamp(span.1)),
+            Known::default(),
+        );
+        self.decode(columns, instants, &mut known, &data, (span, &seen), samples)
+    }
+
+    /// Appends bytes of the file, as many as are asked for; `false` when it cannot be read.
+    pub(super) fn fetch(&self, (offset, length): (u64, usize), into: &mut Vec<u8>) -> bool {
+        let before = into.len();
+        into.resize(before + length, 0);
+        let read = self.file.read_exact_at(&mut into[before..], offset);
+        if read.is_err() {
+            into.truncate(before);
+            self.damaged.store(true, Ordering::Relaxed);
+        }
+        read.is_ok()
+    }
+
+    /// Appends those samples in the chunks of a series that lie in `from < timestamp <= to`, of all
+    /// chunks in which something is seen. Returns how many chunks are damaged; those are left out.
+    pub(super) fn decode(
+        &self,
+        columns: &Columns,
+        instants: &Instants,
+        known: &mut Known,
+        data: &[u8],
+        (span, seen): ((i64, i64), &Seen),
+        samples: &mut Gathered,
+    ) -> u64 {
+        let mut column = |number| known.column(self.number, number, columns, instants);
+        self.each_chunk(data, |chunk| {
+            chunk.append(&mut column, (span, seen), samples)
+        })
+    }
+
+    /// All samples in the chunks of a series, to be kept; `None` when some are native histograms, or
+    /// damaged.
+    pub(super) fn runs(&self, data: &[u8]) -> Option<Arc<[Run]>> {
+        let mut runs: Vec<Run> = Vec::new();
+        // Where the next chunk goes on in the column of the one before it, both are one run.
+        let (mut position, mut values): (Option<(usize, usize)>, Vec<f64>) = (None, Vec::new());
+        let mut all = true;
+        let lost = self.each_chunk(data, |chunk| {
+            all &= chunk.histograms.is_empty();
+            let before = position
+                .map(|(number, first)| (number, first + values.len()))
+                .filter(|next| chunk.column == Some(*next));
+            if before.is_none() {
+                if let Some((number, first)) = position.take() {
+                    runs.push(Run::shared(number, first, &values));
+                }
+                values.clear();
+                position = chunk.column;
             }
-            known.as_ref().map(|(_, instants)| Arc::clone(instants))
-        };
+            let begun = values.len();
+            values.resize(begun + chunk.count, 0.0);
+            decompress_into(chunk.values, &mut values[begun..])?;
+            if chunk.column.is_none() {
+                runs.push(Run::own(&chunk.own_times()?, &values));
+                values.clear();
+            }
+            Some(())
+        });
+        if let Some((number, first)) = position {
+            runs.push(Run::shared(number, first, &values));
+        }
+        (lost == 0 && all).then(|| runs.into())
+    }
+
+    /// Appends those samples of runs that lie in `from < timestamp <= to`; `false` when their column
+    /// cannot be decoded.
+    pub(super) fn append(
+        &self,
+        columns: &Columns,
+        instants: &Instants,
+        known: &mut Known,
+        runs: &[Run],
+        span: (i64, i64),
+        samples: &mut Gathered,
+    ) -> bool {
+        runs.iter().all(|run| {
+            let column = match run.column() {
+                Some(number) => known.column(self.number, number, columns, instants),
+                None => Some(Arc::default()),
+            };
+            let times = column.as_deref().and_then(|column| run.times(column));
+            times.is_some_and(|times| {
+                run.append(times, span, samples);
+                true
+            })
+        })
+    }
+
+    /// Calls `visit` for each chunk of a series. Returns how many are damaged, or are so as `visit`
+    /// sees it.
+    fn each_chunk(&self, data: &[u8], mut visit: impl FnMut(Packed<'_>) -> Option<()>) -> u64 {
         let mut lost = 0;
-        let mut reader = Reader(&data);
+        let mut reader = Reader(data);
         while !reader.0.is_empty() {
             let chunk = reader
                 .size(data.len())
@@ -295,9 +387,12 @@ impl Block {
                 lost += 1;
                 break;
             };
-            if crc32fast::hash(chunk) != checksum
-                || read_chunk(&mut column, chunk, span, samples).is_none()
-            {
+            let whole = crc32fast::hash(chunk) == checksum;
+            let visited = whole
+                .then(|| Packed::parse(chunk))
+                .flatten()
+                .and_then(&mut visit);
+            if visited.is_none() {
                 lost += 1;
             }
         }
@@ -308,58 +403,123 @@ impl Block {
     }
 }
 
-/// Appends what a chunk holds of `from < timestamp <= to`; all of it or nothing.
-fn read_chunk(
-    column: &mut impl FnMut(usize) -> Option<Arc<[i64]>>,
-    chunk: &[u8],
-    (from, to): (i64, i64),
-    samples: &mut Gathered,
-) -> Option<()> {
-    let mut reader = Reader(chunk);
-    // A chunk with native histograms begins with a zero, where others have a count.
-    let first = reader.size(u32::MAX as usize)?;
-    let count = if first == 0 {
-        reader.size(u32::MAX as usize)?
-    } else {
-        first
-    };
-    let (own, shared);
-    let all: &[i64] = match reader.uint()? {
-        0 => {
+/// The column of instants that was used last: the chunks of a series usually share one, and so do
+/// those of the next series.
+#[derive(Clone, Default)]
+pub(in crate::store) struct Known(Option<(usize, Arc<[i64]>)>);
+
+impl Known {
+    fn column(
+        &mut self,
+        block: u64,
+        number: usize,
+        columns: &Columns,
+        instants: &Instants,
+    ) -> Option<Arc<[i64]>> {
+        if self.0.as_ref().is_none_or(|(other, _)| *other != number) {
+            self.0 = Some((
+                number,
+                instants.get((block, number), || columns.decode(number))?,
+            ));
+        }
+        self.0.as_ref().map(|(_, instants)| Arc::clone(instants))
+    }
+}
+
+/// A chunk, its values not decompressed.
+struct Packed<'a> {
+    count: usize,
+    /// The column of its instants, and where they begin in it.
+    column: Option<(usize, usize)>,
+    /// Otherwise the instants.
+    times: &'a [u8],
+    values: &'a [u8],
+    histograms: &'a [u8],
+}
+
+impl<'a> Packed<'a> {
+    fn parse(chunk: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader(chunk);
+        // A chunk with native histograms begins with a zero, where others have a count.
+        let first = reader.size(u32::MAX as usize)?;
+        let count = if first == 0 {
+            reader.size(u32::MAX as usize)?
+        } else {
+            first
+        };
+        let (mut column, mut times) = (None, &[][..]);
+        match reader.uint()? {
+            0 => {
+                let length = reader.size(chunk.len())?;
+                times = reader.take(length)?;
+            }
+            number => {
+                let first = reader.size(u32::MAX as usize)?;
+                column = Some((usize::try_from(number - 1).ok()?, first));
+            }
+        }
+        let values = if first == 0 {
             let length = reader.size(chunk.len())?;
-            own = decompress_times(reader.take(length)?)?;
-            &own
-        }
-        number => {
-            let first = reader.size(u32::MAX as usize)?;
-            shared = column(usize::try_from(number - 1).ok()?)?;
-            shared.get(first..first.checked_add(count)?)?
-        }
-    };
-    let (start, end) = (
-        all.partition_point(|t| *t <= from),
-        all.partition_point(|t| *t <= to),
-    );
-    if start >= end {
-        return Some(());
+            reader.take(length)?
+        } else {
+            std::mem::take(&mut reader.0)
+        };
+        Some(Packed {
+            count,
+            column,
+            times,
+            values,
+            histograms: reader.0,
+        })
     }
-    let values = if first == 0 {
-        let length = reader.size(chunk.len())?;
-        reader.take(length)?
-    } else {
-        std::mem::take(&mut reader.0)
-    };
-    let decoded = decompress_values(values)?;
-    if decoded.len() != count || all.len() != count {
-        return None;
+
+    /// Its instants, where they stand in it.
+    fn own_times(&self) -> Option<Vec<i64>> {
+        decompress_times(self.times).filter(|times| times.len() == self.count)
     }
-    let histograms = histogram::take_all(reader.0, all, &decoded)?;
-    samples.times.extend_from_slice(&all[start..end]);
-    samples.values.extend_from_slice(&decoded[start..end]);
-    samples
-        .histograms
-        .extend_from_slice(histograms_within(&histograms, from, to));
-    Some(())
+
+    /// Appends what it holds of `from < timestamp <= to`; all of it or nothing, which is also what
+    /// becomes of one in which nothing is seen.
+    fn append(
+        &self,
+        column: &mut impl FnMut(usize) -> Option<Arc<[i64]>>,
+        ((from, to), seen): ((i64, i64), &Seen),
+        samples: &mut Gathered,
+    ) -> Option<()> {
+        let (own, shared);
+        let all: &[i64] = match self.column {
+            None => {
+                own = decompress_times(self.times)?;
+                &own
+            }
+            Some((number, first)) => {
+                shared = column(number)?;
+                shared.get(first..first.checked_add(self.count)?)?
+            }
+        };
+        if all.len() != self.count {
+            return None;
+        }
+        let (start, end) = within(all, from, to);
+        if start >= end || !seen.any(all[start], all[end - 1]) {
+            return Some(());
+        }
+        let begun = samples.values.len();
+        samples.values.resize(begun + self.count, 0.0);
+        let decoded = decompress_into(self.values, &mut samples.values[begun..])
+            .and_then(|()| histogram::take_all(self.histograms, all, &samples.values[begun..]));
+        let Some(histograms) = decoded else {
+            samples.values.truncate(begun);
+            return None;
+        };
+        samples.values.truncate(begun + end);
+        samples.values.drain(begun..begun + start);
+        samples.times.extend_from_slice(&all[start..end]);
+        samples
+            .histograms
+            .extend_from_slice(histograms_within(&histograms, from, to));
+        Some(())
+    }
 }
 
 /// Milliseconds of the last sample in a chunk.
@@ -479,14 +639,19 @@ impl Index {
         Ok(Some(series))
     }
 
-    /// Bytes in memory at most.
+    /// Bytes in memory when all selections are remembered that may be, for an index as small as its
+    /// series.
     pub(super) fn heap_size(&self) -> usize {
         let columns = self.columns.heap_size();
         self.bytes.len()
             + self.symbols.len() * 8
             + columns
             + self.groups.len() * size_of::<Group>()
-            + REMEMBERED * size_of::<Located>()
+            + self.series().min(REMEMBERED) * size_of::<Located>()
+    }
+
+    fn series(&self) -> usize {
+        self.groups.iter().map(|group| group.count as usize).sum()
     }
 
     fn symbol(&self, number: u32) -> &str {
@@ -551,10 +716,11 @@ impl Index {
         }
         let found: Arc<[Located]> = Arc::from(found);
         let mut selections = self.selections.lock();
-        if selections.values().map(|f| f.len() + 1).sum::<usize>() + found.len() > REMEMBERED {
+        let most = self.series().min(REMEMBERED);
+        if selections.values().map(|f| f.len() + 1).sum::<usize>() + found.len() > most {
             selections.clear();
         }
-        if found.len() < REMEMBERED {
+        if found.len() <= most {
             selections.insert(matchers.into(), Arc::clone(&found));
         }
         Some(found)

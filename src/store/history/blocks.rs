@@ -1,7 +1,7 @@
 //! The blocks on disk: which there are, in order; their indexes in a bounded cache; what is damaged
 //! set aside; what is too old dropped.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -15,6 +15,7 @@ use super::ended::Ended;
 use super::instants::Instants;
 use super::log::recover::DAMAGED;
 use super::metrics::Metrics;
+use super::runs::Runs;
 use crate::store::memory::series::Gathered;
 
 /// Bytes of indexes kept in memory.
@@ -107,6 +108,42 @@ fn views(blocks: &[Arc<Block>]) -> Vec<View> {
     views
 }
 
+/// Indexes that were used lately, by the number of their block.
+#[derive(Debug, Default)]
+struct Indexes {
+    found: HashMap<u64, (u64, Arc<Index>), ahash::RandomState>,
+    bytes: usize,
+    /// Counts uses.
+    now: u64,
+}
+
+impl Indexes {
+    fn find(&mut self, number: u64) -> Option<Arc<Index>> {
+        self.now += 1;
+        let (used, index) = self.found.get_mut(&number)?;
+        *used = self.now;
+        Some(Arc::clone(index))
+    }
+
+    fn keep(&mut self, number: u64, index: &Arc<Index>) {
+        self.forget(number);
+        self.bytes += index.heap_size();
+        self.found.insert(number, (self.now, Arc::clone(index)));
+        while self.bytes > CACHE
+            && let Some(oldest) = self.found.iter().min_by_key(|(_, (used, _))| *used)
+        {
+            let oldest = *oldest.0;
+            self.forget(oldest);
+        }
+    }
+
+    fn forget(&mut self, number: u64) {
+        if let Some((_, index)) = self.found.remove(&number) {
+            self.bytes -= index.heap_size();
+        }
+    }
+}
+
 /// The folder of blocks.
 #[derive(Debug)]
 pub(super) struct Blocks {
@@ -114,8 +151,9 @@ pub(super) struct Blocks {
     current: RwLock<Arc<Snapshot>>,
     /// What was before, as far as readers still hold it.
     replaced: Mutex<Vec<Weak<Snapshot>>>,
-    cache: Mutex<VecDeque<(PathBuf, Arc<Index>)>>,
+    cache: Mutex<Indexes>,
     pub(super) instants: Instants,
+    pub(super) runs: Runs,
     pub(super) metrics: Metrics,
 }
 
@@ -166,6 +204,7 @@ impl Blocks {
             replaced,
             cache,
             instants: Instants::default(),
+            runs: Runs::default(),
             metrics,
         };
         blocks.turn_back(now);
@@ -277,36 +316,20 @@ impl Blocks {
 
     /// Takes the indexes of files that are gone out of the cache.
     fn forget<'a>(&self, gone: impl Iterator<Item = &'a Arc<Block>>) {
-        let gone: Vec<&Path> = gone.map(|block| block.path.as_path()).collect();
-        self.cache
-            .lock()
-            .retain(|(path, _)| !gone.contains(&path.as_path()));
+        let mut cache = self.cache.lock();
+        gone.for_each(|block| cache.forget(block.number()));
     }
 
     /// The index of a block, from the cache or the disk; a block whose index is damaged is set
     /// aside.
     pub(super) fn index(&self, block: &Arc<Block>) -> Option<Arc<Index>> {
-        {
-            let mut cache = self.cache.lock();
-            if let Some(position) = cache.iter().position(|(path, _)| *path == block.path) {
-                let entry = cache.remove(position)?;
-                let index = Arc::clone(&entry.1);
-                cache.push_front(entry);
-                return Some(index);
-            }
+        if let Some(index) = self.cache.lock().find(block.number()) {
+            return Some(index);
         }
         match block.index() {
             Ok(index) => {
                 let index = Arc::new(index);
-                let mut cache = self.cache.lock();
-                cache.push_front((block.path.clone(), Arc::clone(&index)));
-                let mut bytes = 0;
-                let kept = cache.iter().take_while(|(_, index)| {
-                    bytes += index.heap_size();
-                    bytes <= CACHE
-                });
-                let kept = kept.count();
-                cache.truncate(kept);
+                self.cache.lock().keep(block.number(), &index);
                 Some(index)
             }
             Err(reason) => {

@@ -47,6 +47,20 @@ impl Snapshot {
         self.within(from, to).cloned().chain(ended)
     }
 
+    /// Whether the blocks and files that may hold samples in one span all may hold some in another.
+    pub(in crate::store) fn is_within(
+        &self,
+        matchers: &[Matcher],
+        (from, to): (i64, i64),
+        (after, until): (i64, i64),
+    ) -> bool {
+        self.within(from, to)
+            .all(|view| view.after < until && view.to > after)
+            && self.ended(matchers, from, to).all(|ended| {
+                ended.may_hold(matchers, after.max(self.floor.saturating_sub(1)), until)
+            })
+    }
+
     /// Files of ended series that may hold samples in `from < timestamp <= to` of a series that
     /// passes.
     pub(super) fn ended(

@@ -168,14 +168,14 @@ pub(super) fn put_all(histograms: &[TimedHistogram]) -> io::Result<Vec<u8>> {
 /// first one does not say that it was not reset: the chunk before, which would tell, may be lost.
 pub(super) fn take_all(bytes: &[u8], times: &[i64], values: &[f64]) -> Option<Vec<TimedHistogram>> {
     let mut found: Vec<TimedHistogram> = Vec::new();
-    let mut markers = times
+    if bytes.is_empty() {
+        let marked = |piece: &[f64]| piece.iter().fold(false, |any, v| any | is_histogram(*v));
+        return (!values.chunks(64).any(marked)).then_some(found);
+    }
+    let markers = times
         .iter()
         .zip(values)
-        .filter(|(_, value)| is_histogram(**value))
-        .peekable();
-    if bytes.is_empty() {
-        return markers.peek().is_none().then_some(found);
-    }
+        .filter(|(_, value)| is_histogram(**value));
     let plain = inflate(bytes)?;
     let mut reader = Reader(&plain);
     for (time, _) in markers {

@@ -1,7 +1,7 @@
 //! Decoded columns of instants: those that series of a block share, for the series that are read
 //! next. Bounded in bytes.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -12,9 +12,17 @@ const ROOM: usize = 2 << 20;
 /// Which column: of the block with this number the one with that.
 pub(super) type Key = (u64, usize);
 
-/// What was decoded lately, the newest in front.
+/// What was decoded lately.
 #[derive(Debug, Default)]
-pub(super) struct Instants(Mutex<VecDeque<(Key, Arc<[i64]>)>>);
+pub(super) struct Instants(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    columns: HashMap<Key, (u64, Arc<[i64]>), ahash::RandomState>,
+    bytes: usize,
+    /// Counts uses.
+    now: u64,
+}
 
 impl Instants {
     /// The instants of a column, decoded if need be; `None` when they cannot be.
@@ -25,23 +33,28 @@ impl Instants {
     ) -> Option<Arc<[i64]>> {
         {
             let mut kept = self.0.lock();
-            if let Some(index) = kept.iter().position(|(other, _)| *other == key) {
-                let entry = kept.remove(index)?;
-                let instants = Arc::clone(&entry.1);
-                kept.push_front(entry);
-                return Some(instants);
+            kept.now += 1;
+            let now = kept.now;
+            if let Some((used, instants)) = kept.columns.get_mut(&key) {
+                *used = now;
+                return Some(Arc::clone(instants));
             }
         }
         let instants: Arc<[i64]> = decode()?.into();
         let mut kept = self.0.lock();
-        kept.push_front((key, Arc::clone(&instants)));
-        let mut bytes = 0;
-        let fit = kept.iter().take_while(|(_, instants)| {
-            bytes += size_of_val::<[i64]>(instants);
-            bytes <= ROOM
-        });
-        let fit = fit.count();
-        kept.truncate(fit);
+        let now = kept.now;
+        kept.bytes += size_of_val::<[i64]>(&instants);
+        if let Some((_, before)) = kept.columns.insert(key, (now, Arc::clone(&instants))) {
+            kept.bytes -= size_of_val::<[i64]>(&before);
+        }
+        while kept.bytes > ROOM
+            && let Some(oldest) = kept.columns.iter().min_by_key(|(_, (used, _))| *used)
+        {
+            let oldest = *oldest.0;
+            if let Some((_, gone)) = kept.columns.remove(&oldest) {
+                kept.bytes -= size_of_val::<[i64]>(&gone);
+            }
+        }
         Some(instants)
     }
 }
@@ -66,6 +79,6 @@ mod tests {
             kept.get((1, 8), || None).is_some() && kept.get((1, 1), || None).is_none(),
             "the oldest went"
         );
-        assert_eq!(kept.0.lock().len(), 4);
+        assert_eq!(kept.0.lock().columns.len(), 4);
     }
 }

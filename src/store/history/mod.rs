@@ -17,6 +17,7 @@ mod histogram;
 mod instants;
 mod log;
 mod metrics;
+mod runs;
 mod walk;
 
 use std::fs::File;
@@ -28,15 +29,17 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use tracing::warn;
 
-pub(in crate::store) use self::block::{Block, Located};
+pub(in crate::store) use self::block::{Block, Known, Located};
 pub(in crate::store) use self::block_writer::{BlockWriter, order};
 pub(in crate::store) use self::blocks::{Snapshot, View};
 pub(in crate::store) use self::ended::Until;
 pub(in crate::store) use self::log::{Entry, SEGMENT_TIME as BLOCK_TIME};
 pub(in crate::store) use self::metrics::Metrics;
+pub(in crate::store) use self::runs::Run;
 pub(in crate::store) use self::walk::Walk;
 use super::memory::series::Gathered;
-use crate::model::{Labels, Matcher, NativeHistogram, Timestamp};
+use super::read::seen::Seen;
+use crate::model::{Budget, Holder, Labels, Matcher, NativeHistogram, Timestamp};
 use crate::telemetry::Telemetry;
 use blocks::Blocks;
 use log::encoder::Encoder;
@@ -44,6 +47,9 @@ use log::writer::Writer;
 
 /// How long a start waits for the folder.
 const HANDOVER: Duration = Duration::from_millis(500);
+
+/// About the milliseconds of a chunk in a merged block.
+const CHUNK_TIME: i64 = 2 * 3_600_000;
 
 /// Where the history is kept.
 #[derive(Clone, Debug)]
@@ -91,9 +97,28 @@ pub struct BlockStatus {
 }
 
 /// A block that a query reads.
+#[derive(Debug)]
 pub(super) struct Part {
     view: View,
     columns: Arc<block::Columns>,
+}
+
+impl Part {
+    /// Whether it holds something that is seen.
+    pub(super) fn is_seen(&self, seen: &Seen) -> bool {
+        seen.any(self.view.after.saturating_add(1), self.view.to)
+    }
+
+    fn span(&self, seen: &Seen) -> (i64, i64) {
+        (seen.from.max(self.view.after), seen.to.min(self.view.to))
+    }
+
+    /// Whether most of its chunks are seen.
+    fn is_worth_keeping(&self, seen: &Seen) -> bool {
+        let ((from, to), view) = (self.span(seen), &self.view);
+        let all = view.to.saturating_sub(view.after);
+        to.saturating_sub(from) >= all / 2 && (seen.is_dense(CHUNK_TIME) || all <= CHUNK_TIME)
+    }
 }
 
 /// Why the history cannot be kept on disk.
@@ -325,26 +350,87 @@ impl History {
         ))
     }
 
-    /// Appends the samples of a series with `from < timestamp <= to`; chunks that are damaged are
-    /// counted and left out.
-    pub(super) fn read(
+    /// What is kept of the chunks of a series, decoded.
+    pub(super) fn kept(&self, part: &Part, offset: u64) -> Option<Arc<[Run]>> {
+        self.blocks.runs.find((part.view.block.number(), offset))
+    }
+
+    /// Appends bytes of a block; `false` when it cannot be read.
+    pub(super) fn fetch(&self, part: &Part, span: (u64, usize), into: &mut Vec<u8>) -> bool {
+        let block = &part.view.block;
+        let known = block.is_damaged();
+        let read = block.fetch(span, into);
+        if !read && !known {
+            self.blocks.lost(block, 1);
+        }
+        read
+    }
+
+    /// Appends the samples of a series whose chunks were fetched from this offset, of all chunks in
+    /// which something is seen; chunks that are damaged are counted and left out.
+    pub(super) fn decode(
         &self,
         part: &Part,
-        series: &Located,
-        from: i64,
-        to: i64,
+        known: &mut Known,
+        (offset, data): (u64, &[u8]),
+        seen: &Seen,
         samples: &mut Gathered,
     ) {
-        let View {
-            block,
-            after,
-            to: until,
-        } = &part.view;
-        let (known, span) = (block.is_damaged(), (from.max(*after), to.min(*until)));
-        let lost = block.read(&part.columns, &self.blocks.instants, series, span, samples);
-        if !known {
+        let block = &part.view.block;
+        let (was_damaged, span) = (block.is_damaged(), part.span(seen));
+        // Half of a byte for a sample is the least that there is.
+        let keeps = !was_damaged && part.is_worth_keeping(seen);
+        if keeps
+            && self.blocks.runs.has_room(data.len())
+            && let Some(runs) = block.runs(data)
+        {
+            self.blocks.runs.keep((block.number(), offset), &runs);
+            if self.append(part, known, &runs, seen, samples) {
+                return;
+            }
+        }
+        let instants = &self.blocks.instants;
+        let lost = block.decode(&part.columns, instants, known, data, (span, seen), samples);
+        if !was_damaged {
             self.blocks.lost(block, lost);
         }
+    }
+
+    /// The same of a series whose chunks are kept; `false` when their instants cannot be decoded.
+    pub(super) fn append(
+        &self,
+        part: &Part,
+        known: &mut Known,
+        runs: &[Run],
+        seen: &Seen,
+        samples: &mut Gathered,
+    ) -> bool {
+        let (block, instants) = (&part.view.block, &self.blocks.instants);
+        let before = samples.times.len();
+        let whole = block.append(
+            &part.columns,
+            instants,
+            known,
+            runs,
+            part.span(seen),
+            samples,
+        );
+        if !whole {
+            samples.times.truncate(before);
+            samples.values.truncate(before);
+        }
+        whole
+    }
+
+    /// Counts what is kept for the next time as part of a budget.
+    pub(super) fn keep_within(&self, budget: &Arc<Budget>) {
+        let reservation = budget.reserve(Holder::Caches);
+        self.blocks.runs.keep_within(budget, reservation);
+    }
+
+    /// Lets go what is kept of blocks, decoded; whether there was something.
+    pub(super) fn let_go(&self) -> bool {
+        self.blocks.runs.clear()
     }
 
     /// Deletes the log of what is in blocks, merges blocks, drops what is too old or too much.
@@ -356,6 +442,7 @@ impl History {
             self.blocks.serve(floor, floor);
         }
         self.blocks.verify_one();
+        self.blocks.runs.upkeep();
         if let Err(error) = compact::compact_one(&self.blocks, &self.metrics) {
             self.metrics.failed();
             warn!(%error, "Blocks cannot be merged; they stay as they are.");

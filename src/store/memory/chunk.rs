@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pco::ChunkConfig;
-use pco::standalone::{simple_compress, simple_decompress};
+use pco::standalone::{simple_compress, simple_decompress, simple_decompress_into};
 
 /// Level of pco's search for an encoding; higher ones gain under a percent on runs this short.
 const LEVEL: usize = 6;
@@ -196,9 +196,10 @@ pub(in crate::store) fn decompress_times(bytes: &[u8]) -> Option<Vec<i64>> {
     simple_decompress(bytes).ok()
 }
 
-/// What [`compress_values`] made; check a checksum first.
-pub(in crate::store) fn decompress_values(bytes: &[u8]) -> Option<Vec<f64>> {
-    simple_decompress(bytes).ok()
+/// What [`compress_values`] made, as many values as there is room for; check a checksum first.
+pub(in crate::store) fn decompress_into(bytes: &[u8], into: &mut [f64]) -> Option<()> {
+    let progress = simple_decompress_into(bytes, into).ok()?;
+    (progress.finished && progress.n_processed == into.len()).then_some(())
 }
 
 fn compress(

@@ -109,18 +109,34 @@ impl Index {
         })
     }
 
-    /// The series that pass every matcher, sorted.
-    pub(in crate::store) fn select(&self, matchers: &[Matcher]) -> Vec<u32> {
+    /// The series that pass every matcher, sorted. `passes` says whether one passes, by its labels.
+    pub(in crate::store) fn select(
+        &self,
+        matchers: &[Matcher],
+        passes: impl Fn(u32, &Matcher) -> bool,
+    ) -> Vec<u32> {
+        self.selected(matchers, passes).iter().collect()
+    }
+
+    /// The same as a set.
+    pub(in crate::store) fn selected(
+        &self,
+        matchers: &[Matcher],
+        passes: impl Fn(u32, &Matcher) -> bool,
+    ) -> RoaringBitmap {
         // Matchers that no absent label passes narrow the set; the others take series away from it.
+        // Patterns come last: when few series are left, they are looked at by themselves.
+        let (patterns, found): (Vec<&Matcher>, Vec<&Matcher>) =
+            matchers.iter().partition(|m| self.is_searched(m));
         let (mut kept, mut taken) = (Vec::new(), Vec::new());
-        for matcher in matchers {
+        for matcher in found {
             if matcher.matches("") {
                 taken.push(self.refused(matcher));
                 continue;
             }
             let found = self.passing(matcher);
             if found.is_empty() {
-                return Vec::new();
+                return RoaringBitmap::new();
             }
             kept.push(found);
         }
@@ -129,7 +145,79 @@ impl Index {
         let mut result = kept.next().unwrap_or(Cow::Borrowed(&self.all)).into_owned();
         kept.for_each(|found| result &= &*found);
         taken.iter().for_each(|refused| result -= &**refused);
-        result.iter().collect()
+        for pattern in patterns {
+            if result.len() < self.count(&pattern.name) as u64 {
+                let stays = result.iter().filter(|slot| passes(*slot, pattern));
+                result = stays.collect();
+            } else if pattern.matches("") {
+                result -= &*self.refused(pattern);
+            } else {
+                result &= &*self.passing(pattern);
+            }
+        }
+        result
+    }
+
+    /// Whether all values of a label are looked at for a matcher.
+    fn is_searched(&self, matcher: &Matcher) -> bool {
+        matches!(matcher.op, MatchOp::Regex | MatchOp::NotRegex) && matcher.literals().is_none()
+    }
+
+    /// How many values a label has.
+    fn count(&self, name: &str) -> usize {
+        self.names.get(name).map_or(0, Values::len)
+    }
+
+    /// The values of a label of which one of some series that `lives` has them, sorted.
+    pub(in crate::store) fn values_among(
+        &self,
+        name: &str,
+        series: &RoaringBitmap,
+        lives: impl Fn(u32) -> bool,
+    ) -> Vec<String> {
+        let Some(values) = self.names.get(name) else {
+            return Vec::new();
+        };
+        let among = |postings: &Postings| match postings {
+            Postings::One(only) => series.contains(*only) && lives(*only),
+            Postings::Few(few) => few
+                .iter()
+                .any(|slot| series.contains(*slot) && lives(*slot)),
+            Postings::Many(many) => {
+                // The smaller one is gone through.
+                let (fewer, more) = if many.len() < series.len() {
+                    (&**many, series)
+                } else {
+                    (series, &**many)
+                };
+                fewer.iter().any(|slot| more.contains(slot) && lives(slot))
+            }
+        };
+        let found = values.iter().filter(|(_, postings)| among(postings));
+        let mut found: Vec<String> = found.map(|(value, _)| value.to_string()).collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// The labels that one of some series that `lives` has, sorted.
+    pub(in crate::store) fn names_among(
+        &self,
+        series: &RoaringBitmap,
+        lives: impl Fn(u32) -> bool,
+    ) -> Vec<String> {
+        let among = |values: &Values| {
+            values.values().any(|postings| match postings {
+                Postings::One(only) => series.contains(*only) && lives(*only),
+                more => more
+                    .bitmap()
+                    .iter()
+                    .any(|slot| series.contains(slot) && lives(slot)),
+            })
+        };
+        let found = self.names.iter().filter(|(_, values)| among(values));
+        let mut found: Vec<String> = found.map(|(name, _)| name.to_string()).collect();
+        found.sort_unstable();
+        found
     }
 
     /// Series whose value of the label is present and passes.
@@ -190,6 +278,8 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -215,9 +305,21 @@ mod tests {
             let matchers: Vec<Matcher> = asked.iter().map(|(name, op, value)| Matcher::new(name, ops[*op], value).expect("valid")).collect();
             let passes = |labels: &Labels| matchers.iter().all(|m| m.matches(labels.value(&m.name)));
             let expected: Vec<u32> = all.iter().filter(|(_, labels, stays)| *stays && passes(labels)).map(|(slot, ..)| *slot).collect();
-            prop_assert_eq!(&index.select(&matchers), &expected);
+            let own = |slot: u32, m: &Matcher| {
+                all.get(slot as usize).is_some_and(|(_, labels, _)| m.matches(labels.value(&m.name)))
+            };
+            prop_assert_eq!(&index.select(&matchers, own), &expected);
             index.compress();
-            prop_assert_eq!(&index.select(&matchers), &expected);
+            prop_assert_eq!(&index.select(&matchers, own), &expected);
+            // Of every second one.
+            let (found, lives) = (index.selected(&matchers, own), |slot: u32| slot.is_multiple_of(2));
+            let living = || expected.iter().filter(|slot| lives(**slot)).map(|slot| &all[*slot as usize].1);
+            for name in ["few", "many", "unique", "none"] {
+                let values: BTreeSet<String> = living().filter_map(|l| l.get(name)).map(str::to_owned).collect();
+                prop_assert_eq!(index.values_among(name, &found, lives), values.into_iter().collect::<Vec<_>>());
+            }
+            let names: BTreeSet<String> = living().flat_map(|l| l.iter().map(|(n, _)| n.to_owned()).collect::<Vec<_>>()).collect();
+            prop_assert_eq!(index.names_among(&found, lives), names.into_iter().collect::<Vec<_>>());
         }
     }
 }

@@ -2,22 +2,37 @@
 
 use std::sync::Arc;
 
-use crate::store::history::{Located, Part, Snapshot};
+use crate::model::LabelSets;
+use crate::store::history::{Part, Snapshot};
 
-/// Where the samples of one series are.
-#[derive(Default)]
-pub(super) struct Parts {
-    pub(super) slot: Option<u32>,
-    /// Number of the block or file, in order of time.
-    pub(super) parts: Vec<(usize, Located)>,
+/// Where chunks of a series lie: the number of the block or file, in order of time, and where in
+/// it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    pub(super) part: u32,
+    pub(super) length: u32,
+    pub(super) offset: u64,
 }
 
-/// What is read where blocks hold a part of a selection: for each of its series, where its samples
-/// are.
-pub(in crate::store) struct Merged {
-    pub(super) snapshot: Arc<Snapshot>,
+/// Where the samples of one series are.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    pub(super) slot: Option<u32>,
+    pub(super) pieces: Vec<Piece>,
+}
+
+/// Where the samples of each series of a selection are.
+#[derive(Debug)]
+pub(in crate::store) struct Found {
+    pub(super) labels: LabelSets,
     pub(super) parts: Vec<Part>,
     pub(super) positions: Vec<Parts>,
+}
+
+/// What is read where blocks hold a part of a selection.
+pub(in crate::store) struct Merged {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) found: Arc<Found>,
 }
 
 /// Memory may hold samples that are in blocks already; from `from` on they are looked for only

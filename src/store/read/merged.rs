@@ -4,13 +4,15 @@
 //! The disk is read without holding the store's lock, so that a slow one never holds up a
 //! collection.
 
-use super::located::{Merged, Parts, memory_from};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::selection::Source;
+use super::located::{Found, Merged, Parts, Piece, memory_from};
+use super::reading::Reading;
+use super::seen::Seen;
+use super::selection::{Known, Source};
 use crate::model::{Labels, Matcher};
 use crate::store::history::{Located, Part, Snapshot};
 use crate::store::memory::series::{Gathered, Scratch};
@@ -39,70 +41,108 @@ impl Store {
         to: i64,
         again: bool,
     ) -> Selection {
-        let mut positions: IndexMap<Labels, Parts, ahash::RandomState> = IndexMap::default();
-        {
-            let inner = self.inner.read();
-            let known = self.known(&inner, matchers, again);
-            for (labels, id) in known.labels.iter().zip(&known.ids) {
-                positions.insert(
-                    labels.clone(),
-                    Parts {
-                        slot: Some(id.slot),
-                        parts: Vec::new(),
-                    },
-                );
-            }
-        }
-        let mut parts = Vec::new();
-        self.each_located(&snapshot, matchers, from, to, |part, located| {
-            for located in located {
-                positions
-                    .entry(located.labels.clone())
-                    .or_default()
-                    .parts
-                    .push((parts.len(), located.clone()));
-            }
-            parts.push(part);
+        let known = self.known(&self.inner.read(), matchers, again);
+        let kept = self
+            .located
+            .lock()
+            .find(matchers, &snapshot, &known, (from, to));
+        let found = kept.unwrap_or_else(|| {
+            let found = Arc::new(self.locate(matchers, &known, &snapshot, (from, to)));
+            self.located
+                .lock()
+                .keep(matchers, &snapshot, &known, (from, to), &found);
+            found
         });
-        let (labels, positions): (Vec<Labels>, Vec<Parts>) = positions.into_iter().unzip();
         Selection {
-            labels: labels.into(),
-            source: Source::Merged(Merged {
-                snapshot,
-                parts,
-                positions,
-            }),
+            labels: found.labels.clone(),
+            source: Source::Merged(Merged { snapshot, found }),
         }
     }
 
-    /// [`Store::read`] where blocks hold a part of the answer.
-    pub(in crate::store) fn read_merged(
+    fn locate(
         &self,
-        Merged {
-            snapshot,
+        matchers: &[Matcher],
+        known: &Known,
+        snapshot: &Snapshot,
+        (from, to): (i64, i64),
+    ) -> Found {
+        let mut positions: IndexMap<Labels, Parts, ahash::RandomState> = IndexMap::default();
+        for (labels, id) in known.labels.iter().zip(&known.ids) {
+            positions.insert(
+                labels.clone(),
+                Parts {
+                    slot: Some(id.slot),
+                    pieces: Vec::new(),
+                },
+            );
+        }
+        let mut parts = Vec::new();
+        // Blocks that follow each other hold mostly the same series in the same order.
+        let mut rows: Vec<usize> = Vec::new();
+        self.each_located(snapshot, matchers, from, to, |part, located| {
+            for (number, located) in located.iter().enumerate() {
+                let as_before = rows.get(number).copied().filter(|row| {
+                    positions
+                        .get_index(*row)
+                        .is_some_and(|(labels, _)| *labels == located.labels)
+                });
+                let row = as_before.unwrap_or_else(|| {
+                    let entry = positions.entry(located.labels.clone());
+                    let row = entry.index();
+                    entry.or_default();
+                    row
+                });
+                match rows.get_mut(number) {
+                    Some(known) => *known = row,
+                    None => rows.push(row),
+                }
+                positions[row].pieces.push(Piece {
+                    part: parts.len() as u32,
+                    length: located.length,
+                    offset: located.offset,
+                });
+            }
+            parts.push(part);
+        });
+        let (labels, mut positions): (Vec<Labels>, Vec<Parts>) = positions.into_iter().unzip();
+        positions
+            .iter_mut()
+            .for_each(|parts| parts.pieces.shrink_to_fit());
+        Found {
+            labels: labels.into(),
             parts,
             positions,
-        }: &Merged,
-        labels: &[Labels],
-        (from, to): (i64, i64),
+        }
+    }
+
+    /// [`Store::read_seen`] where blocks hold a part of the answer.
+    pub(in crate::store) fn read_merged(
+        &self,
+        Merged { snapshot, found }: &Merged,
+        rows: Range<usize>,
+        seen: &Seen,
         mut visit: impl FnMut(usize, Window<'_>) -> ControlFlow<()>,
     ) -> Result<(), ChunkError> {
         let (mut samples, mut scratch) = (Gathered::default(), Scratch::default());
-        for (row, position) in positions.iter().enumerate() {
+        let mut reading = Reading::new(&found.parts, seen);
+        let mut next = rows.start;
+        for row in rows.clone() {
             samples.clear();
-            for (number, located) in &position.parts {
-                if let Some(history) = self.history.get() {
-                    history.read(&parts[*number], located, from, to, &mut samples);
+            if let Some(history) = self.history.get() {
+                if row == next {
+                    next = reading.fetch(history, found, row..rows.end);
                 }
+                reading.decode(history, found, row, &mut samples);
             }
-            if let Some(slot) = position.slot {
+            if let Some(slot) = found.positions[row].slot {
                 let inner = self.inner.read();
                 // Meanwhile the series may have gone, and another may have its slot.
-                if let Some(series) = inner.slots.get(slot).filter(|s| s.labels == labels[row]) {
+                let series = inner.slots.get(slot);
+                if let Some(series) = series.filter(|s| s.labels == found.labels[row]) {
                     let window = series
                         .window(
-                            memory_from(snapshot, from),
-                            to,
+                            memory_from(snapshot, seen.from),
+                            seen.to,
                             &inner.columns,
                             &self.decoded,
                             &mut scratch,
@@ -170,11 +210,28 @@ impl Store {
 
     /// Whether blocks hold samples of this time.
     pub(in crate::store) fn is_on_disk(&self, from: i64, to: i64) -> bool {
-        self.on_disk(&[], from, to).is_some_and(|(_, some)| some)
+        self.may_be_on_disk(&[], from, to)
+    }
+
+    /// Whether blocks may hold samples of this time of series that pass.
+    pub(in crate::store) fn may_be_on_disk(
+        &self,
+        matchers: &[Matcher],
+        from: i64,
+        to: i64,
+    ) -> bool {
+        self.on_disk(matchers, from, to)
+            .is_some_and(|(_, some)| some)
     }
 }
 
 impl Inner {
+    /// Whether a series may have samples in `from < timestamp <= to` in memory.
+    pub(in crate::store) fn lives(&self, slot: u32, from: i64, to: i64) -> bool {
+        let series = self.slots.get(slot);
+        series.is_some_and(|series| series.overlaps(from, to, &self.columns))
+    }
+
     /// The oldest sample at or after `floor`; a sealed chunk may make it seem older than it is.
     pub(in crate::store) fn oldest(&self, floor: i64) -> Option<i64> {
         let spans = self

@@ -2,16 +2,17 @@
 //! goes, and reading them.
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use parking_lot::RwLockReadGuard;
 
 use super::located::{Merged, memory_from};
+use super::seen::Seen;
 use crate::model::{
     Budget, Holder, LabelSets, Labels, METRIC_NAME, MatchOp, Matcher, Reservation, Timestamp,
 };
-use crate::store::history::Snapshot;
+use crate::store::history::{History, Snapshot};
 use crate::store::memory::series::Scratch;
 use crate::store::{ChunkError, Inner, SeriesId, Store, Window};
 
@@ -50,7 +51,7 @@ pub(in crate::store) enum Source {
 pub(in crate::store) struct Known {
     pub(in crate::store) labels: LabelSets,
     pub(in crate::store) ids: Vec<SeriesId>,
-    generation: u64,
+    pub(super) generation: u64,
 }
 
 /// Selections by matchers.
@@ -160,6 +161,12 @@ fn is_regex(matcher: &Matcher) -> bool {
 }
 
 impl Inner {
+    /// Whether a series passes.
+    pub(in crate::store) fn passes(&self, slot: u32, matcher: &Matcher) -> bool {
+        let labels = self.slots.labels(slot);
+        labels.is_some_and(|labels| matcher.matches(labels.value(&matcher.name)))
+    }
+
     /// When a series last came or went that these matchers may select.
     fn generation_of(&self, matchers: &[Matcher]) -> u64 {
         let name = matchers
@@ -219,9 +226,19 @@ impl Store {
 
     /// Counts what is kept for the next time as part of a budget.
     pub fn keep_within(&self, budget: &Arc<Budget>) {
+        self.located.lock().keep_within(budget);
+        if let Some(history) = self.history.get() {
+            history.keep_within(budget);
+        }
         let mut selections = self.selections.lock();
         selections.clear();
         selections.reservation = Some(budget.reserve(Holder::Caches));
+    }
+
+    /// Lets go what is kept of blocks, decoded, for those who need the memory; whether there was
+    /// something.
+    pub fn let_go(&self) -> bool {
+        self.history.get().is_some_and(History::let_go)
     }
 
     /// Calls `visit` with the row in the selection for every series that has samples in
@@ -233,29 +250,42 @@ impl Store {
         selection: &Selection,
         from: Timestamp,
         to: Timestamp,
+        visit: impl FnMut(usize, Window<'_>) -> ControlFlow<()>,
+    ) -> Result<(), ChunkError> {
+        let all = 0..selection.labels.len();
+        self.read_seen(selection, all, &Seen::all(from, to), visit)
+    }
+
+    /// The same for some rows of the selection, of which not all samples are looked at: of chunks
+    /// in which none is seen `visit` gets nothing.
+    pub(crate) fn read_seen(
+        &self,
+        selection: &Selection,
+        rows: Range<usize>,
+        seen: &Seen,
         mut visit: impl FnMut(usize, Window<'_>) -> ControlFlow<()>,
     ) -> Result<(), ChunkError> {
         let (ids, from) = match &selection.source {
             Source::Memory(known, snapshot) => (
                 &known.ids,
-                snapshot.as_ref().map_or(from.0, |s| memory_from(s, from.0)),
+                snapshot
+                    .as_ref()
+                    .map_or(seen.from, |s| memory_from(s, seen.from)),
             ),
-            Source::Merged(merged) => {
-                return self.read_merged(merged, &selection.labels, (from.0, to.0), visit);
-            }
+            Source::Merged(merged) => return self.read_merged(merged, rows, seen, visit),
         };
         let mut inner = self.inner.read();
         let mut scratch = Scratch::default();
-        for (row, id) in ids.iter().enumerate() {
-            if row > 0 && row % READ_BATCH == 0 {
+        for row in rows.clone() {
+            if row > rows.start && (row - rows.start).is_multiple_of(READ_BATCH) {
                 RwLockReadGuard::bump(&mut inner);
             }
             // Since the selection was made, a slot may have been emptied or taken over.
-            let Some(series) = inner.slots.known(*id) else {
+            let Some(series) = inner.slots.known(ids[row]) else {
                 continue;
             };
             let window = series
-                .window(from, to.0, &inner.columns, &self.decoded, &mut scratch)
+                .window(from, seen.to, &inner.columns, &self.decoded, &mut scratch)
                 .inspect_err(|_| {
                     self.damaged
                         .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -279,7 +309,9 @@ impl Store {
         if let Some(known) = self.selections.lock().find(matchers, generation) {
             return known;
         }
-        let found = inner.index.select(matchers);
+        let found = inner
+            .index
+            .select(matchers, |slot, matcher| inner.passes(slot, matcher));
         let (mut ids, mut labels) = (
             Vec::with_capacity(found.len()),
             Vec::with_capacity(found.len()),

@@ -13,6 +13,7 @@ use crate::promql::{Engine, EvalError, Evaluated, Expr, Memory};
 use crate::store::Store;
 
 use super::super::Context;
+use super::super::running::Asked;
 use super::super::seats::Seat;
 use super::answer::{Answer, Problem};
 use super::parameters::Parameters;
@@ -59,13 +60,13 @@ fn read_size(text: &str) -> usize {
     quoted * QUOTED_BYTE + (text.len() - quoted) * OTHER_BYTE
 }
 
-/// Evaluates the query of the request within the deadline of its seat; `at` is the latest time in
-/// the answer.
+/// Evaluates the query of the request within the deadline of its seat, from a first instant to a
+/// last one at every step.
 fn evaluate(
     context: &Context,
     seat: &Seat,
     parameters: &Parameters,
-    at: Timestamp,
+    (start, end, step): (Timestamp, Timestamp, Duration),
     run: impl Fn(&Engine, &Store, &Expr) -> Result<Evaluated, EvalError>,
 ) -> Result<Answer, Problem> {
     let limit = parameters.limit()?;
@@ -93,12 +94,29 @@ fn evaluate(
         engine.lookback = lookback;
     }
     let begun = Instant::now();
-    let evaluated = seat.evaluate(|| run(&engine, &context.store, &expr))?;
+    let asked = Asked {
+        text: text.to_owned(),
+        start,
+        end,
+        step,
+    };
+    let running = context
+        .running
+        .begin(asked, seat.waited, seat.interrupt.clone());
+    let outcome = seat.evaluate(|| match run(&engine, &context.store, &expr) {
+        // What is kept of blocks is there for queries, not in their way.
+        Err(EvalError::NoMemory(_)) if context.store.let_go() => {
+            run(&engine, &context.store, &expr)
+        }
+        outcome => outcome,
+    });
+    running.finish(&outcome);
+    let evaluated = outcome?;
     let wants_stats = parameters
         .get("stats")
         .is_some_and(|stats| !stats.is_empty());
     let stats = wants_stats.then(|| stats(&evaluated, seat.waited, begun.elapsed()));
-    let answer = Answer::evaluated(evaluated, text, at, limit);
+    let answer = Answer::evaluated(evaluated, text, end, limit);
     Ok(stats.into_iter().fold(answer, Answer::with_stats))
 }
 
@@ -134,9 +152,14 @@ async fn instant(
     let at = parameters
         .query_time("time")?
         .unwrap_or_else(Timestamp::now);
-    evaluate(&context, &seat, &parameters, at, |engine, store, expr| {
-        engine.instant(store, expr, at)
-    })
+    let asked = (at, at, Duration::ZERO);
+    evaluate(
+        &context,
+        &seat,
+        &parameters,
+        asked,
+        |engine, store, expr| engine.instant(store, expr, at),
+    )
 }
 
 async fn range(
@@ -170,9 +193,14 @@ async fn range(
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
     }
-    evaluate(&context, &seat, &parameters, end, |engine, store, expr| {
-        engine.range(store, expr, start, end, step)
-    })
+    let asked = (start, end, step);
+    evaluate(
+        &context,
+        &seat,
+        &parameters,
+        asked,
+        |engine, store, expr| engine.range(store, expr, start, end, step),
+    )
 }
 
 /// Exemplars are read and not kept: none are found.

@@ -1,13 +1,16 @@
 //! `/status/*`: what Grafana looks at to learn what it talks to, and what people ask.
 
 use axum::Router;
-use axum::extract::State;
-use axum::routing::get;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{delete, get};
 use serde_json::{Map, Value as Json, json};
 
 use crate::model::format_duration;
 
 use super::super::Context;
+use super::super::admin::Writer;
+use super::super::error::ApiError;
 use super::answer::{Answer, Problem};
 use super::parameters::Parameters;
 
@@ -26,6 +29,8 @@ pub fn routes() -> Router<Context> {
         .route("/status/flags", get(flags))
         .route("/status/tsdb", get(tsdb))
         .route("/status/walreplay", get(replay))
+        .route("/status/active_queries", get(active))
+        .route("/status/active_queries/{id}", delete(stop))
 }
 
 async fn build() -> Answer {
@@ -77,6 +82,43 @@ async fn flags(State(context): State<Context>) -> Answer {
         .map(|(name, value)| ((*name).to_owned(), json!(value)))
         .collect();
     Answer::json(&Json::Object(flags))
+}
+
+/// The queries that run, the oldest first; as VictoriaMetrics names things.
+async fn active(State(context): State<Context>) -> Answer {
+    let list: Vec<Json> = context
+        .running
+        .list()
+        .iter()
+        .map(|query| {
+            json!({
+                "id": query.id.to_string(),
+                "query": query.asked.text,
+                "start": query.asked.start.0,
+                "end": query.asked.end.0,
+                "step": query.asked.step.as_millis() as u64,
+                "duration": format!("{:.3}s", query.since.elapsed().as_secs_f64()),
+                "waited": format!("{:.3}s", query.waited.as_secs_f64()),
+            })
+        })
+        .collect();
+    Answer::json(&Json::Array(list))
+}
+
+/// Stops one of them.
+async fn stop(
+    State(context): State<Context>,
+    _: Writer,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let stopped = id.parse().is_ok_and(|id| context.running.stop(id));
+    if stopped {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(ApiError::new(
+        StatusCode::NOT_FOUND,
+        format!("no query {id:?} runs"),
+    ))
 }
 
 async fn tsdb(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
