@@ -32,6 +32,7 @@ pub const RULES: &[ShippedRules] = shipped!(
     "json_api",
     "llm_provider",
     "llm_proxy",
+    "llm_server",
     "log_file",
     "maintenance",
     "mysql",
@@ -91,7 +92,7 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
     // What can still be reached is notified.
     hides(
         r#"alertname="TargetDown", job=~"host|node|node[-_]?exporter""#,
-        r#"alertname=~"TargetDown|MysqlDown|PostgresDown|RedisDown|VectorStoreDown|LLMDown|EndpointDown|JsonApiDown", job!~"host|node|node[-_]?exporter""#,
+        r#"alertname=~"TargetDown|MysqlDown|PostgresDown|RedisDown|VectorStoreDown|LLMDown|LLMServerDown|EndpointDown|JsonApiDown", job!~"host|node|node[-_]?exporter""#,
         &["host"],
     ),
     hides(
@@ -122,6 +123,11 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
     hides(
         r#"alertname="VectorStoreDown""#,
         r#"alertname=~"Vector.+", alertname!="VectorStoreDown""#,
+        TARGET,
+    ),
+    hides(
+        r#"alertname="LLMServerDown""#,
+        r#"alertname=~"LLMServer.+", alertname!="LLMServerDown""#,
         TARGET,
     ),
     hides(

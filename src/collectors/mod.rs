@@ -26,6 +26,7 @@ pub mod job;
 mod json_api;
 mod llm_provider;
 pub mod llm_proxy;
+mod llm_server;
 mod log_file;
 mod memory;
 mod mysql;
@@ -133,8 +134,9 @@ pub struct Finding {
 }
 
 /// What collectors say of their target: 0 when it is down.
-const UP: [&str; 9] = [
+const UP: [&str; 10] = [
     "json_api_up",
+    "llm_server_up",
     "llm_up",
     "log_readable",
     "mysql_up",
@@ -196,6 +198,7 @@ pub const COLLECTORS: &[CollectorKind] = &[
     json_api::KIND,
     llm_provider::KIND,
     llm_proxy::KIND,
+    llm_server::KIND,
     log_file::KIND,
     mysql::KIND,
     otlp::KIND,

@@ -9,7 +9,7 @@ pub mod otlp;
 pub mod parse;
 pub mod protobuf;
 mod series;
-mod wire;
+pub mod wire;
 
 pub use encode::{EncodedFamily, Format, Metadata, Page};
 pub use parse::{Item, Line, Lines, ParseError, Progress};
