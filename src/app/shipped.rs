@@ -42,6 +42,7 @@ pub const RULES: &[ShippedRules] = shipped!(
     "probe",
     "redis",
     "restore_test",
+    "retrieval",
     "sql",
     "sqlite",
     "vector_store"

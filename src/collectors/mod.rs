@@ -36,6 +36,7 @@ mod probe;
 mod programs;
 mod redis;
 mod restore_test;
+mod retrieval;
 pub mod schedule;
 mod sql;
 mod sqlite;
@@ -206,6 +207,7 @@ pub const COLLECTORS: &[CollectorKind] = &[
     probe::KIND,
     redis::KIND,
     restore_test::KIND,
+    retrieval::KIND,
     sqlite::KIND,
     vector_store::KIND,
 ];

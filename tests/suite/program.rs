@@ -17,7 +17,7 @@ use crate::servers::nightbell::Nightbell;
 use crate::servers::postgres::Postgres;
 use crate::servers::redis::Redis;
 use crate::servers::smtp::Certificate;
-use crate::servers::{Server, free_port, listens, wait_until};
+use crate::servers::{Server, free_port, listens, vectors, wait_until};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -561,6 +561,36 @@ fn every_dashboard_expression_gives_data() {
         .gives_data(wanted.into_iter().map(String::as_str));
 }
 
+/// Servers of language models by the first part of the path, a Qdrant, and an application that is
+/// asked questions.
+fn stand_ins() -> HttpServer {
+    HttpServer::answering(|request| {
+        let (_, path, body) = vectors::parts(request);
+        let (first, rest) = path[1..].split_once('/').unwrap_or((&path[1..], ""));
+        let page = |name: &str| {
+            let folder = root().join("tests/collectors/llm_server");
+            std::fs::read_to_string(folder.join(format!("{name}.txt"))).expect("a page")
+        };
+        match (first, rest) {
+            ("qdrant", _) => vectors::qdrant(&request.replacen("/qdrant/", "/", 1)),
+            ("ask", _) if body["question"] == "gone?" => ("503 Service Unavailable", String::new()),
+            ("ask", _) => ("200 OK", r#"{"sources":["a.md"],"answer":"yes"}"#.into()),
+            ("embed", _) => (
+                "200 OK",
+                r#"{"data":[{"index":0,"embedding":[1,0]}]}"#.into(),
+            ),
+            (kind, "metrics") => ("200 OK", page(kind)),
+            (_, "v1/models") => ("200 OK", r#"{"data":[{"id":"m"}]}"#.into()),
+            (_, "api/tags") => ("200 OK", r#"{"models":[{"name":"m"}]}"#.into()),
+            (_, "api/ps") => (
+                "200 OK",
+                r#"{"models":[{"name":"m","size":8,"size_vram":8}]}"#.into(),
+            ),
+            _ => ("200 OK", r#"{"version":"1.0"}"#.into()),
+        }
+    })
+}
+
 /// The queries of panels, for all jobs and instances.
 pub fn panel_expressions(json: &Value, found: &mut BTreeSet<String>) {
     match json {
@@ -741,6 +771,23 @@ impl Everything {
                 "\x20 json_api: [{{name: json, url: 'http://127.0.0.1:{json}/', login: {{url: 'http://127.0.0.1:{json}/', token: token, expires: seconds}}, \
                  metrics: [{{name: app_component_up, for_each: services, labels: {{component: $key}}}}, {{name: app_odd, path: odd}}, \
                  {{name: app_gone, path: gone}}]}}]\n  probe:\n"
+            ),
+        );
+        let models = stand_ins().port;
+        let lance = root().join("tests/collectors/lancedb");
+        let servers: String = ["vllm", "sglang", "litellm", "ollama"]
+            .iter()
+            .map(|kind| format!("\x20 - {{name: {kind}, kind: {kind}, url: 'http://127.0.0.1:{models}/{kind}', models: [m]}}\n"))
+            .collect();
+        let config = config.replace(
+            "\x20 llm_provider:\n",
+            &format!(
+                "\x20 - {{name: lance, store: lancedb, path: '{}'}}\n\x20 - {{name: qdrant, store: qdrant, url: 'http://127.0.0.1:{models}/qdrant', token: secret, dimension: 4, recall: {{}}}}\n\
+                 \x20 llm_server:\n{servers}\
+                 \x20 retrieval:\n  - {{name: docs, url: 'http://127.0.0.1:{models}/ask', question: a, expect_source: a.md, must_contain: 'yes', \
+                 questions: [{{name: gone, question: 'gone?', expect_source: b}}], embeddings: {{url: 'http://127.0.0.1:{models}/embed', model: e, texts: [t]}}}}\n\
+                 \x20 llm_provider:\n",
+                lance.display()
             ),
         );
         let nightbell = Nightbell::start(&config);

@@ -105,6 +105,7 @@ pages! {
     "probe" "collectors.probe" "collectors.probe." AllBut(&[OF_ALL, HTTP, &["module", "modules_file", "target"]]);
     "redis" "collectors.redis" "collectors.redis." AllBut(&[OF_ALL]);
     "restore_test" "collectors.restore_test" "collectors.restore_test." AllBut(&[OF_ALL]);
+    "retrieval" "collectors.retrieval" "collectors.retrieval." AllBut(&[OF_ALL, HTTP]);
     "sqlite" "collectors.sqlite" "collectors.sqlite." AllBut(&[OF_ALL, QUERIES]);
     "vector_store" "collectors.vector_store" "collectors.vector_store." AllBut(&[OF_ALL, HTTP]);
     "queries" "Queries of your own" "collectors.postgres." Only(QUERIES);

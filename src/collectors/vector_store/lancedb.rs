@@ -4,7 +4,7 @@
 //! Privilege: to read the folder. Used: listing and reading files below `path`. Never used: the
 //! library of LanceDB, locks, whatever writes. Nothing is searched: there is no server to ask.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use roaring::RoaringBitmap;
 use tokio::task::JoinHandle;
 
 use crate::config::Section;
@@ -25,8 +26,6 @@ use super::store::{
 const MAX_FILES: usize = 50_000;
 /// Greatest manifest that is read, in bytes.
 const MAX_MANIFEST: u64 = 64 << 20;
-/// Most fragments that an index covers.
-const MAX_FRAGMENTS: usize = 4 << 20;
 /// Bytes at a manifest's end: where it begins, versions, `LANC`.
 const FOOTER: usize = 16;
 
@@ -161,14 +160,14 @@ fn table(folder: &Path, name: &str) -> Looked<Collection> {
                 .is_some_and(|(id, _)| index.fields.contains(&id))
         })
         .collect();
-    let covered: BTreeSet<u32> = of_vectors
-        .iter()
-        .flat_map(|index| index.fragments.iter().copied())
-        .collect();
+    let mut covered = RoaringBitmap::new();
+    for index in &of_vectors {
+        covered |= &index.fragments;
+    }
     let indexed: f64 = manifest
         .fragments
         .iter()
-        .filter(|(id, _)| covered.contains(id))
+        .filter(|(id, _)| covered.contains(*id))
         .map(|(_, rows)| rows)
         .sum();
     let has_index = !of_vectors.is_empty();
@@ -305,7 +304,7 @@ struct IndexOf {
     folder: String,
     name: String,
     fields: Vec<u64>,
-    fragments: Vec<u32>,
+    fragments: RoaringBitmap,
 }
 
 fn index_section(bytes: &[u8]) -> Result<Vec<IndexOf>, Problem> {
@@ -325,7 +324,10 @@ fn index_section(bytes: &[u8]) -> Result<Vec<IndexOf>, Problem> {
                     .fields
                     .extend(value.bytes()?.iter().map(|b| u64::from(*b))),
                 (3, value) => index.name = value.text()?.to_owned(),
-                (5, value) => index.fragments = bitmap(value.bytes()?).ok_or("a bitmap is cut")?,
+                (5, value) => {
+                    index.fragments = RoaringBitmap::deserialize_from(value.bytes()?)
+                        .map_err(|_| "a bitmap cannot be read")?;
+                }
                 _ => {}
             }
         }
@@ -346,62 +348,6 @@ fn identifier(mut fields: Fields<'_>) -> Result<String, Problem> {
         }
     }
     Ok(text)
-}
-
-/// The numbers of a Roaring bitmap
-/// (<https://github.com/RoaringBitmap/RoaringFormatSpec>); `None` where it is cut.
-fn bitmap(bytes: &[u8]) -> Option<Vec<u32>> {
-    const NO_RUNS: u32 = 12346;
-    const RUNS: u32 = 12347;
-    let u16_at = |at: usize| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-    let u32_at = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let cookie = u32_at(0)?;
-    let (count, runs, mut at) = if cookie == NO_RUNS {
-        (u32_at(4)? as usize, None, 8)
-    } else if cookie & 0xffff == RUNS {
-        let count = (cookie >> 16) as usize + 1;
-        let flags = count.div_ceil(8);
-        (count, Some(bytes.get(4..4 + flags)?), 4 + flags)
-    } else {
-        return None;
-    };
-    let keys = at;
-    at += count.checked_mul(4)?;
-    if runs.is_none() || count >= 4 {
-        // Where each container begins; they follow each other.
-        at += count * 4;
-    }
-    let mut numbers = Vec::new();
-    for index in 0..count {
-        if numbers.len() > MAX_FRAGMENTS {
-            return None;
-        }
-        let high = u32::from(u16_at(keys + index * 4)?) << 16;
-        let cardinality = usize::from(u16_at(keys + index * 4 + 2)?) + 1;
-        let is_run = runs.is_some_and(|flags| flags[index / 8] & (1 << (index % 8)) != 0);
-        if is_run {
-            let count = usize::from(u16_at(at)?);
-            for run in 0..count {
-                let start = u32::from(u16_at(at + 2 + run * 4)?);
-                let length = u32::from(u16_at(at + 4 + run * 4)?);
-                numbers.extend((start..=start + length).map(|low| high | low));
-            }
-            at += 2 + count * 4;
-        } else if cardinality > 4096 {
-            for (byte, flags) in bytes.get(at..at + 8192)?.iter().enumerate() {
-                for bit in (0..8).filter(|bit| flags & (1 << bit) != 0) {
-                    numbers.push(high | (byte as u32 * 8 + bit));
-                }
-            }
-            at += 8192;
-        } else {
-            for item in 0..cardinality {
-                numbers.push(high | u32::from(u16_at(at + item * 2)?));
-            }
-            at += cardinality * 2;
-        }
-    }
-    Some(numbers)
 }
 
 impl Store for LanceDb {
@@ -455,35 +401,6 @@ impl Store for LanceDb {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bitmaps_of_every_kind_are_read_and_cut_ones_refused() {
-        let array = [12346_u32.to_le_bytes(), 1_u32.to_le_bytes()].concat();
-        // Key 0, two numbers, the container at 16.
-        let array = [
-            array,
-            vec![0, 0, 1, 0],
-            16_u32.to_le_bytes().to_vec(),
-            vec![3, 0, 7, 0],
-        ];
-        let array = array.concat();
-        assert_eq!(bitmap(&array), Some(vec![3, 7]));
-        // Key 1, one run of 5 to 8.
-        let run = [
-            12347_u32.to_le_bytes().to_vec(),
-            vec![1, 1, 0, 3, 0, 1, 0, 5, 0, 3, 0],
-        ]
-        .concat();
-        let high = 1 << 16;
-        assert_eq!(
-            bitmap(&run),
-            Some(vec![high | 5, high | 6, high | 7, high | 8])
-        );
-        for cut in 0..array.len() {
-            assert_eq!(bitmap(&array[..cut]), None, "{cut}");
-        }
-        assert_eq!(bitmap(b"something else"), None);
-    }
 
     #[test]
     fn versions_count_up_or_down() {
