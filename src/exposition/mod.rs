@@ -9,7 +9,7 @@ pub mod otlp;
 pub mod parse;
 pub mod protobuf;
 mod series;
-pub mod wire;
+pub(crate) mod wire;
 
 pub use encode::{EncodedFamily, Format, Metadata, Page};
 pub use parse::{Item, Line, Lines, ParseError, Progress};

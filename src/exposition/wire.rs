@@ -16,7 +16,7 @@ pub(super) const TOO_MANY: Problem = "a histogram has more than 100,000 buckets"
 
 /// The value of a field, as the wire has it.
 #[derive(Clone, Copy, Debug)]
-pub enum Value<'a> {
+pub(crate) enum Value<'a> {
     /// A variable-length integer.
     Varint(u64),
     /// Eight bytes.
@@ -29,16 +29,16 @@ pub enum Value<'a> {
 
 /// The fields of a message.
 #[derive(Clone, Copy, Debug)]
-pub struct Fields<'a>(Reader<'a>);
+pub(crate) struct Fields<'a>(Reader<'a>);
 
 impl<'a> Fields<'a> {
     /// The fields of these bytes.
-    pub fn of(message: &'a [u8]) -> Self {
+    pub(crate) fn of(message: &'a [u8]) -> Self {
         Fields(Reader(message))
     }
 
     /// Number and value of the next field; `None` at the end.
-    pub fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, Problem> {
+    pub(crate) fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, Problem> {
         if self.0.0.is_empty() {
             return Ok(None);
         }
@@ -79,7 +79,7 @@ impl<'a> Value<'a> {
     /// # Errors
     ///
     /// For a field of another type.
-    pub fn uint(self) -> Result<u64, Problem> {
+    pub(crate) fn uint(self) -> Result<u64, Problem> {
         match self {
             Value::Varint(number) => Ok(number),
             _ => Err(WRONG),
@@ -126,7 +126,7 @@ impl<'a> Value<'a> {
     /// # Errors
     ///
     /// For a field of another type.
-    pub fn bytes(self) -> Result<&'a [u8], Problem> {
+    pub(crate) fn bytes(self) -> Result<&'a [u8], Problem> {
         match self {
             Value::Bytes(bytes) => Ok(bytes),
             _ => Err(WRONG),
@@ -138,7 +138,7 @@ impl<'a> Value<'a> {
     /// # Errors
     ///
     /// For a field of another type.
-    pub fn message(self) -> Result<Fields<'a>, Problem> {
+    pub(crate) fn message(self) -> Result<Fields<'a>, Problem> {
         self.bytes().map(Fields::of)
     }
 
@@ -147,7 +147,7 @@ impl<'a> Value<'a> {
     /// # Errors
     ///
     /// For a field of another type, and for bytes that are not UTF-8.
-    pub fn text(self) -> Result<&'a str, Problem> {
+    pub(crate) fn text(self) -> Result<&'a str, Problem> {
         std::str::from_utf8(self.bytes()?).map_err(|_| "a text is not UTF-8")
     }
 

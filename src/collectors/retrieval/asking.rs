@@ -192,7 +192,7 @@ fn sources(path: Option<&Path>, json: &Json<'_>) -> Option<Vec<String>> {
                 let is_empty = |key: &&str| {
                     matches!(json.get(key), Some(Json::List(items)) if items.is_empty())
                 };
-                keys.iter().any(|key| is_empty(&key)).then(Vec::new)
+                keys.iter().any(is_empty).then(Vec::new)
             })
         }
     }

@@ -45,7 +45,7 @@ fn failure(answer: &Value) -> Failure {
         1800 | 65535 | 1807 if lower.contains("auth") || lower.contains("permission") => "auth",
         1800 => "auth",
         100 | 106 => "not_found",
-        101 | 102 | 103 => "not_loaded",
+        101..=103 => "not_loaded",
         _ if lower.contains("dimension") || lower.contains("dim ") => "dimension_mismatch",
         1..=99 => "server_error",
         _ => "bad_request",
