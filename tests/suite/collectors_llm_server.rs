@@ -71,8 +71,11 @@ async fn measured(kind: &str, name: &str) -> Batch {
     batch
 }
 
+/// A metric's name without its beginning, labels, the value.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+
 #[track_caller]
-fn expect(batch: &Batch, cases: &[(&str, &[(&str, &str)], f64)]) {
+fn expect(batch: &Batch, cases: &[Case<'_>]) {
     for (name, labels, wanted) in cases {
         let got = value(batch, &format!("llm_server_{name}"), labels);
         assert!(

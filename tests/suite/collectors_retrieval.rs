@@ -34,8 +34,11 @@ async fn round(collector: &mut Box<dyn Collector>) -> Batch {
     panic!("no round has ended");
 }
 
+/// A metric's name without its beginning, labels, the value.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<f64>);
+
 #[track_caller]
-fn expect(batch: &Batch, cases: &[(&str, &[(&str, &str)], Option<f64>)]) {
+fn expect(batch: &Batch, cases: &[Case<'_>]) {
     for (name, labels, wanted) in cases {
         let got = value(batch, &format!("retrieval_{name}"), labels);
         let same = match (got, wanted) {

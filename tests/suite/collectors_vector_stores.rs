@@ -25,8 +25,11 @@ async fn measured(yaml: &str) -> (Box<dyn Collector>, Batch, Result<(), CollectE
     (collector, batch, result)
 }
 
+/// A metric's name without its beginning, labels, the value.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+
 #[track_caller]
-fn expect(batch: &Batch, cases: &[(&str, &[(&str, &str)], f64)]) {
+fn expect(batch: &Batch, cases: &[Case<'_>]) {
     for (name, labels, wanted) in cases {
         let got = value(batch, &format!("vectorstore_{name}"), labels);
         assert!(
