@@ -9,7 +9,7 @@ pub mod otlp;
 pub mod parse;
 pub mod protobuf;
 mod series;
-pub(crate) mod wire;
+mod wire;
 
 pub use encode::{EncodedFamily, Format, Metadata, Page};
 pub use parse::{Item, Line, Lines, ParseError, Progress};

@@ -16,7 +16,7 @@ pub(super) const TOO_MANY: Problem = "a histogram has more than 100,000 buckets"
 
 /// The value of a field, as the wire has it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Value<'a> {
+pub(super) enum Value<'a> {
     /// A variable-length integer.
     Varint(u64),
     /// Eight bytes.
@@ -29,16 +29,15 @@ pub(crate) enum Value<'a> {
 
 /// The fields of a message.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Fields<'a>(Reader<'a>);
+pub(super) struct Fields<'a>(Reader<'a>);
 
 impl<'a> Fields<'a> {
-    /// The fields of these bytes.
-    pub(crate) fn of(message: &'a [u8]) -> Self {
+    pub(super) fn of(message: &'a [u8]) -> Self {
         Fields(Reader(message))
     }
 
     /// Number and value of the next field; `None` at the end.
-    pub(crate) fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, Problem> {
+    pub(super) fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, Problem> {
         if self.0.0.is_empty() {
             return Ok(None);
         }
@@ -74,12 +73,7 @@ pub(super) fn delimited<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
 }
 
 impl<'a> Value<'a> {
-    /// An unsigned number.
-    ///
-    /// # Errors
-    ///
-    /// For a field of another type.
-    pub(crate) fn uint(self) -> Result<u64, Problem> {
+    pub(super) fn uint(self) -> Result<u64, Problem> {
         match self {
             Value::Varint(number) => Ok(number),
             _ => Err(WRONG),
@@ -121,33 +115,18 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A text, a message or packed numbers as bytes.
-    ///
-    /// # Errors
-    ///
-    /// For a field of another type.
-    pub(crate) fn bytes(self) -> Result<&'a [u8], Problem> {
+    pub(super) fn bytes(self) -> Result<&'a [u8], Problem> {
         match self {
             Value::Bytes(bytes) => Ok(bytes),
             _ => Err(WRONG),
         }
     }
 
-    /// A message.
-    ///
-    /// # Errors
-    ///
-    /// For a field of another type.
-    pub(crate) fn message(self) -> Result<Fields<'a>, Problem> {
+    pub(super) fn message(self) -> Result<Fields<'a>, Problem> {
         self.bytes().map(Fields::of)
     }
 
-    /// A text.
-    ///
-    /// # Errors
-    ///
-    /// For a field of another type, and for bytes that are not UTF-8.
-    pub(crate) fn text(self) -> Result<&'a str, Problem> {
+    pub(super) fn text(self) -> Result<&'a str, Problem> {
         std::str::from_utf8(self.bytes()?).map_err(|_| "a text is not UTF-8")
     }
 

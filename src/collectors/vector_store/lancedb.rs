@@ -4,7 +4,7 @@
 //! Privilege: to read the folder. Used: listing and reading files below `path`. Never used: the
 //! library of LanceDB, locks, whatever writes. Nothing is searched: there is no server to ask.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -12,11 +12,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use roaring::RoaringBitmap;
 use tokio::task::JoinHandle;
 
 use crate::config::Section;
-use crate::exposition::wire::{Fields, Value};
 
 use super::store::{
     Choice, Collection, Failure, Hit, Index, Looked, Search, Store, Stored, Survey,
@@ -26,6 +24,8 @@ use super::store::{
 const MAX_FILES: usize = 50_000;
 /// Greatest manifest that is read, in bytes.
 const MAX_MANIFEST: u64 = 64 << 20;
+/// Most fragments that an index covers.
+const MAX_FRAGMENTS: usize = 4 << 20;
 /// Bytes at a manifest's end: where it begins, versions, `LANC`.
 const FOOTER: usize = 16;
 
@@ -160,14 +160,14 @@ fn table(folder: &Path, name: &str) -> Looked<Collection> {
                 .is_some_and(|(id, _)| index.fields.contains(&id))
         })
         .collect();
-    let mut covered = RoaringBitmap::new();
-    for index in &of_vectors {
-        covered |= &index.fragments;
-    }
+    let covered: BTreeSet<u32> = of_vectors
+        .iter()
+        .flat_map(|index| index.fragments.iter().copied())
+        .collect();
     let indexed: f64 = manifest
         .fragments
         .iter()
-        .filter(|(id, _)| covered.contains(*id))
+        .filter(|(id, _)| covered.contains(id))
         .map(|(_, rows)| rows)
         .sum();
     let has_index = !of_vectors.is_empty();
@@ -235,6 +235,87 @@ fn read(path: &Path) -> io::Result<(Vec<u8>, Vec<u8>)> {
 }
 
 type Problem = &'static str;
+const CUT: Problem = "a field ends before its value does";
+const WRONG: Problem = "a field has a value of the wrong type";
+
+/// The fields of a message of Protocol Buffers, in order; of fixed numbers, which no field here has,
+/// the value is left out.
+struct Fields<'a>(&'a [u8]);
+
+/// The value of a field.
+#[derive(Clone, Copy)]
+enum Value<'a> {
+    Varint(u64),
+    Bytes(&'a [u8]),
+    Fixed,
+}
+
+impl<'a> Fields<'a> {
+    fn of(message: &'a [u8]) -> Self {
+        Fields(message)
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Problem> {
+        let (front, rest) = self.0.split_at_checked(length).ok_or(CUT)?;
+        self.0 = rest;
+        Ok(front)
+    }
+
+    fn uint(&mut self) -> Result<u64, Problem> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.take(1)?[0];
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err("a number is too long")
+    }
+
+    /// Number and value of the next field; `None` at the end.
+    fn next(&mut self) -> Result<Option<(u64, Value<'a>)>, Problem> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let key = self.uint()?;
+        let value = match key & 7 {
+            0 => Value::Varint(self.uint()?),
+            1 => self.take(8).map(|_| Value::Fixed)?,
+            2 => {
+                let length = usize::try_from(self.uint()?).map_err(|_| CUT)?;
+                Value::Bytes(self.take(length)?)
+            }
+            5 => self.take(4).map(|_| Value::Fixed)?,
+            _ => return Err("a field has a wire type that is not used"),
+        };
+        Ok(Some((key >> 3, value)))
+    }
+}
+
+impl<'a> Value<'a> {
+    fn uint(self) -> Result<u64, Problem> {
+        match self {
+            Value::Varint(number) => Ok(number),
+            _ => Err(WRONG),
+        }
+    }
+
+    fn bytes(self) -> Result<&'a [u8], Problem> {
+        match self {
+            Value::Bytes(bytes) => Ok(bytes),
+            _ => Err(WRONG),
+        }
+    }
+
+    fn message(self) -> Result<Fields<'a>, Problem> {
+        self.bytes().map(Fields::of)
+    }
+
+    fn text(self) -> Result<&'a str, Problem> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| "a text is not UTF-8")
+    }
+}
 
 /// What is used of `lance.table.Manifest`.
 #[derive(Debug, Default)]
@@ -304,7 +385,7 @@ struct IndexOf {
     folder: String,
     name: String,
     fields: Vec<u64>,
-    fragments: RoaringBitmap,
+    fragments: Vec<u32>,
 }
 
 fn index_section(bytes: &[u8]) -> Result<Vec<IndexOf>, Problem> {
@@ -325,8 +406,7 @@ fn index_section(bytes: &[u8]) -> Result<Vec<IndexOf>, Problem> {
                     .extend(value.bytes()?.iter().map(|b| u64::from(*b))),
                 (3, value) => index.name = value.text()?.to_owned(),
                 (5, value) => {
-                    index.fragments = RoaringBitmap::deserialize_from(value.bytes()?)
-                        .map_err(|_| "a bitmap cannot be read")?;
+                    index.fragments = bitmap(value.bytes()?).ok_or("a bitmap cannot be read")?;
                 }
                 _ => {}
             }
@@ -348,6 +428,62 @@ fn identifier(mut fields: Fields<'_>) -> Result<String, Problem> {
         }
     }
     Ok(text)
+}
+
+/// The numbers of a Roaring bitmap
+/// (<https://github.com/RoaringBitmap/RoaringFormatSpec>); `None` where it is cut.
+fn bitmap(bytes: &[u8]) -> Option<Vec<u32>> {
+    const NO_RUNS: u32 = 12346;
+    const RUNS: u32 = 12347;
+    let u16_at = |at: usize| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+    let u32_at = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let cookie = u32_at(0)?;
+    let (count, runs, mut at) = if cookie == NO_RUNS {
+        (u32_at(4)? as usize, None, 8)
+    } else if cookie & 0xffff == RUNS {
+        let count = (cookie >> 16) as usize + 1;
+        let flags = count.div_ceil(8);
+        (count, Some(bytes.get(4..4 + flags)?), 4 + flags)
+    } else {
+        return None;
+    };
+    let keys = at;
+    at += count.checked_mul(4)?;
+    if runs.is_none() || count >= 4 {
+        // Where each container begins; they follow each other.
+        at += count * 4;
+    }
+    let mut numbers = Vec::new();
+    for index in 0..count {
+        if numbers.len() > MAX_FRAGMENTS {
+            return None;
+        }
+        let high = u32::from(u16_at(keys + index * 4)?) << 16;
+        let cardinality = usize::from(u16_at(keys + index * 4 + 2)?) + 1;
+        let is_run = runs.is_some_and(|flags| flags[index / 8] & (1 << (index % 8)) != 0);
+        if is_run {
+            let count = usize::from(u16_at(at)?);
+            for run in 0..count {
+                let start = u32::from(u16_at(at + 2 + run * 4)?);
+                let length = u32::from(u16_at(at + 4 + run * 4)?);
+                numbers.extend((start..=start + length).map(|low| high | low));
+            }
+            at += 2 + count * 4;
+        } else if cardinality > 4096 {
+            for (byte, flags) in bytes.get(at..at + 8192)?.iter().enumerate() {
+                for bit in (0..8).filter(|bit| flags & (1 << bit) != 0) {
+                    numbers.push(high | (byte as u32 * 8 + bit));
+                }
+            }
+            at += 8192;
+        } else {
+            for item in 0..cardinality {
+                numbers.push(high | u32::from(u16_at(at + item * 2)?));
+            }
+            at += cardinality * 2;
+        }
+    }
+    Some(numbers)
 }
 
 impl Store for LanceDb {
@@ -401,6 +537,35 @@ impl Store for LanceDb {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bitmaps_of_every_kind_are_read_and_cut_ones_refused() {
+        let array = [12346_u32.to_le_bytes(), 1_u32.to_le_bytes()].concat();
+        // Key 0, two numbers, the container at 16.
+        let array = [
+            array,
+            vec![0, 0, 1, 0],
+            16_u32.to_le_bytes().to_vec(),
+            vec![3, 0, 7, 0],
+        ];
+        let array = array.concat();
+        assert_eq!(bitmap(&array), Some(vec![3, 7]));
+        // Key 1, one run of 5 to 8.
+        let run = [
+            12347_u32.to_le_bytes().to_vec(),
+            vec![1, 1, 0, 3, 0, 1, 0, 5, 0, 3, 0],
+        ]
+        .concat();
+        let high = 1 << 16;
+        assert_eq!(
+            bitmap(&run),
+            Some(vec![high | 5, high | 6, high | 7, high | 8])
+        );
+        for cut in 0..array.len() {
+            assert_eq!(bitmap(&array[..cut]), None, "{cut}");
+        }
+        assert_eq!(bitmap(b"something else"), None);
+    }
 
     #[test]
     fn versions_count_up_or_down() {
