@@ -32,6 +32,7 @@ pub const RULES: &[ShippedRules] = shipped!(
     "json_api",
     "llm_provider",
     "llm_proxy",
+    "llm_server",
     "log_file",
     "maintenance",
     "mysql",
@@ -41,6 +42,7 @@ pub const RULES: &[ShippedRules] = shipped!(
     "probe",
     "redis",
     "restore_test",
+    "retrieval",
     "sql",
     "sqlite",
     "vector_store"
@@ -91,7 +93,7 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
     // What can still be reached is notified.
     hides(
         r#"alertname="TargetDown", job=~"host|node|node[-_]?exporter""#,
-        r#"alertname=~"TargetDown|MysqlDown|PostgresDown|RedisDown|VectorStoreDown|LLMDown|EndpointDown|JsonApiDown", job!~"host|node|node[-_]?exporter""#,
+        r#"alertname=~"TargetDown|MysqlDown|PostgresDown|RedisDown|VectorStoreDown|LLMDown|LLMServerDown|EndpointDown|JsonApiDown", job!~"host|node|node[-_]?exporter""#,
         &["host"],
     ),
     hides(
@@ -122,6 +124,11 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
     hides(
         r#"alertname="VectorStoreDown""#,
         r#"alertname=~"Vector.+", alertname!="VectorStoreDown""#,
+        TARGET,
+    ),
+    hides(
+        r#"alertname="LLMServerDown""#,
+        r#"alertname=~"LLMServer.+", alertname!="LLMServerDown""#,
         TARGET,
     ),
     hides(

@@ -26,6 +26,7 @@ pub mod job;
 mod json_api;
 mod llm_provider;
 pub mod llm_proxy;
+mod llm_server;
 mod log_file;
 mod memory;
 mod mysql;
@@ -35,6 +36,7 @@ mod probe;
 mod programs;
 mod redis;
 mod restore_test;
+mod retrieval;
 pub mod schedule;
 mod sql;
 mod sqlite;
@@ -133,8 +135,9 @@ pub struct Finding {
 }
 
 /// What collectors say of their target: 0 when it is down.
-const UP: [&str; 9] = [
+const UP: [&str; 10] = [
     "json_api_up",
+    "llm_server_up",
     "llm_up",
     "log_readable",
     "mysql_up",
@@ -196,6 +199,7 @@ pub const COLLECTORS: &[CollectorKind] = &[
     json_api::KIND,
     llm_provider::KIND,
     llm_proxy::KIND,
+    llm_server::KIND,
     log_file::KIND,
     mysql::KIND,
     otlp::KIND,
@@ -203,6 +207,7 @@ pub const COLLECTORS: &[CollectorKind] = &[
     probe::KIND,
     redis::KIND,
     restore_test::KIND,
+    retrieval::KIND,
     sqlite::KIND,
     vector_store::KIND,
 ];

@@ -58,6 +58,9 @@ pub const QUESTIONS: &[(&str, &str)] = &[
         "task_due",
         "nightbell_maintenance_task_due_timestamp_seconds - time()",
     ),
+    ("canary", "vectorstore_canary_self_match"),
+    ("retrieval", "retrieval_hit_ratio"),
+    ("llm_server", "llm_server_ready"),
     (
         "dead",
         "sum(increase(nightbell_notifications_dead_total[WINDOW]))",
@@ -209,6 +212,7 @@ impl Facts<'_> {
             self.certificates(),
             self.jobs(),
             self.tasks(),
+            self.searching(),
             self.notifications(),
             self.fired(),
         ];
@@ -240,11 +244,11 @@ impl Facts<'_> {
         lines
     }
 
-    fn pick<'a>(&self, en: &'a str, zh: &'a str) -> &'a str {
+    pub(super) fn pick<'a>(&self, en: &'a str, zh: &'a str) -> &'a str {
         self.language.pick(en, zh)
     }
 
-    fn answer(&self, key: &str) -> &[(Labels, f64)] {
+    pub(super) fn answer(&self, key: &str) -> &[(Labels, f64)] {
         self.answers
             .get(key)
             .and_then(|answer| answer.as_ref().ok())
@@ -261,7 +265,13 @@ impl Facts<'_> {
         self.answer(key).iter().find(|(other, _)| same(other))
     }
 
-    fn line(&self, mark: Mark, subject: &'static str, name: String, value: String) -> Check {
+    pub(super) fn line(
+        &self,
+        mark: Mark,
+        subject: &'static str,
+        name: String,
+        value: String,
+    ) -> Check {
         Check {
             mark,
             subject,
@@ -848,7 +858,7 @@ impl Facts<'_> {
 }
 
 /// A subject with the target that it is about, and with the disk.
-fn named(subject: &str, labels: &Labels) -> String {
+pub(super) fn named(subject: &str, labels: &Labels) -> String {
     let parts = [
         subject,
         labels.value("instance"),

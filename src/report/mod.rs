@@ -15,6 +15,7 @@ pub mod hours;
 mod last;
 mod period;
 pub mod quantities;
+mod searching;
 pub mod trend;
 pub mod words;
 

@@ -1,20 +1,26 @@
 #!/usr/bin/env python3
 """Added latency of the pass-through: streams from a local provider, asked directly and through nightbell, many at once.
 
-    llm_proxy.py NIGHTBELL [--streams 200] [--seconds 30] [--reload]
+    llm_proxy.py NIGHTBELL [--streams 200] [--seconds 30 | --minutes 30] [--reload | --reload-every 60]
 
 The provider sends a head and chunks of a stream, each with its time; clients take the time at which each chunk arrives. What is printed is the delay
 from sending to arrival, without and with nightbell between, and their difference, and nightbell's memory at the beginning and at the end.
+Tokens are counted too: nightbell's counters must say what the answers said, each token once, whatever was reloaded meanwhile. The exit status is 1
+where a stream was cut or a token was counted twice, or not. Directly it measures 30 seconds at most.
 """
 import argparse
 import asyncio
 import json
 import os
 import pathlib
+import random
 import signal
 import statistics
+import sys
 import tempfile
 import time
+import urllib.parse
+import urllib.request
 
 CHUNKS = 10
 PAUSE = 0.25
@@ -42,6 +48,14 @@ async def provide(reader, writer):
         writer.close()
 
 
+def note(delays, delay):
+    """Keeps at most so many: of a long run a random part."""
+    if len(delays) < 1_000_000:
+        delays.append(delay)
+    else:
+        delays[random.randrange(len(delays))] = delay
+
+
 async def client(port, path, until, delays, counts):
     body = json.dumps({"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": "hello " * 200}]}).encode()
     while time.monotonic() < until:
@@ -52,7 +66,7 @@ async def client(port, path, until, delays, counts):
             seen = 0
             while (line := await reader.readline()) not in (b"", b"0\r\n"):
                 if line.startswith(b"data: {"):
-                    delays.append(time.monotonic_ns() - json.loads(line[6:])["t"])
+                    note(delays, time.monotonic_ns() - json.loads(line[6:])["t"])
                     seen += 1
             counts["whole" if seen == CHUNKS else "cut"] += 1
             writer.close()
@@ -68,6 +82,14 @@ async def measure(port, path, streams, seconds):
     return {"median": cuts[49] / 1e6, "p99": cuts[98] / 1e6, **counts}
 
 
+def tokens(port):
+    """Tokens by type, as nightbell has counted them."""
+    query = urllib.parse.quote('sum by (type) (gen_ai_tokens_total{source="proxy",type=~"input|output"})')
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?query={query}", timeout=30) as answer:
+        series = json.load(answer)["data"]["result"]
+    return {one["metric"]["type"]: int(float(one["value"][1])) for one in series}
+
+
 def memory(process):
     status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) // 1024
@@ -78,8 +100,13 @@ async def main():
     arguments.add_argument("nightbell")
     arguments.add_argument("--streams", type=int, default=200)
     arguments.add_argument("--seconds", type=float, default=30)
+    arguments.add_argument("--minutes", type=float, help="in place of seconds")
     arguments.add_argument("--reload", action="store_true", help="reload the configuration every two seconds meanwhile")
+    arguments.add_argument("--reload-every", type=float, metavar="SECONDS", help="reload it so often")
     options = arguments.parse_args()
+    if options.minutes:
+        options.seconds = 60 * options.minutes
+    every = options.reload_every or (2 if options.reload else None)
     server = await asyncio.start_server(provide, "127.0.0.1", 0)
     provider = server.sockets[0].getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
@@ -95,12 +122,12 @@ async def main():
             except OSError:
                 await asyncio.sleep(0.1)
         await asyncio.sleep(2)
-        direct = await measure(provider, "/v1/chat/completions", options.streams, options.seconds)
+        direct = await measure(provider, "/v1/chat/completions", options.streams, min(options.seconds, 30))
         before = memory(process)
 
         async def reload():
-            while options.reload:
-                await asyncio.sleep(2)
+            while every:
+                await asyncio.sleep(every)
                 os.kill(process.pid, signal.SIGHUP)
         reloads = asyncio.create_task(reload())
         through = await measure(port, "/llm/p/v1/chat/completions", options.streams, options.seconds)
@@ -108,8 +135,15 @@ async def main():
         print(f"directly:  {direct}\nthrough:   {through}")
         print(f"added:     median {through['median'] - direct['median']:.2f} ms, p99 {through['p99'] - direct['p99']:.2f} ms")
         print(f"memory:    {before} MiB before, {memory(process)} MiB after")
+        # What is counted is seen at the next collection.
+        await asyncio.sleep(20)
+        counted = await asyncio.to_thread(tokens, port)
+        expected = 10 * through["whole"]
+        print(f"tokens:    {counted} counted, {expected} in whole answers, each of input and output")
         process.terminate()
         await process.wait()
+        if through["cut"] or set(counted.values()) != {expected}:
+            sys.exit(1)
 
 
 asyncio.run(main())

@@ -639,3 +639,187 @@ fn mistakes_in_its_configuration_are_named() {
         "{errors}"
     );
 }
+
+/// Errors, `probe_success` and what else a completion with these settings brings, for this script.
+async fn completed_with(script: Script, settings: &str) -> (Batch, FakeLlm) {
+    let fake = FakeLlm::start();
+    fake.on("/models", Script::json("200 OK", MODELS))
+        .on("/chat/completions", script.clone())
+        .on("/messages", script);
+    let yaml = settings.replace("URL", &fake.url(""));
+    let batch = after_completion(&mut build("llm_provider", &yaml)).await;
+    (batch, fake)
+}
+
+/// The answer is guarded: it must hold a text, wherever the stream cuts it; reasoning does not count.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_must_hold_what_is_asked_for() {
+    let part = |key: &str, text: &str| {
+        format!("data: {{\"choices\":[{{\"delta\":{{\"{key}\":\"{text}\"}}}}]}}\n\n")
+    };
+    let settings =
+        "provider: compatible\nbase_url: URL\ncompletion: {model: m-1, must_contain: the bell}\n";
+    let cases = [
+        (
+            part("content", "rings th") + &part("content", "e bell"),
+            None,
+        ),
+        (part("content", "nothing"), Some("wrong_answer")),
+        (
+            part("reasoning_content", "the bell") + &part("content", "no"),
+            Some("wrong_answer"),
+        ),
+    ];
+    for (text, failure) in cases {
+        let script = Script::stream(&[(0, &text), (0, "data: [DONE]\n\n")]);
+        let (batch, _fake) = completed_with(script, settings).await;
+        assert_eq!(
+            errors(&batch, "completion"),
+            failure.into_iter().collect::<Vec<_>>()
+        );
+    }
+}
+
+/// A tool that is offered must be called, at both forms of streams; its arguments come in pieces.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_must_be_called_with_arguments_that_can_be_read() {
+    let piece = |json: &str| format!("data: {json}\n\n");
+    let open_ai = |arguments: [&str; 2]| {
+        let call = |function: String| {
+            piece(&format!(
+                "{{\"choices\":[{{\"delta\":{{\"tool_calls\":[{{\"index\":0,\"function\":{{{function}}}}}]}}}}]}}"
+            ))
+        };
+        call("\"name\":\"ring_bell\",\"arguments\":\"\"".into())
+            + &arguments
+                .map(|text| call(format!("\"arguments\":\"{text}\"")))
+                .concat()
+            + "data: [DONE]\n\n"
+    };
+    let anthropic = piece(
+        r#"{"type":"content_block_start","content_block":{"type":"tool_use","name":"ring_bell","input":{}}}"#,
+    ) + &piece(
+        r#"{"type":"content_block_delta","delta":{"type":"input_json_delta","partial_json":"{\"times\""}}"#,
+    ) + &piece(
+        r#"{"type":"content_block_delta","delta":{"type":"input_json_delta","partial_json":":3}"}}"#,
+    ) + &piece(r#"{"type":"message_stop"}"#);
+    let talk = piece(r#"{"choices":[{"delta":{"content":"I cannot"}}]}"#) + "data: [DONE]\n\n";
+    let of = |provider: &str| {
+        format!(
+            "provider: {provider}\nbase_url: URL\ncompletion: {{model: m-1, tool_call: true}}\n"
+        )
+    };
+    let cases = [
+        ("compatible", open_ai(["{\\\"times\\\"", ": 3}"]), None),
+        (
+            "compatible",
+            open_ai(["{\\\"times\\\"", ": "]),
+            Some("no_tool_call"),
+        ),
+        ("compatible", talk, Some("no_tool_call")),
+        ("anthropic", anthropic, None),
+    ];
+    for (provider, text, failure) in cases {
+        let script = Script::stream(&[(0, &text)]);
+        let (batch, fake) = completed_with(script, &of(provider)).await;
+        let wanted: Vec<&str> = failure.into_iter().collect();
+        assert_eq!(errors(&batch, "completion"), wanted, "{provider}: {text}");
+        assert!(fake.requests().iter().any(|r| r.contains("ring_bell")));
+    }
+}
+
+/// The way to the provider by phase, embeddings, what is left of a key, the page of incidents.
+#[tokio::test(flavor = "multi_thread")]
+async fn further_free_probes_are_measured() {
+    let fake = FakeLlm::start();
+    fake.on("/models", Script::json("200 OK", MODELS))
+        .on(
+            "/key",
+            Script::json("200 OK", r#"{"data":{"limit_remaining":7.5,"usage":1}}"#),
+        )
+        .on(
+            "/embeddings",
+            Script::json("200 OK", r#"{"data":[{"embedding":[0.1,0.2,0.3]}]}"#),
+        )
+        .on(
+            "/status.json",
+            Script::json("200 OK", r#"{"status":{"indicator":"major"}}"#),
+        );
+    let yaml = format!(
+        "provider: openrouter\nbase_url: {0}\napi_key: sk-or\nembedding: {{model: e}}\nwatch_status_page: true\nstatus_page: {0}/status.json\n",
+        fake.url("")
+    );
+    let mut collector = build("llm_provider", &yaml);
+    let (batch, result) = collect("llm_provider", &mut collector).await;
+    result.expect("all is well");
+    let of = |name: &str, labels: &[(&str, &str)]| value(&batch, name, labels);
+    for phase in ["dns", "connect", "first_byte"] {
+        let took = of("llm_probe_phase_seconds", &[("phase", phase)]);
+        assert!(
+            took.is_some_and(|took| (0.0..60.0).contains(&took)),
+            "{phase}"
+        );
+    }
+    assert_eq!(of("llm_probe_phase_seconds", &[("phase", "tls")]), None);
+    assert_eq!(of("llm_embedding_dimension", &[("model", "e")]), Some(3.0));
+    assert_eq!(
+        of("llm_probe_success", &[("probe", "embedding")]),
+        Some(1.0)
+    );
+    assert_eq!(of("llm_account_balance", &[("currency", "USD")]), Some(7.5));
+    assert_eq!(of("llm_account_available", &[]), Some(1.0));
+    assert_eq!(of("llm_status_page", &[("indicator", "major")]), Some(1.0));
+    assert_eq!(of("llm_status_page", &[("indicator", "none")]), Some(0.0));
+    // The key is the provider's alone.
+    let asked = fake.requests();
+    let page = asked
+        .iter()
+        .find(|r| r.contains("/status.json"))
+        .expect("asked");
+    assert!(!page.contains("sk-or"), "{page}");
+}
+
+/// Every provider of the table is taken, with the header that its key travels in.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_travel_as_each_provider_wants_them() {
+    let cases = [
+        ("gemini", "authorization: Bearer k"),
+        ("moonshot", "authorization: Bearer k"),
+        ("zhipu", "authorization: Bearer k"),
+        ("mistral", "authorization: Bearer k"),
+        ("siliconflow", "authorization: Bearer k"),
+        ("bedrock", "authorization: Bearer k"),
+        ("azure", "api-key: k"),
+        ("anthropic", "x-api-key: k"),
+    ];
+    for (provider, header) in cases {
+        let fake = FakeLlm::start();
+        fake.on("/models", Script::json("200 OK", MODELS));
+        let yaml = format!(
+            "provider: {provider}\nbase_url: {}\napi_key: k\n",
+            fake.url("")
+        );
+        let (batch, _) = collect("llm_provider", &mut build("llm_provider", &yaml)).await;
+        assert_eq!(value(&batch, "llm_up", &[]), Some(1.0), "{provider}");
+        let asked = fake.requests();
+        assert!(asked[0].contains(header), "{provider}: {}", asked[0]);
+    }
+    for provider in ["azure", "bedrock"] {
+        let error = try_build("llm_provider", &format!("provider: {provider}\n")).err();
+        assert!(
+            error.expect("refused").to_string().contains("base URL"),
+            "{provider}"
+        );
+    }
+    let error = try_build(
+        "llm_provider",
+        "provider: mistral\nwatch_status_page: true\n",
+    )
+    .err();
+    assert!(
+        error
+            .expect("refused")
+            .to_string()
+            .contains("add status_page")
+    );
+}

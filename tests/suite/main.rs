@@ -61,6 +61,10 @@ mod collectors_llm_provider;
 // fake provider (paid ones cannot be had in a test): what passes is unchanged and comes at once,
 // what is measured is right, budgets hold, calls outlive reloads and end before a stop.
 mod collectors_llm_proxy;
+// The providers' own client libraries through the pass-through, OpenTelemetry's own SDK.
+mod collectors_llm_libraries;
+// The `llm_server` collector: pages of every kind of server, a real LiteLLM.
+mod collectors_llm_server;
 // The `log_file` collector over real files (C13): every kind of rotation, restarts and `kill -9`,
 // and what a log may hold.
 mod collectors_log_file;
@@ -85,6 +89,8 @@ mod collectors_redis;
 // The `restore_test` collector (C16, T24) with the real pg_dump, psql, pg_restore, PostgreSQL, tar
 // and SQLite.
 mod collectors_restore_test;
+// The `retrieval` collector beside stand-ins of an application and a store.
+mod collectors_retrieval;
 // Queries of the configuration, against real PostgreSQL and SQLite; those of MySQL are in
 // collectors_mysql.rs.
 mod collectors_sql;
@@ -92,6 +98,8 @@ mod collectors_sql;
 mod collectors_sqlite;
 // The `vector_store` collector against a real Chroma.
 mod collectors_vector_store;
+// The same collector for other stores: a real pgvector, folders of Chroma and LanceDB, stand-ins.
+mod collectors_vector_stores;
 // Configuration files: twenty broken ones and what is said about each (issue 2, proof 5), and
 // realistic ones that must load.
 mod config;

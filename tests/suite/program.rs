@@ -17,7 +17,7 @@ use crate::servers::nightbell::Nightbell;
 use crate::servers::postgres::Postgres;
 use crate::servers::redis::Redis;
 use crate::servers::smtp::Certificate;
-use crate::servers::{Server, free_port, listens, wait_until};
+use crate::servers::{Server, free_port, listens, vectors, wait_until};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -36,7 +36,7 @@ fn stderr(output: &Output) -> String {
 }
 
 /// A URL in percent-encoding, as a query parameter.
-fn encoded(text: &str) -> String {
+pub fn encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
@@ -561,6 +561,36 @@ fn every_dashboard_expression_gives_data() {
         .gives_data(wanted.into_iter().map(String::as_str));
 }
 
+/// Servers of language models by the first part of the path, a Qdrant, and an application that is
+/// asked questions.
+fn stand_ins() -> HttpServer {
+    HttpServer::answering(|request| {
+        let (_, path, body) = vectors::parts(request);
+        let (first, rest) = path[1..].split_once('/').unwrap_or((&path[1..], ""));
+        let page = |name: &str| {
+            let folder = root().join("tests/collectors/llm_server");
+            std::fs::read_to_string(folder.join(format!("{name}.txt"))).expect("a page")
+        };
+        match (first, rest) {
+            ("qdrant", _) => vectors::qdrant(&request.replacen("/qdrant/", "/", 1)),
+            ("ask", _) if body["question"] == "gone?" => ("503 Service Unavailable", String::new()),
+            ("ask", _) => ("200 OK", r#"{"sources":["a.md"],"answer":"yes"}"#.into()),
+            ("embed", _) => (
+                "200 OK",
+                r#"{"data":[{"index":0,"embedding":[1,0]}]}"#.into(),
+            ),
+            (kind, "metrics") => ("200 OK", page(kind)),
+            (_, "v1/models") => ("200 OK", r#"{"data":[{"id":"m"}]}"#.into()),
+            (_, "api/tags") => ("200 OK", r#"{"models":[{"name":"m"}]}"#.into()),
+            (_, "api/ps") => (
+                "200 OK",
+                r#"{"models":[{"name":"m","size":8,"size_vram":8}]}"#.into(),
+            ),
+            _ => ("200 OK", r#"{"version":"1.0"}"#.into()),
+        }
+    })
+}
+
 /// The queries of panels, for all jobs and instances.
 pub fn panel_expressions(json: &Value, found: &mut BTreeSet<String>) {
     match json {
@@ -607,7 +637,7 @@ impl Everything {
             .expect("a runtime")
             .block_on(chroma.collection("books", 20));
         let word = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
-        let end = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":9}}\n\ndata: [DONE]\n\n";
+        let end = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":9,\"prompt_tokens_details\":{\"cached_tokens\":2}}}\n\ndata: [DONE]\n\n";
         let balance = r#"{"is_available":true,"balance_infos":[{"currency":"CNY","total_balance":"20.00","granted_balance":"0","topped_up_balance":"20.00"}]}"#;
         let stream = Script::stream(&[(0, word), (50, word), (50, end)])
             .header("x-ratelimit-limit-tokens", "1000")
@@ -618,6 +648,14 @@ impl Everything {
         )
         .on("/user/balance", Script::json("200 OK", balance))
         .on("/chat/completions", stream);
+        llm.on(
+            "/embeddings",
+            Script::json("200 OK", r#"{"data":[{"embedding":[1,0]}]}"#),
+        )
+        .on(
+            "/status.json",
+            Script::json("200 OK", r#"{"status":{"indicator":"none"}}"#),
+        );
         llm.on(
             "/bad/models",
             Script::json(
@@ -716,7 +754,7 @@ impl Everything {
              \x20 backup: [{{name: backup, files: '{place}/backup*.txt', kind: any, every: 1d, settle: 0s}}]\n  restore_test: [{{name: restore, files: '{place}/backup.tar', scratch: '{place}/scratch', settle: 0s, every: 1d}}]\n  container: {{root: '{}'}}\n  job: [{{name: nightly, every: 1h}}, {{name: pushes, pushgateway: true}}]\n  postgres: [{{name: pg, dsn: '{}'}}]\n  redis: [{{name: cache, url: '{}'}}]\n\
              \x20 mysql: [{{name: replica, dsn: '{}', queries: [{{name: tables, sql: SELECT count(*) AS n FROM innodb_table_stats}}]}}]\n\
              \x20 vector_store:\n  - {{name: chroma, url: '{}', path: '{}'}}\n  - {{name: gone, url: 'http://127.0.0.1:1'}}\n\
-             \x20 llm_provider:\n  - {{name: deepseek, provider: deepseek, base_url: '{}', api_key: k, models: [m], completion: {{model: m, interval: 1s, daily_token_budget: 1000000}}}}\n\
+             \x20 llm_provider:\n  - {{name: deepseek, provider: deepseek, base_url: '{}', api_key: k, models: [m], embedding: {{model: e}}, watch_status_page: true, status_page: '{}', completion: {{model: m, interval: 1s, daily_token_budget: 1000000}}}}\n\
              \x20 - {{name: bad, provider: openai, base_url: '{}', api_key: k}}\n\
              \x20 probe:\n  - {{name: tls, url: 'https://127.0.0.1:{tls}/', tls_config: {{insecure_skip_verify: true}}}}\n  - {{name: broken, url: 'http://127.0.0.1:1/'}}\n\
              scrape_configs: [{{job_name: app, static_configs: [{{targets: ['{}']}}]}}]\n\
@@ -730,6 +768,7 @@ impl Everything {
             chroma.url(),
             chroma.data.path().display(),
             llm.url(""),
+            llm.url("/status.json"),
             llm.url("/bad"),
             application.address
         );
@@ -741,6 +780,25 @@ impl Everything {
                 "\x20 json_api: [{{name: json, url: 'http://127.0.0.1:{json}/', login: {{url: 'http://127.0.0.1:{json}/', token: token, expires: seconds}}, \
                  metrics: [{{name: app_component_up, for_each: services, labels: {{component: $key}}}}, {{name: app_odd, path: odd}}, \
                  {{name: app_gone, path: gone}}]}}]\n  probe:\n"
+            ),
+        );
+        let models = stand_ins().port;
+        let lance = root().join("tests/collectors/lancedb");
+        let servers: String = ["vllm", "sglang", "litellm", "ollama"]
+            .iter()
+            .map(|kind| format!("\x20 - {{name: {kind}, kind: {kind}, url: 'http://127.0.0.1:{models}/{kind}', models: [m]}}\n"))
+            .collect();
+        let config = config.replace(
+            "\x20 llm_provider:\n",
+            &format!(
+                "\x20 - {{name: lance, store: lancedb, path: '{}'}}\n\x20 - {{name: qdrant, store: qdrant, url: 'http://127.0.0.1:{models}/qdrant', token: secret, dimension: 4, recall: {{}}}}\n\
+                 \x20 llm_server:\n{servers}\
+                 \x20 llm_proxy: [{{name: m, upstream: '{}', provider: openai, budget: {{day: 9, month: 90}}}}]\n\
+                 \x20 retrieval:\n  - {{name: docs, url: 'http://127.0.0.1:{models}/ask', question: a, expect_source: a.md, must_contain: 'yes', \
+                 questions: [{{name: gone, question: 'gone?', expect_source: b}}], embeddings: {{url: 'http://127.0.0.1:{models}/embed', model: e, texts: [t]}}}}\n\
+                 \x20 llm_provider:\n",
+                lance.display(),
+                llm.url("")
             ),
         );
         let nightbell = Nightbell::start(&config);
@@ -760,6 +818,14 @@ impl Everything {
         // Counters must move for a rate to be above zero.
         for request in 1..4 {
             std::thread::sleep(Duration::from_millis(1100));
+            let ask = r#"{"model":"gpt-4o","stream":true,"messages":[]}"#;
+            for path in ["/llm/m/chat/completions", "/llm/m/gone/chat/completions"] {
+                let headers = format!(
+                    "Content-Type: application/json\r\nContent-Length: {}\r\n",
+                    ask.len()
+                );
+                nightbell.request_with("POST", path, &headers, ask);
+            }
             let text = format!(
                 "# TYPE http_requests_total counter\nhttp_requests_total{{status=\"200\"}} {}\nhttp_requests_total{{status=\"500\"}} {}\n\
                  # TYPE http_request_duration_seconds histogram\nhttp_request_duration_seconds_bucket{{le=\"0.5\"}} {}\nhttp_request_duration_seconds_bucket{{le=\"+Inf\"}} {}\n\

@@ -97,6 +97,7 @@ pages! {
     "json_api" "collectors.json_api" "collectors.json_api." AllBut(&[OF_ALL, HTTP, &["module", "modules_file", "target"]]);
     "llm_provider" "collectors.llm_provider" "collectors.llm_provider." AllBut(&[OF_ALL, HTTP]);
     "llm_proxy" "collectors.llm_proxy" "collectors.llm_proxy." AllBut(&[OF_ALL, HTTP, &["prices_file"]]);
+    "llm_server" "collectors.llm_server" "collectors.llm_server." AllBut(&[OF_ALL, HTTP]);
     "log_file" "collectors.log_file" "collectors.log_file." AllBut(&[OF_ALL]);
     "mysql" "collectors.mysql" "collectors.mysql." AllBut(&[OF_ALL, QUERIES]);
     "otlp" "collectors.otlp" "collectors.otlp." AllBut(&[OF_ALL, &["prices_file"]]);
@@ -104,6 +105,7 @@ pages! {
     "probe" "collectors.probe" "collectors.probe." AllBut(&[OF_ALL, HTTP, &["module", "modules_file", "target"]]);
     "redis" "collectors.redis" "collectors.redis." AllBut(&[OF_ALL]);
     "restore_test" "collectors.restore_test" "collectors.restore_test." AllBut(&[OF_ALL]);
+    "retrieval" "collectors.retrieval" "collectors.retrieval." AllBut(&[OF_ALL, HTTP]);
     "sqlite" "collectors.sqlite" "collectors.sqlite." AllBut(&[OF_ALL, QUERIES]);
     "vector_store" "collectors.vector_store" "collectors.vector_store." AllBut(&[OF_ALL, HTTP]);
     "queries" "Queries of your own" "collectors.postgres." Only(QUERIES);

@@ -26,8 +26,9 @@ use crate::http::{HttpError, HttpErrorKind, Request, Response};
 use crate::model::{Batch, Labels, LabelsBuilder, METRIC_NAME, Sample};
 
 use super::{CollectError, Collector, CollectorKind, Target};
-use document::Json;
+pub(super) use document::{Json, parse};
 use metric::{Metric, Odd};
+pub(super) use path::Path;
 use settings::Settings;
 use token::TokenError;
 

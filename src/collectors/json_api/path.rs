@@ -89,6 +89,15 @@ impl Path {
         (self, Path(rest))
     }
 
+    /// The way up to the list or mapping of which it finds several.
+    pub fn list(mut self) -> Self {
+        let several = |step: &Step| matches!(step, Step::All | Step::Where(_));
+        if let Some(at) = self.0.iter().position(several) {
+            self.0.truncate(at);
+        }
+        self
+    }
+
     /// The one value that it finds.
     pub fn find<'j>(&self, root: &'j Json<'j>) -> Option<&'j Json<'j>> {
         if self.is_many() {

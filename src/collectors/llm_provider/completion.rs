@@ -9,7 +9,7 @@ use crate::telemetry::watched;
 use url::Url;
 
 use super::errors::{ErrorType, classify};
-use super::provider::Provider;
+use super::provider::{Provider, TOOL};
 use super::stream::{Piece, StreamReader, Usage, has_content};
 
 /// Greatest size of an answer that is read, in bytes.
@@ -37,6 +37,10 @@ pub struct CompletionConfig {
     pub stall_timeout: Duration,
     /// Deadline of the whole probe.
     pub timeout: Duration,
+    /// A text that the answer must hold.
+    pub must_contain: Option<String>,
+    /// Whether a tool is offered, and must be called.
+    pub tool_call: bool,
 }
 
 impl CompletionConfig {
@@ -52,7 +56,16 @@ impl CompletionConfig {
             first_token_timeout: section.or("first_token_timeout", Duration::from_secs(30)),
             stall_timeout: section.or("stall_timeout", Duration::from_secs(15)),
             timeout: section.or("timeout", Duration::from_secs(60)),
+            must_contain: section.get("must_contain"),
+            tool_call: section.or("tool_call", false),
         };
+        if config.tool_call && config.must_contain.is_some() {
+            section.error(
+                "must_contain",
+                "stands beside tool_call, whose answer is a call",
+                "keep one of the two; another entry may have the other",
+            );
+        }
         if config.max_tokens < 2 {
             section.error(
                 "max_tokens",
@@ -116,6 +129,7 @@ pub async fn ask(
         &config.prompt,
         &config.max_tokens_key,
         config.max_tokens,
+        config.tool_call,
     );
     let mut request = Request::post_json(url, &body, config.timeout);
     request.headers.extend(headers);
@@ -169,7 +183,7 @@ async fn exchange(
         .and_then(|v| v.to_str().ok())
         .is_some_and(|t| t.to_ascii_lowercase().starts_with("text/event-stream"));
     if !(200..300).contains(&response.status) || !streamed {
-        return whole_answer(response, provider, outcome).await;
+        return whole_answer(response, provider, config, outcome).await;
     }
     let mut reader = StreamReader::new(provider.stream);
     let (mut last_content, mut read) = (None::<Instant>, 0);
@@ -189,7 +203,7 @@ async fn exchange(
             .map_err(|_| failure)?;
         let Some(bytes) = part.map_err(|_| ErrorType::StreamTruncated)? else {
             return if reader.finished {
-                answered(&reader)
+                answered(&reader, config)
             } else {
                 Err(ErrorType::StreamTruncated)
             };
@@ -215,7 +229,7 @@ async fn exchange(
                     }
                     last_content = Some(now);
                 }
-                Piece::End => return answered(&reader),
+                Piece::End => return answered(&reader, config),
                 Piece::Error(text) => {
                     return Err(classify(200, text.as_bytes(), provider.quota_is_rate));
                 }
@@ -224,12 +238,22 @@ async fn exchange(
     }
 }
 
-/// A stream that ended as it should is a success only if it brought something.
-fn answered(reader: &StreamReader) -> Result<(), ErrorType> {
-    if reader.brought {
-        Ok(())
-    } else {
-        Err(ErrorType::EmptyAnswer)
+/// A stream that ended as it should is a success only if it brought something: what it must hold,
+/// or a call of the tool with arguments that can be read.
+fn answered(reader: &StreamReader, config: &CompletionConfig) -> Result<(), ErrorType> {
+    if !reader.brought {
+        return Err(ErrorType::EmptyAnswer);
+    }
+    if config.tool_call {
+        let is_call = reader.call.as_ref().is_some_and(|(name, arguments)| {
+            let arguments = serde_json::from_str::<serde_json::Value>(arguments);
+            name == TOOL && arguments.is_ok_and(|arguments| arguments["times"].is_i64())
+        });
+        return is_call.then_some(()).ok_or(ErrorType::NoToolCall);
+    }
+    match &config.must_contain {
+        Some(wanted) if !reader.text.contains(wanted.as_str()) => Err(ErrorType::WrongAnswer),
+        _ => Ok(()),
     }
 }
 
@@ -238,6 +262,7 @@ fn answered(reader: &StreamReader) -> Result<(), ErrorType> {
 async fn whole_answer(
     mut response: Incoming,
     provider: &Provider,
+    config: &CompletionConfig,
     outcome: &mut CompletionOutcome,
 ) -> Result<(), ErrorType> {
     let body = response
@@ -281,5 +306,5 @@ async fn whole_answer(
     if let Some(Piece::Error(text)) = pieces.iter().find(|piece| matches!(piece, Piece::Error(_))) {
         return Err(classify(200, text.as_bytes(), provider.quota_is_rate));
     }
-    answered(&reader)
+    answered(&reader, config)
 }

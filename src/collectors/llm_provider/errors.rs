@@ -44,11 +44,15 @@ pub enum ErrorType {
     InvalidResponse,
     /// The answer is well-formed and brought nothing.
     EmptyAnswer,
+    /// The answer lacks what it must hold.
+    WrongAnswer,
+    /// The answer is no call of the tool that was offered, or one whose arguments cannot be read.
+    NoToolCall,
 }
 
 impl ErrorType {
     /// Every kind, so that counters can start at zero.
-    pub const ALL: [ErrorType; 17] = [
+    pub const ALL: [ErrorType; 19] = [
         ErrorType::Dns,
         ErrorType::Connect,
         ErrorType::Tls,
@@ -66,6 +70,8 @@ impl ErrorType {
         ErrorType::ServerError,
         ErrorType::InvalidResponse,
         ErrorType::EmptyAnswer,
+        ErrorType::WrongAnswer,
+        ErrorType::NoToolCall,
     ];
 
     /// The kind as a label value.
@@ -88,6 +94,8 @@ impl ErrorType {
             ErrorType::ServerError => "server_error",
             ErrorType::InvalidResponse => "invalid_response",
             ErrorType::EmptyAnswer => "empty_answer",
+            ErrorType::WrongAnswer => "wrong_answer",
+            ErrorType::NoToolCall => "no_tool_call",
         }
     }
 }

@@ -4,14 +4,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::http::{HeaderMap, Request};
+use crate::http::{Client, HeaderMap, HttpError, Request, Response, within};
+use url::Url;
 
 use super::Settings;
 use super::errors::{ErrorType, classify};
+use super::provider::BalanceForm;
 use super::stream::has_content;
 
 /// Most models that are counted and compared.
 const MAX_MODELS: usize = 10_000;
+/// Greatest answer that is read, in bytes.
+const MAX_ANSWER: usize = 10 << 20;
 
 /// What a free probe found.
 pub struct FreeOutcome<T> {
@@ -23,6 +27,8 @@ pub struct FreeOutcome<T> {
     pub headers: HeaderMap,
     /// Request sent to last byte.
     pub duration: Duration,
+    /// Request sent to the head of the answer.
+    pub first_byte: Option<Duration>,
 }
 
 /// The account's state at DeepSeek.
@@ -55,12 +61,31 @@ pub async fn list_models(settings: &Settings) -> FreeOutcome<Vec<String>> {
 
 /// Reads the balance; only for providers with a balance path.
 pub async fn balance(settings: &Settings) -> FreeOutcome<Balance> {
-    get(
-        settings,
-        settings.provider.balance_path.unwrap_or_default(),
-        read_balance,
-    )
+    let (path, form) = settings
+        .provider
+        .balance
+        .unwrap_or(("", BalanceForm::DeepSeek));
+    get(settings, path, |json| read_balance(form, json)).await
+}
+
+/// Embeds a text: the dimension of what comes. It costs the text's few tokens.
+pub async fn embed(settings: &Settings, model: &str, text: &str) -> FreeOutcome<usize> {
+    let body = serde_json::json!({"model": model, "input": text});
+    let request = Request::post_json(settings.url("embeddings"), &body, settings.timeout);
+    ask(settings, request, |json| {
+        let numbers = json["data"].get(0)?["embedding"].as_array()?;
+        (!numbers.is_empty() && numbers.iter().all(Value::is_number)).then_some(numbers.len())
+    })
     .await
+}
+
+/// What a page of incidents says: `none`, `minor`, `major`, `critical`, `maintenance`.
+pub async fn incidents(settings: &Settings, page: &Url) -> Option<String> {
+    // Without the provider's key: the page is another server's.
+    let request = Request::get(page.clone(), settings.timeout);
+    let answer = Client::plain().send(request).await.ok()?;
+    let json: Value = serde_json::from_slice(&answer.body).ok()?;
+    json["status"]["indicator"].as_str().map(str::to_owned)
 }
 
 async fn get<T>(
@@ -68,13 +93,48 @@ async fn get<T>(
     path: &str,
     read: impl FnOnce(&Value) -> Option<T>,
 ) -> FreeOutcome<T> {
+    ask(
+        settings,
+        Request::get(settings.url(path), settings.timeout),
+        read,
+    )
+    .await
+}
+
+/// Sends a request; also says when the head of the answer came.
+async fn timed(
+    client: &Client,
+    request: Request,
+    first_byte: &mut Option<Duration>,
+) -> Result<Response, HttpError> {
+    let (started, timeout, most) = (Instant::now(), request.timeout, request.max_body);
+    let whole = async {
+        let mut incoming = client.start(request).await?;
+        *first_byte = Some(started.elapsed());
+        let body = incoming.read(bytes::BytesMut::new(), most).await?;
+        Ok(Response {
+            status: incoming.status,
+            headers: incoming.headers.clone(),
+            body,
+        })
+    };
+    within(timeout, whole).await
+}
+
+async fn ask<T>(
+    settings: &Settings,
+    mut request: Request,
+    read: impl FnOnce(&Value) -> Option<T>,
+) -> FreeOutcome<T> {
     let started = Instant::now();
-    let mut request = Request::get(settings.url(path), settings.timeout);
+    request.max_body = MAX_ANSWER;
     request.headers.extend(settings.headers.clone());
-    let answer = settings.client.send(request).await;
+    let mut first_byte = None;
+    let answer = timed(&settings.client, request, &mut first_byte).await;
     let duration = started.elapsed();
     match answer {
         Err(error) => FreeOutcome {
+            first_byte,
             result: Err(ErrorType::from(&error)),
             status: None,
             headers: HeaderMap::new(),
@@ -103,6 +163,7 @@ async fn get<T>(
                 }
             });
             FreeOutcome {
+                first_byte,
                 result,
                 status: Some(response.status),
                 headers: response.headers,
@@ -112,9 +173,46 @@ async fn get<T>(
     }
 }
 
+/// A number, or a text that is one.
+fn amount(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.parse().ok())
+}
+
+fn read_balance(form: BalanceForm, json: &Value) -> Option<Balance> {
+    let data = &json["data"];
+    // Three amounts in one currency, the first of them all there is.
+    let of = |currency: &str, keys: [&str; 3]| {
+        let total = amount(&data[keys[0]])?;
+        let kinds = ["total", "granted", "topped_up"];
+        let amounts = kinds.iter().zip(keys).filter_map(|(kind, key)| {
+            let value = amount(data.get(key)?)?;
+            Some((currency.to_owned(), *kind, value))
+        });
+        Some(Balance {
+            available: total > 0.0,
+            amounts: amounts.collect(),
+        })
+    };
+    match form {
+        BalanceForm::Moonshot => of(
+            "CNY",
+            ["available_balance", "voucher_balance", "cash_balance"],
+        ),
+        BalanceForm::SiliconFlow => of("CNY", ["totalBalance", "balance", "chargeBalance"]),
+        BalanceForm::OpenRouter => {
+            let left = data.get("limit_remaining")?;
+            let amounts = amount(left).map(|value| ("USD".to_owned(), "total", value));
+            Some(Balance {
+                available: amounts.as_ref().is_none_or(|(_, _, left)| *left > 0.0),
+                amounts: amounts.into_iter().collect(),
+            })
+        }
+        BalanceForm::DeepSeek => deepseek(json),
+    }
+}
+
 /// DeepSeek writes amounts as text.
-fn read_balance(json: &Value) -> Option<Balance> {
-    let amount = |value: &Value| value.as_f64().or_else(|| value.as_str()?.parse().ok());
+fn deepseek(json: &Value) -> Option<Balance> {
     let mut balance = Balance {
         available: json.get("is_available")?.as_bool()?,
         amounts: Vec::new(),
@@ -145,8 +243,33 @@ mod tests {
             r#"{"is_available":false,"balance_infos":[{"currency":"CNY","total_balance":"110.00","granted_balance":"10.00","topped_up_balance":"100.00"}]}"#,
         )
         .expect("JSON");
-        let balance = read_balance(&json).expect("a balance");
+        let balance = read_balance(BalanceForm::DeepSeek, &json).expect("a balance");
         assert!(!balance.available);
         assert_eq!(balance.amounts[0], ("CNY".to_owned(), "total", 110.0));
+    }
+
+    #[test]
+    fn balances_of_other_forms_are_read() {
+        let read = |form, text: &str| {
+            let json: Value = serde_json::from_str(text).expect("JSON");
+            read_balance(form, &json)
+        };
+        let moonshot = r#"{"code":0,"data":{"available_balance":49.5,"voucher_balance":46.5,"cash_balance":3.0},"status":true}"#;
+        let moonshot = read(BalanceForm::Moonshot, moonshot).expect("a balance");
+        assert_eq!(moonshot.amounts[2], ("CNY".to_owned(), "topped_up", 3.0));
+        let silicon = r#"{"code":20000,"data":{"balance":"0.88","chargeBalance":"-1","totalBalance":"-0.12"}}"#;
+        let silicon = read(BalanceForm::SiliconFlow, silicon).expect("a balance");
+        assert!(!silicon.available);
+        assert_eq!(silicon.amounts[0], ("CNY".to_owned(), "total", -0.12));
+        // A key without a limit has no amount, and may be used.
+        let open = read(
+            BalanceForm::OpenRouter,
+            r#"{"data":{"limit_remaining":null,"usage":3}}"#,
+        );
+        let open = open.expect("a balance");
+        assert!(open.available && open.amounts.is_empty());
+        let spent = read(BalanceForm::OpenRouter, r#"{"data":{"limit_remaining":0}}"#);
+        assert!(!spent.expect("a balance").available);
+        assert_eq!(read(BalanceForm::OpenRouter, r#"{"data":{}}"#), None);
     }
 }

@@ -30,8 +30,11 @@ metrics! {
     REMAINING "llm_ratelimit_remaining" Gauge "" &["target", "provider", "model", "kind"], "What is left of the allowance.", "rate limit headers";
     RESET "llm_ratelimit_reset_seconds" Gauge "seconds" &["target", "provider", "model", "kind"], "Time until the allowance is full again, at the last answer that stated it.", "rate limit headers";
     RETRY_AFTER "llm_retry_after_seconds" Gauge "seconds" MODEL, "Wait that the provider asks for, while it lasts.", "retry-after, retry-after-ms";
-    BALANCE "llm_account_balance" Gauge "" &["target", "provider", "currency", "kind"], "Account balance in units of the currency: total, granted, topped_up.", "GET /user/balance (DeepSeek)";
-    AVAILABLE "llm_account_available" Gauge "" TARGET, "Whether the provider says that the account can be used.", "GET /user/balance (DeepSeek)";
+    BALANCE "llm_account_balance" Gauge "" &["target", "provider", "currency", "kind"], "Account balance in units of the currency: total, granted, topped_up.", "GET of the balance: DeepSeek, Moonshot, SiliconFlow, OpenRouter";
+    AVAILABLE "llm_account_available" Gauge "" TARGET, "Whether the provider says that the account can be used.", "GET of the balance: DeepSeek, Moonshot, SiliconFlow, OpenRouter";
+    PHASE "llm_probe_phase_seconds" Gauge "seconds" &["target", "provider", "phase"], "Duration of the last way to the provider by phase: dns, connect, tls of a connection of its own, once a minute; first_byte of the list of models.", "name lookup, TCP and TLS handshakes, head of the answer";
+    EMBEDDING "llm_embedding_dimension" Gauge "" MODEL, "Dimension of the last embedding.", "key `embedding`: POST /embeddings";
+    INCIDENT "llm_status_page" Gauge "" &["target", "provider", "indicator"], "1 for what the provider's page of incidents says, 0 for the others: none, minor, major, critical, maintenance.", "key `watch_status_page`";
     LAST_PROBE "llm_last_probe_timestamp_seconds" Gauge "seconds" &["target", "probe"], "When the last probe of this kind ended, Unix time.", "clock";
     LAST_SUCCESS "llm_last_success_timestamp_seconds" Gauge "seconds" &["target", "probe"], "When a probe of this kind last succeeded, Unix time.", "clock";
 }

@@ -1,21 +1,18 @@
-//! LLM providers seen from outside: OpenAI, DeepSeek, Anthropic, DashScope and any server of
-//! OpenAI's form.
+//! LLM providers seen from outside: OpenAI, Anthropic, DeepSeek and ten more by the table in
+//! `providers`, any server of OpenAI's form among them.
 //!
 //! The default probe is free: it lists the models (and, at DeepSeek, reads the balance). A
 //! completion probe costs tokens; it runs only where configured, under a daily cap. Keys and bodies
 //! are never logged.
 
-mod anthropic;
-mod compatible;
 mod completion;
-mod dashscope;
-mod deepseek;
 pub(super) mod errors;
 mod free;
 mod limits;
 mod metrics;
-mod openai;
+mod phases;
 mod provider;
+mod providers;
 mod record;
 mod stream;
 
@@ -27,7 +24,7 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 use crate::config::{Secret, Section};
-use crate::http::{Client, HeaderMap, HeaderName, HeaderValue, HttpConfig};
+use crate::http::{Client, HeaderMap, HeaderName, HeaderValue, HttpConfig, client_config};
 use crate::model::text::nearest;
 use crate::model::{Batch, Timestamp};
 
@@ -36,6 +33,7 @@ use super::{CollectError, Collector, CollectorKind, Target};
 use completion::{CompletionConfig, CompletionOutcome};
 use errors::ErrorType;
 use provider::{KeyHeader, Provider};
+use providers::PROVIDERS;
 use record::{Record, Spent};
 
 /// The kind's row in the table of collectors.
@@ -46,17 +44,11 @@ pub const KIND: CollectorKind = CollectorKind {
     build,
 };
 
-/// The providers there are.
-const PROVIDERS: [&Provider; 5] = [
-    &openai::PROVIDER,
-    &deepseek::PROVIDER,
-    &anthropic::PROVIDER,
-    &dashscope::PROVIDER,
-    &compatible::PROVIDER,
-];
-
 /// Time between two looks at the balance.
 const BALANCE_INTERVAL: Duration = Duration::from_secs(300);
+/// Time between two measurements of the way, and between two looks at the page of incidents.
+const WAY_INTERVAL: Duration = Duration::from_secs(60);
+const INCIDENTS_INTERVAL: Duration = Duration::from_secs(120);
 /// Stands in after a missing base URL was recorded as an error; the configuration is refused, so
 /// nobody calls it.
 const NOWHERE: &str = "http://127.0.0.1/";
@@ -67,6 +59,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(900);
 
 /// Part of the deadline for the state folder to answer.
 const LOADING: f64 = 0.3;
+/// Part of the deadline for the way, and for the page of incidents.
+const WAY_SHARE: f64 = 0.2;
 
 struct Settings {
     target: String,
@@ -76,6 +70,15 @@ struct Settings {
     headers: HeaderMap,
     client: Client,
     timeout: Duration,
+    interval: Duration,
+    /// The model of the embedding probe.
+    embedding_model: Option<String>,
+}
+
+/// The block `embedding`.
+struct Embedding {
+    model: String,
+    text: String,
     interval: Duration,
 }
 
@@ -107,6 +110,13 @@ struct LlmProvider {
     next_completion: Option<Instant>,
     next_free: Option<Instant>,
     next_balance: Option<Instant>,
+    embedding: Option<Embedding>,
+    next_embedding: Option<Instant>,
+    /// TLS of the measurement of the way; `None` where a proxy stands between.
+    way: Option<Arc<rustls::ClientConfig>>,
+    next_way: Option<Instant>,
+    incidents: Option<Url>,
+    next_incidents: Option<Instant>,
 }
 
 impl Drop for LlmProvider {
@@ -119,10 +129,10 @@ impl Drop for LlmProvider {
 
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     let wanted = section.require::<String>("provider");
-    let known = PROVIDERS.into_iter().find(|p| p.name == wanted);
+    let known = PROVIDERS.iter().find(|p| p.name == wanted);
     if known.is_none() && !wanted.is_empty() {
-        let names = PROVIDERS.map(|p| p.name);
-        let remedy = match nearest(&wanted, names) {
+        let names: Vec<&str> = PROVIDERS.iter().map(|p| p.name).collect();
+        let remedy = match nearest(&wanted, names.iter().copied()) {
             Some(name) => format!("did you mean {name:?}?"),
             None => format!("give one of {}", names.join(", ")),
         };
@@ -136,7 +146,7 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
             "add base_url: http://HOST:PORT/v1",
         );
     }
-    let provider = known.unwrap_or(&compatible::PROVIDER);
+    let provider = known.unwrap_or(&PROVIDERS[PROVIDERS.len() - 1]);
     let base_url = configured.unwrap_or_else(|| {
         Url::parse(provider.base_url.unwrap_or(NOWHERE)).expect("the table's URLs parse")
     });
@@ -160,6 +170,35 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
             "remove one of them",
         );
     }
+    let embedding = section.section("embedding").map(|section| {
+        let embedding = Embedding {
+            model: section.require("model"),
+            text: section.or("text", "ping".to_owned()),
+            interval: section.or("interval", Duration::from_secs(600)),
+        };
+        section.finish();
+        embedding
+    });
+    let (page, watched) = (
+        section.get::<Url>("status_page"),
+        section.or("watch_status_page", false),
+    );
+    let own = provider
+        .status_page
+        .map(|url| Url::parse(url).expect("the table's URLs parse"));
+    let incidents = page.or(own).filter(|_| watched);
+    if watched && incidents.is_none() {
+        section.error(
+            "watch_status_page",
+            "has no page: none is known of this provider",
+            "add status_page: https://HOST/api/v2/status.json",
+        );
+    }
+    let direct = http.proxy_url.is_none() && !http.proxy_from_environment;
+    let way = client_config(&http.tls)
+        .ok()
+        .filter(|_| direct)
+        .map(Arc::new);
     let version = section.or("api_version", "2023-06-01".to_owned());
     let headers = key_headers(section, provider, key, &version);
     let settings = Settings {
@@ -171,6 +210,7 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         client,
         timeout: target.timeout,
         interval: target.interval,
+        embedding_model: embedding.as_ref().map(|e| e.model.clone()),
     };
     let completion = section
         .section("completion")
@@ -198,6 +238,12 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         next_completion: None,
         next_free: None,
         next_balance: None,
+        embedding,
+        next_embedding: None,
+        way,
+        next_way: None,
+        incidents,
+        next_incidents: None,
     })
 }
 
@@ -222,10 +268,12 @@ fn key_headers(
     if let Some(key) = key {
         match provider.key_header {
             KeyHeader::Bearer => add("authorization", format!("Bearer {}", key.expose())),
-            KeyHeader::ApiKey => add("x-api-key", key.expose().to_owned()),
+            KeyHeader::Named(name) | KeyHeader::Versioned(name) => {
+                add(name, key.expose().to_owned());
+            }
         }
     }
-    if provider.key_header == KeyHeader::ApiKey {
+    if matches!(provider.key_header, KeyHeader::Versioned(_)) {
         add("anthropic-version", version.to_owned());
     }
     headers
@@ -238,6 +286,7 @@ impl Collector for LlmProvider {
             self.finish_completion().await;
             self.start_completion();
             self.save();
+            self.measure_way().await;
             let outcome = self.free_probes().await;
             self.record.write(batch, Timestamp::now());
             self.log(outcome.err());
@@ -313,6 +362,38 @@ impl LlmProvider {
         }
     }
 
+    /// Once a minute, the way to the provider by phase, and what its page of incidents says.
+    async fn measure_way(&mut self) {
+        let now = Instant::now();
+        let timeout = self.settings.timeout.mul_f64(WAY_SHARE);
+        if let Some(tls) = &self.way
+            && self.next_way.is_none_or(|at| now >= at)
+        {
+            self.next_way = Some(now + WAY_INTERVAL);
+            let phases = phases::measure(&self.settings.base_url, Some(tls), timeout).await;
+            self.record.phases = phases.0;
+        }
+        if let Some(page) = &self.incidents
+            && self.next_incidents.is_none_or(|at| now >= at)
+        {
+            self.next_incidents = Some(now + INCIDENTS_INTERVAL);
+            let said = free::incidents(&self.settings, page);
+            self.record.incidents = tokio::time::timeout(timeout, said).await.ok().flatten();
+        }
+    }
+
+    async fn embed(&mut self) {
+        let now = Instant::now();
+        if let Some(embedding) = &self.embedding
+            && self.next_embedding.is_none_or(|at| now >= at)
+        {
+            self.next_embedding = Some(now + embedding.interval);
+            let (model, text) = (&embedding.model, &embedding.text);
+            let outcome = free::embed(&self.settings, model, text).await;
+            self.record.embedding(model, &outcome, Timestamp::now());
+        }
+    }
+
     async fn free_probes(&mut self) -> Result<(), ErrorType> {
         self.before = None;
         let now = Instant::now();
@@ -333,13 +414,14 @@ impl LlmProvider {
         self.next_free = wait.map(|w| now + w.min(LONGEST_PAUSE));
         // Who waits for money looks whether there is some.
         let waits = self.record.completion_error() == Some(ErrorType::QuotaExhausted);
-        if self.settings.provider.balance_path.is_some()
+        if self.settings.provider.balance.is_some()
             && (waits || self.next_balance.is_none_or(|at| now >= at))
         {
             self.next_balance = Some(now + BALANCE_INTERVAL);
             let balance = free::balance(&self.settings).await;
             self.record.balance(&balance, Timestamp::now());
         }
+        self.embed().await;
         // A refused question costs nothing. So while nothing says that the account is empty, the
         // model is asked at its usual pace again.
         if waits

@@ -1,4 +1,4 @@
-//! What differs between providers, as data; one file per provider holds its row.
+//! What differs between providers, as data; the rows are in `providers`.
 
 use serde_json::{Value, json};
 
@@ -7,8 +7,23 @@ use serde_json::{Value, json};
 pub enum KeyHeader {
     /// `Authorization: Bearer KEY`.
     Bearer,
-    /// `x-api-key: KEY` with a version header.
-    ApiKey,
+    /// A header of this name, beside `anthropic-version`.
+    Versioned(&'static str),
+    /// A header of this name.
+    Named(&'static str),
+}
+
+/// How an answer about money is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BalanceForm {
+    /// `balance_infos`, by currency, amounts as text.
+    DeepSeek,
+    /// `data.available_balance`, in CNY.
+    Moonshot,
+    /// `data.totalBalance`, in CNY, as text.
+    SiliconFlow,
+    /// `data.limit_remaining` of the key, in USD; `null` without a limit.
+    OpenRouter,
 }
 
 /// How a streamed answer is written.
@@ -31,13 +46,18 @@ pub struct Provider {
     pub key_header: KeyHeader,
     /// Path of a completion below the base URL.
     pub completion_path: &'static str,
-    /// Path of the account balance below the base URL, where there is one.
-    pub balance_path: Option<&'static str>,
+    /// Path of the account balance below the base URL and how it is written, where there is one.
+    pub balance: Option<(&'static str, BalanceForm)>,
     /// How a stream is written.
     pub stream: StreamForm,
     /// Whether `insufficient_quota` is a rate rather than money.
     pub quota_is_rate: bool,
+    /// Its page of incidents, as Statuspage writes it.
+    pub status_page: Option<&'static str>,
 }
+
+/// The tool that a probe offers.
+pub const TOOL: &str = "ring_bell";
 
 impl Provider {
     /// The body of a small streamed completion. `max_tokens_key` is `max_tokens` or
@@ -48,11 +68,30 @@ impl Provider {
         prompt: &str,
         max_tokens_key: &str,
         max_tokens: u32,
+        with_tool: bool,
     ) -> Value {
         let mut body = json!({ "model": model, "messages": [{ "role": "user", "content": prompt }], "stream": true });
         body[max_tokens_key] = json!(max_tokens);
         if self.stream == StreamForm::OpenAi {
             body["stream_options"] = json!({ "include_usage": true });
+        }
+        if with_tool {
+            let about = "Rings the bell so many times.";
+            let takes = json!({
+                "type": "object", "properties": {"times": {"type": "integer"}}, "required": ["times"],
+            });
+            let (tool, choice) = match self.stream {
+                StreamForm::OpenAi => (
+                    json!({"type": "function", "function": {"name": TOOL, "description": about, "parameters": takes}}),
+                    json!({"type": "function", "function": {"name": TOOL}}),
+                ),
+                StreamForm::Anthropic => (
+                    json!({"name": TOOL, "description": about, "input_schema": takes}),
+                    json!({"type": "tool", "name": TOOL}),
+                ),
+            };
+            body["tools"] = json!([tool]);
+            body["tool_choice"] = choice;
         }
         body
     }

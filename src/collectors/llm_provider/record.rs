@@ -102,6 +102,13 @@ pub struct Record {
     models: Option<usize>,
     available: Vec<(String, bool)>,
     balance: Option<Balance>,
+    /// Durations by phase of the last way to the provider.
+    pub phases: Vec<(&'static str, Duration)>,
+    first_byte: Option<Duration>,
+    /// Model and dimension of the last embedding.
+    embedding: Option<(String, usize)>,
+    /// What the page of incidents says.
+    pub incidents: Option<String>,
     /// By model, and until when they say something of the present.
     allowances: Vec<(String, Allowance, Timestamp)>,
     retry_after: Option<(String, Duration, Timestamp)>,
@@ -132,8 +139,11 @@ impl Record {
         selected: Option<bool>,
     ) -> Self {
         let mut probes = vec![Probe::new("models", "", &["backoff"])];
-        if settings.provider.balance_path.is_some() {
+        if settings.provider.balance.is_some() {
             probes.push(Probe::new("balance", "", &[]));
+        }
+        if let Some(model) = &settings.embedding_model {
+            probes.push(Probe::new("embedding", model, &[]));
         }
         probes.extend(completion.map(|c| {
             Probe::new(
@@ -151,6 +161,10 @@ impl Record {
             models: None,
             available: Vec::new(),
             balance: None,
+            phases: Vec::new(),
+            first_byte: None,
+            embedding: None,
+            incidents: None,
             allowances: Vec::new(),
             retry_after: None,
             intervals: [
@@ -180,6 +194,7 @@ impl Record {
         now: Timestamp,
     ) -> Option<Duration> {
         self.reachable = Some(outcome.status.is_some());
+        self.first_byte = outcome.first_byte;
         if let Ok(models) = &outcome.result {
             self.models = Some(models.len());
             // Some lists write a model as `models/NAME`.
@@ -195,6 +210,15 @@ impl Record {
                 .collect();
         }
         self.note_free("models", outcome, now)
+    }
+
+    /// Notes an embedding.
+    pub fn embedding(&mut self, model: &str, outcome: &FreeOutcome<usize>, now: Timestamp) {
+        self.embedding = outcome
+            .result
+            .ok()
+            .map(|dimension| (model.to_owned(), dimension));
+        self.note_free("embedding", outcome, now);
     }
 
     /// Notes a balance.
@@ -408,12 +432,37 @@ impl Record {
                 );
             }
         }
+        self.write_way(batch);
         for probe in &self.probes {
             self.write_probe(batch, probe);
         }
         self.write_limits(batch, now);
         if let Some(completion) = &self.completion {
             completion.write(batch, target, provider);
+        }
+    }
+
+    /// Phases of the way, the last embedding, the page of incidents.
+    fn write_way(&self, batch: &mut Batch) {
+        let labels = [
+            ("target", self.target.as_str()),
+            ("provider", self.provider),
+        ];
+        let first_byte = self.first_byte.map(|time| ("first_byte", time));
+        for (phase, time) in self.phases.iter().copied().chain(first_byte) {
+            let labels = [labels[0], labels[1], ("phase", phase)];
+            batch.push(&metrics::PHASE, &labels, time.as_secs_f64());
+        }
+        if let Some((model, dimension)) = &self.embedding {
+            let labels = [labels[0], labels[1], ("model", model.as_str())];
+            batch.push(&metrics::EMBEDDING, &labels, *dimension as f64);
+        }
+        if let Some(said) = &self.incidents {
+            for indicator in ["none", "minor", "major", "critical", "maintenance"] {
+                let labels = [labels[0], labels[1], ("indicator", indicator)];
+                let is_so = f64::from(u8::from(indicator == said));
+                batch.push(&metrics::INCIDENT, &labels, is_so);
+            }
         }
     }
 
@@ -609,6 +658,10 @@ mod tests {
             models: None,
             available: Vec::new(),
             balance: None,
+            phases: Vec::new(),
+            first_byte: None,
+            embedding: None,
+            incidents: None,
             allowances: Vec::new(),
             retry_after: None,
             intervals: [Duration::from_secs(60), Duration::from_secs(300)],

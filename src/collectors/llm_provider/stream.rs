@@ -9,6 +9,8 @@ use super::provider::StreamForm;
 
 /// Longest line that is read, in bytes.
 const MAX_LINE: usize = 1 << 20;
+/// Most of an answer that is looked at for what it must hold, in bytes.
+const MAX_TEXT: usize = 64 << 10;
 
 /// What a piece of the stream meant.
 #[derive(Debug, PartialEq)]
@@ -43,6 +45,10 @@ pub struct StreamReader {
     pub finished: bool,
     /// Whether there is an answer: content came, or the cap on its length was reached before.
     pub brought: bool,
+    /// The answer's text so far; it goes with the reader.
+    pub text: String,
+    /// The tool that is called, and the arguments so far.
+    pub call: Option<(String, String)>,
 }
 
 impl StreamReader {
@@ -54,6 +60,8 @@ impl StreamReader {
             usage: Usage::default(),
             finished: false,
             brought: false,
+            text: String::new(),
+            call: None,
         }
     }
 
@@ -109,12 +117,38 @@ impl StreamReader {
                 ));
                 return;
             }
+            for message in [&choice["delta"], &choice["message"]] {
+                self.hear(&message["content"]);
+                for call in message["tool_calls"].as_array().into_iter().flatten() {
+                    let function = &call["function"];
+                    self.hear_call(&function["name"], function["arguments"].as_str());
+                }
+            }
             let said = |message: &Value| ANSWERS.iter().any(|key| has_content(&message[key]));
             if said(&choice["delta"]) || said(&choice["message"]) || has_content(&choice["text"]) {
                 self.brought = true;
                 pieces.push(Piece::Content);
             }
             self.end(&choice["finish_reason"]);
+        }
+    }
+
+    fn hear(&mut self, text: &Value) {
+        let text = text.as_str().unwrap_or_default();
+        if self.text.len() + text.len() <= MAX_TEXT {
+            self.text.push_str(text);
+        }
+    }
+
+    /// Takes a part of a call: its name, or a piece of its arguments.
+    fn hear_call(&mut self, name: &Value, arguments: Option<&str>) {
+        let call = self.call.get_or_insert_default();
+        if let Some(name) = name.as_str() {
+            name.clone_into(&mut call.0);
+        }
+        let arguments = arguments.unwrap_or_default();
+        if call.1.len() + arguments.len() <= MAX_TEXT {
+            call.1.push_str(arguments);
         }
     }
 
@@ -145,6 +179,12 @@ impl StreamReader {
                     .flatten()
                     .any(is_block);
                 self.end(&json["stop_reason"]);
+                for block in json["content"].as_array().into_iter().flatten() {
+                    self.hear(&block["text"]);
+                    if block["type"] == "tool_use" {
+                        self.hear_call(&block["name"], Some(&block["input"].to_string()));
+                    }
+                }
             }
         }
         pieces
@@ -161,6 +201,15 @@ impl StreamReader {
     }
 
     fn anthropic(&mut self, json: &Value, pieces: &mut Vec<Piece>) {
+        let block = &json["content_block"];
+        if block["type"] == "tool_use" {
+            self.hear_call(&block["name"], None);
+        }
+        if let Some(arguments) = json["delta"]["partial_json"].as_str() {
+            self.hear_call(&Value::Null, Some(arguments));
+        }
+        self.hear(&block["text"]);
+        self.hear(&json["delta"]["text"]);
         match json["type"].as_str().unwrap_or("") {
             "message_start" => {
                 keep(

@@ -34,12 +34,12 @@ use crate::model::Batch;
 use super::sql::{self, Dialect, Queries, Reader};
 use super::{CollectError, Collector, CollectorKind, Finding, Report, Target};
 pub(super) use address::reach;
-use config::Config;
-pub(super) use config::{parse_dsn, socket_folder};
+pub(super) use config::{Config, parse_dsn, socket_folder};
 pub(super) use dsn::Dsn;
 use health::{Health, PartHealth};
 use part::{Cadence, Part, Scope};
-use session::{Error, Server, Session};
+use session::{Error, Server};
+pub(super) use session::{Error as SessionError, Session};
 use trouble::{Trouble, Troubles};
 
 /// The collector `postgres`.

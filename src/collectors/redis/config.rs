@@ -134,6 +134,11 @@ impl Config {
         Some(config)
     }
 
+    /// The server at this URL, with no key to look at; `None` for what is no URL of Redis.
+    pub fn at(url: &str) -> Option<Self> {
+        parse_url(url)
+    }
+
     /// `redis://host:port`, for people.
     pub fn address(&self) -> String {
         match &self.address {

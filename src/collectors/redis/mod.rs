@@ -32,8 +32,9 @@ use crate::model::MetricKind::{Counter, Gauge};
 use crate::model::{Batch, Timestamp};
 
 use super::{CollectError, Collector, CollectorKind, Target};
-use client::{Connection, Reply};
-use config::Config;
+pub(super) use client::{Connection, Reply};
+pub(super) use config::Config;
+pub(super) use connect::open;
 use info::Learned;
 use keys::Keys;
 use parts::Parts;

@@ -16,6 +16,15 @@ pub struct LiteLlm {
 
 impl LiteLlm {
     pub fn start() -> Self {
+        Self::start_so("")
+    }
+
+    /// With a page of metrics.
+    pub fn start_with_metrics() -> Self {
+        Self::start_so(", callbacks: [prometheus]")
+    }
+
+    fn start_so(settings: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let config = folder.path().join("litellm.yml");
         let model = |name: &str, extra: &str| {
@@ -24,7 +33,7 @@ impl LiteLlm {
             )
         };
         let text = format!(
-            "model_list:\n{}{}{}litellm_settings: {{num_retries: 0}}\n",
+            "model_list:\n{}{}{}litellm_settings: {{num_retries: 0{settings}}}\n",
             model("mock-fast", "mock_response: 'ding dong, the bell rings'"),
             model("mock-slow", "mock_response: 'late answer', mock_delay: 0.5"),
             model("mock-limited", "mock_response: 'litellm.RateLimitError'"),

@@ -18,6 +18,7 @@ pub mod postgres;
 pub mod protobuf;
 pub mod redis;
 pub mod smtp;
+pub mod vectors;
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;

@@ -45,6 +45,32 @@ fn disk_use(path: &Path) -> std::io::Result<DiskUse> {
     Ok(found)
 }
 
+impl DiskUse {
+    /// Bytes by part, and in total.
+    pub fn parts(&self) -> [(&'static str, u64); 4] {
+        [
+            ("sqlite", self.sqlite),
+            ("wal", self.wal),
+            ("index", self.index),
+            ("total", self.sqlite + self.wal + self.index),
+        ]
+    }
+}
+
+/// Adds up the files below `path`, on a thread that may hang; errs when it cannot be read.
+pub async fn sizes(path: PathBuf) -> std::io::Result<DiskUse> {
+    tokio::task::spawn_blocking(move || disk_use(&path))
+        .await
+        .map_err(std::io::Error::other)?
+}
+
+/// Whether a database of SQLite is in WAL mode, by its header; errs when it cannot be read.
+pub fn is_wal(file: &Path) -> std::io::Result<bool> {
+    let mut head = [0; 20];
+    fs::File::open(file)?.read_exact(&mut head)?;
+    Ok(head[19] == 2)
+}
+
 /// Sizes, and rows of the write-ahead table where they can be read.
 pub type Found = (DiskUse, Option<i64>);
 
@@ -67,10 +93,8 @@ pub async fn look(path: PathBuf) -> std::io::Result<Found> {
 /// Whether reading the database makes no file beside it: in WAL mode SQLite makes one that is not
 /// there, and it would be ours.
 fn leaves_no_file(folder: &Path) -> bool {
-    let mut head = [0; 20];
-    let read = fs::File::open(folder.join("chroma.sqlite3"))
-        .and_then(|mut file| file.read_exact(&mut head));
-    read.is_ok() && (head[19] != 2 || folder.join("chroma.sqlite3-shm").exists())
+    is_wal(&folder.join("chroma.sqlite3"))
+        .is_ok_and(|wal| !wal || folder.join("chroma.sqlite3-shm").exists())
 }
 
 /// Rows in `embeddings_queue`, read-only; errs when the file or the table cannot be read.
