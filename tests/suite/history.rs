@@ -2,6 +2,7 @@
 //! never served.
 
 mod awaited;
+mod beside;
 mod damage;
 mod ended;
 mod late;
