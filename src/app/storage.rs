@@ -149,6 +149,19 @@ impl Drop for View {
     }
 }
 
+/// Where the history is that a configuration names.
+///
+/// # Errors
+/// When nothing says where.
+pub fn history_settings(options: &Options, config: &Config) -> anyhow::Result<HistorySettings> {
+    let folder = state_folder(options).map(|folder| folder.join("history"));
+    ensure!(
+        folder.is_some() || config.storage.path.is_some(),
+        "no folder is known for the history; give --state-dir"
+    );
+    Ok(config.storage.settings(folder.unwrap_or_default()))
+}
+
 /// Opens the history that a configuration names without taking it from the nightbell that writes
 /// it.
 pub fn read_history(options: &Options, config: &Config) -> anyhow::Result<StoredHistory> {

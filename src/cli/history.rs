@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use super::terminal::complain;
 use crate::app;
 use crate::exposition::{Format, Item, Lines, labels};
-use crate::model::labels::LabelsBuilder;
-use crate::model::{Labels, METRIC_NAME, Matcher, MetricKind, Timestamp, is_histogram, is_stale};
+use crate::model::{
+    Labels, LabelsBuilder, METRIC_NAME, Matcher, MetricKind, Timestamp, is_histogram, is_stale,
+};
 use crate::store::{Import, Store, Window};
 
 /// How often a long import or export says how far it is.
@@ -23,12 +24,10 @@ const LONGEST: u64 = 256 << 20;
 
 /// What to do with the history.
 #[derive(Args)]
-#[command(
-    after_help = "Examples: nightbell history import old.om\n          \
+#[command(after_help = "Examples: nightbell history import old.om\n          \
                         promtool tsdb dump-openmetrics /var/lib/prometheus | nightbell history import -\n          \
                         curl -s http://victoria:8428/api/v1/export -d 'match[]={__name__!=\"\"}' | nightbell history import --format json -\n          \
-                        nightbell history export --format json > history.jsonl"
-)]
+                        nightbell history export --format json > history.jsonl")]
 pub struct HistoryArgs {
     #[command(subcommand)]
     command: HistoryCommand,
@@ -51,9 +50,6 @@ struct Place {
     /// Folder for the state database and the history, as for nightbell itself
     #[arg(long, value_name = "DIR", env = "NIGHTBELL_STATE_DIR")]
     state_dir: Option<PathBuf>,
-    /// How samples are written
-    #[arg(long, value_enum, default_value_t)]
-    format: FormatArg,
 }
 
 #[derive(Args)]
@@ -61,14 +57,29 @@ struct ImportArgs {
     /// The file, with a time at each sample; - is standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// How the samples are written
+    #[arg(long, value_enum, default_value_t)]
+    format: FormatArg,
     #[command(flatten)]
     place: Place,
 }
 
 #[derive(Args)]
 struct ExportArgs {
+    /// How samples are written
+    #[arg(long, value_enum, default_value_t)]
+    format: ExportFormat,
     #[command(flatten)]
     place: Place,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum ExportFormat {
+    /// OpenMetrics text, as promtool reads it
+    #[default]
+    Openmetrics,
+    /// A JSON object for each series and line, as VictoriaMetrics imports them
+    Json,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -76,6 +87,8 @@ enum FormatArg {
     /// OpenMetrics text, as promtool writes and reads it
     #[default]
     Openmetrics,
+    /// What `promtool tsdb dump` writes
+    Promtool,
     /// A JSON object for each series and line, as VictoriaMetrics exports and imports them
     Json,
 }
@@ -121,12 +134,13 @@ fn import(args: &ImportArgs) -> Result<(), String> {
         }
         number += 1;
         let wrong = |what: String| format!("{name}:{number}: {what}; nothing of it was taken");
-        match args.place.format {
+        match args.format {
             FormatArg::Openmetrics if line.trim_ascii_end() == b"# EOF" => {
                 ended = true;
                 break;
             }
             FormatArg::Openmetrics => openmetrics(&line, &mut import).map_err(wrong)?,
+            FormatArg::Promtool => dumped(&line, &mut import).map_err(wrong)?,
             FormatArg::Json => json_line(&line, &mut import).map_err(wrong)?,
         }
         if said.elapsed() >= PROGRESS {
@@ -134,7 +148,7 @@ fn import(args: &ImportArgs) -> Result<(), String> {
             complain!("{name}: {number} lines read");
         }
     }
-    if args.place.format == FormatArg::Openmetrics && !ended {
+    if args.format == FormatArg::Openmetrics && !ended {
         return Err(format!(
             "{name}: it does not end with # EOF, so it may have been cut short; nothing of it was taken"
         ));
@@ -179,9 +193,34 @@ fn openmetrics(line: &[u8], import: &mut Import) -> Result<(), String> {
         .timestamp
         .ok_or("the sample has no time, and a history needs one")?;
     let mut builder = LabelsBuilder::new();
-    labels(sample.series, MetricKind::Unknown, &mut builder).map_err(str::to_owned)?;
+    labels(sample.series, MetricKind::Untyped, &mut builder).map_err(str::to_owned)?;
     let added = import.add(&builder.build(), at, sample.value);
     added.map_err(|e| e.to_string())
+}
+
+/// A line such as `{__name__="a", i="1"} 3.5 1764000000000`.
+fn dumped(line: &[u8], import: &mut Import) -> Result<(), String> {
+    let text = std::str::from_utf8(line).map_err(|e| e.to_string())?.trim();
+    if text.is_empty() {
+        return Ok(());
+    }
+    let shape = "a line is {__name__=\"…\", …} VALUE MILLISECONDS";
+    let mut words = text.rsplitn(3, ' ');
+    let time = words.next().and_then(|word| word.parse().ok());
+    let value = words.next().and_then(|word| word.parse().ok());
+    let (Some(time), Some(value), Some(series)) = (time, value, words.next()) else {
+        return Err(shape.to_owned());
+    };
+    // A page has the name alone, in quotes.
+    let series = match series.strip_prefix("{__name__=") {
+        Some(rest) => format!("{{{rest}"),
+        None => series.replacen(", __name__=", ", ", 1),
+    };
+    let mut builder = LabelsBuilder::new();
+    labels(series.as_bytes(), MetricKind::Untyped, &mut builder).map_err(str::to_owned)?;
+    import
+        .add(&builder.build(), Timestamp(time), value)
+        .map_err(|e| e.to_string())
 }
 
 fn json_line(line: &[u8], import: &mut Import) -> Result<(), String> {
@@ -226,15 +265,15 @@ fn export(args: &ExportArgs) -> Result<(), String> {
     let mut output = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let (mut said, mut left, mut failed) = (Instant::now(), 0_u64, Ok(()));
     for (number, name) in names.iter().enumerate() {
-        if args.place.format == FormatArg::Openmetrics {
+        if args.format == ExportFormat::Openmetrics {
             writeln!(output, "# TYPE {name} unknown").map_err(|e| e.to_string())?;
         }
         let matcher = [Matcher::equal(METRIC_NAME, name)];
         let read = store.select(&matcher, from, to, |labels, window| {
             left += window.histograms.len() as u64;
-            failed = match args.place.format {
-                FormatArg::Openmetrics => put_openmetrics(&mut output, labels, window),
-                FormatArg::Json => put_json(&mut output, labels, window),
+            failed = match args.format {
+                ExportFormat::Openmetrics => put_openmetrics(&mut output, labels, window),
+                ExportFormat::Json => put_json(&mut output, labels, window),
             };
             match failed {
                 Ok(()) => ControlFlow::Continue(()),
@@ -250,7 +289,7 @@ fn export(args: &ExportArgs) -> Result<(), String> {
             complain!("{number} of {} metrics written", names.len());
         }
     }
-    if args.place.format == FormatArg::Openmetrics {
+    if args.format == ExportFormat::Openmetrics {
         writeln!(output, "# EOF").map_err(|e| e.to_string())?;
     }
     output.flush().map_err(|e| e.to_string())?;

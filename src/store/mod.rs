@@ -34,6 +34,7 @@ use awaited::Awaited;
 pub use cardinality::Cardinality;
 pub use config::{SeriesLimits, StorageConfig};
 use ended::Endings;
+pub use history::import::{Import, Imported};
 pub use history::{BlockStatus, HistoryError, HistoryStatus, Settings as HistorySettings};
 use history::{History, Log};
 pub use memory::chunk::ChunkError;

@@ -5,6 +5,7 @@ mod awaited;
 mod beside;
 mod damage;
 mod ended;
+mod import;
 mod late;
 mod program;
 

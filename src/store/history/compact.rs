@@ -106,7 +106,8 @@ fn group(blocks: &[Arc<Block>], length: i64, floor: i64) -> Option<(i64, i64, Ve
         })
 }
 
-fn merge(
+/// Makes one block of several, in order of time; where they overlap the first has precedence.
+pub(super) fn merge(
     blocks: &Blocks,
     sources: &[Arc<Block>],
     start: i64,

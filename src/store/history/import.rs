@@ -213,9 +213,8 @@ impl Import {
             .filter(|block| block.start < end && block.end > start)
             .cloned()
             .collect();
-        let within = |block: &Arc<Block>| {
-            block.later == 0 && block.start >= start && block.end <= end
-        };
+        let within =
+            |block: &Arc<Block>| block.later == 0 && block.start >= start && block.end <= end;
         let apart = there.is_sorted_by(|a, b| a.end <= b.start);
         if !there.iter().all(within) || !apart {
             return Ok(false);

@@ -15,6 +15,7 @@ mod delta;
 mod ended;
 mod ended_files;
 mod histogram;
+pub mod import;
 mod instants;
 mod log;
 mod metrics;
