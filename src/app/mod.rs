@@ -50,12 +50,13 @@ use crate::telemetry::Telemetry;
 use crate::web;
 use reload::ReloadMetrics;
 use schedules::{reports, rollups, windows};
+use storage::when_read;
 use threads::Threads;
 
 pub use config::Config;
 pub use reload::{environment, load, load_alone};
 pub use shipped::{INHIBITIONS, PROFILE_SETTINGS, PROFILES, RULES};
-pub use storage::{StoredHistory, read_history};
+pub use storage::{StoredHistory, history_settings, read_history};
 
 /// Where nightbell serves unless the command line says otherwise.
 pub const LISTEN: &str = "127.0.0.1:9908";
@@ -328,24 +329,28 @@ impl App {
         parts.apply(plan).await?;
         let context = parts.clone().context(&ready, queries.handle());
         let discovery = parts.scraper.clone();
+        let store = || parts.store.clone();
         let mut loops = Loops {
             discovery: upkeep.spawn(discovery.run()),
-            rules: rules.spawn(parts.clone().judge(ready)),
+            rules: rules.spawn(when_read(store(), parts.clone().judge(ready))),
             telling: telling_loop,
             alerting: alerting_loop,
-            upkeep: upkeep.spawn(storage::maintain(parts.store.clone())),
+            upkeep: upkeep.spawn(when_read(store(), storage::maintain(store()))),
             heartbeat: delivery.spawn(heartbeat::run(
                 parts.heartbeat.clone(),
                 parts.heartbeat_metrics.clone(),
             )),
             peers: delivery.spawn(parts.peers.clone().run()),
             calendar: upkeep.spawn(parts.calendar.clone().run()),
-            reports: upkeep.spawn(parts.post().run()),
-            rollups: upkeep.spawn(rollups::run(
-                parts.store.clone(),
-                parts.engine_for_reports(),
-                parts.reporter.source.rollups.clone(),
-                parts.rollup_metrics.clone(),
+            reports: upkeep.spawn(when_read(store(), parts.post().run())),
+            rollups: upkeep.spawn(when_read(
+                store(),
+                rollups::run(
+                    store(),
+                    parts.engine_for_reports(),
+                    parts.reporter.source.rollups.clone(),
+                    parts.rollup_metrics.clone(),
+                ),
             )),
             windows: delivery.spawn(windows::run(
                 parts.windows.clone(),
@@ -357,7 +362,7 @@ impl App {
                 parts.alerting.clone(),
                 parts.self_test_metrics.clone(),
             )),
-            dead_rules: upkeep.spawn(parts.dead_rules.clone().run()),
+            dead_rules: upkeep.spawn(when_read(store(), parts.dead_rules.clone().run())),
             clock: delivery.spawn(clock::watch(parts.clone())),
             server: web.spawn(web::server::serve::serve(
                 listener,

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use crate::model::{Timestamp, format_duration};
-use crate::store::{HistorySettings, Limits, Store};
+use crate::store::{HistorySettings, Limits, Reading, Store};
 
 use super::{Config, Options, state_folder};
 
@@ -20,8 +20,11 @@ const UPKEEP: Duration = Duration::from_secs(60);
 /// How often a folder that cannot be used is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// How long a start waits for the log: most are read within it, and then nobody need wait.
+const SHORT: Duration = Duration::from_millis(150);
+
 /// Opens the history. A folder that cannot be used must not silence us: then samples live in
-/// memory, and that is said.
+/// memory, and that is said. A long log is read on, on a thread of its own.
 pub(super) fn open(options: &Options, config: &Config, now: Timestamp) -> (Arc<Store>, String) {
     let limits = config.series.limits();
     let folder = state_folder(options);
@@ -39,15 +42,19 @@ pub(super) fn open(options: &Options, config: &Config, now: Timestamp) -> (Arc<S
     let settings = config
         .storage
         .settings(folder.map(|f| f.join("history")).unwrap_or_default());
-    match Store::open(limits.clone(), &settings, now) {
-        Ok(store) => (
-            Arc::new(store),
-            format!(
-                "{}, {}",
-                settings.path.display(),
-                format_duration(settings.retention)
-            ),
-        ),
+    match Store::open_beside(limits.clone(), &settings, now) {
+        Ok((store, reading)) => {
+            let store = Arc::new(store);
+            read(&store, reading);
+            (
+                store,
+                format!(
+                    "{}, {}",
+                    settings.path.display(),
+                    format_duration(settings.retention)
+                ),
+            )
+        }
         Err(error) => {
             error!(%error, "The history cannot be kept on disk; samples live in memory until it can be.");
             (
@@ -56,6 +63,39 @@ pub(super) fn open(options: &Options, config: &Config, now: Timestamp) -> (Arc<S
             )
         }
     }
+}
+
+/// Reads the log, for a moment while the caller waits, then beside it.
+fn read(store: &Arc<Store>, reading: Reading) {
+    let (bytes, reader) = (reading.bytes(), Arc::clone(store));
+    let (read, ended) = std::sync::mpsc::sync_channel(1);
+    let reading = Arc::new(reading);
+    let log = Arc::clone(&reading);
+    let thread = std::thread::Builder::new().name("log-reader".into());
+    let started = thread.spawn(move || {
+        reader.read_beside(&log);
+        // Nobody waits any more when it took longer.
+        let _ = read.send(());
+    });
+    if let Err(error) = started {
+        warn!(%error, "No thread can be started to read the log; the start waits for it.");
+        store.read_beside(&reading);
+    } else if ended.recv_timeout(SHORT).is_err() {
+        info!(
+            bytes,
+            "Collection and delivery begin while the log is read; rules wait until it has been."
+        );
+    }
+}
+
+/// Does something once the log has been read: what is computed before would lack samples.
+pub(super) async fn when_read<F: Future>(store: Arc<Store>, then: F) -> F::Output {
+    if store.is_reading()
+        && let Err(error) = tokio::task::spawn_blocking(move || store.wait_until_read()).await
+    {
+        error!(%error, "Waiting for the log has failed.");
+    }
+    then.await
 }
 
 /// Maintains the history until the process ends.
@@ -107,6 +147,19 @@ impl Drop for View {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Where the history is that a configuration names.
+///
+/// # Errors
+/// When nothing says where.
+pub fn history_settings(options: &Options, config: &Config) -> anyhow::Result<HistorySettings> {
+    let folder = state_folder(options).map(|folder| folder.join("history"));
+    ensure!(
+        folder.is_some() || config.storage.path.is_some(),
+        "no folder is known for the history; give --state-dir"
+    );
+    Ok(config.storage.settings(folder.unwrap_or_default()))
 }
 
 /// Opens the history that a configuration names without taking it from the nightbell that writes

@@ -2,6 +2,7 @@
 
 mod backtest;
 pub mod check;
+mod history;
 mod init;
 mod job;
 mod live;
@@ -111,6 +112,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Say what rules would have said about the stored history
     Backtest(backtest::BacktestArgs),
+    /// Feed samples into the history, or write it out
+    History(history::HistoryArgs),
     /// Say that somebody takes an alert on, so that no further contact is notified
     Ack(live::ack::AckArgs),
     /// Make, show, change and end silences
@@ -226,6 +229,13 @@ pub fn main() -> ExitCode {
         Some(Command::Report(args)) => {
             wait_for(async { exit(report::report(&args).await.map(|()| ExitCode::SUCCESS)) })
         }
+        Some(Command::History(args)) => match history::history(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain!("nightbell: {error}");
+                ExitCode::FAILURE
+            }
+        },
         Some(Command::Backtest(args)) => match backtest::backtest(&args) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -110,6 +110,6 @@ impl<'a> Reader<'a> {
         let pairs: Option<Vec<(&str, &str)>> = (0..count)
             .map(|_| Some((self.text()?, self.text()?)))
             .collect();
-        pairs.map(Labels::from_pairs)
+        pairs.map(|pairs| Labels::from_written(&pairs))
     }
 }

@@ -45,6 +45,22 @@ impl Labels {
         builder.build()
     }
 
+    /// Builds a set from pairs that usually are in order already, as they are where a set was written
+    /// down: without an allocation for each of them.
+    pub(crate) fn from_written(pairs: &[(&str, &str)]) -> Self {
+        let in_order = pairs.is_sorted_by(|(a, _), (b, _)| a < b);
+        if !in_order || pairs.iter().any(|(_, value)| value.is_empty()) {
+            return Labels::from_pairs(pairs.iter().copied());
+        }
+        let length = pairs.iter().map(|(n, v)| n.len() + v.len() + 4).sum();
+        let mut text = String::with_capacity(length);
+        for (name, value) in pairs {
+            put_name(&mut text, name);
+            put(&mut text, value, DIGIT);
+        }
+        Labels(ArcStr::from(text))
+    }
+
     /// The value of `name`, or `None` when the label is absent.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find(|(n, _)| *n == name).map(|(_, v)| v)

@@ -93,6 +93,9 @@ impl Inner {
         worth: &Worth<'_>,
         current: &mut Option<ColumnId>,
     ) -> Option<Outcome> {
+        if self.waiting.is_some() {
+            return self.hold(slot, at, worth);
+        }
         match worth {
             Worth::Float(value) => self.append(slot, at, *value, current),
             Worth::Histogram(histogram) => self.append_histogram(slot, at, histogram, current),
@@ -100,7 +103,7 @@ impl Inner {
     }
 
     /// Ends one call to append.
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         if let Some(log) = &mut self.log {
             log.finish();
         }
@@ -108,7 +111,7 @@ impl Inner {
 }
 
 /// The value of a sample.
-enum Worth<'a> {
+pub(super) enum Worth<'a> {
     Float(f64),
     Histogram(&'a Arc<NativeHistogram>),
 }

@@ -83,6 +83,7 @@ impl Store {
 
     /// The clock has jumped. It reads and writes files: call it off the async runtime.
     pub fn clock_jumped(&self, jump: Jump) {
+        self.wait_until_read();
         if jump.is_back() {
             return self.turn_back(jump.to);
         }
@@ -92,21 +93,24 @@ impl Store {
         }
     }
 
-    /// What a start finds may have been written under another clock.
-    pub(super) fn settle(&self, now: Timestamp) {
+    /// What a start finds may have been written under another clock. Says whether it had to be cut.
+    pub(super) fn settle(&self, now: Timestamp) -> bool {
         let (oldest, newest) = {
             let inner = self.inner.read();
             (inner.oldest(i64::MIN), inner.newest())
         };
         let Some(history) = self.history.get() else {
-            return;
+            return false;
         };
         if newest.is_some_and(|newest| Timestamp(newest) > now + SLACK) {
             self.turn_back(now);
-        } else if let Some(oldest) = oldest.filter(|oldest| *oldest < history.snapshot().floor) {
+            return true;
+        }
+        if let Some(oldest) = oldest.filter(|oldest| *oldest < history.snapshot().floor) {
             let floor = history.snapshot().floor;
             self.written_aside(history, oldest, floor, i64::MAX);
         }
+        false
     }
 
     fn turn_back(&self, to: Timestamp) {

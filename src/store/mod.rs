@@ -15,6 +15,7 @@ mod ended;
 mod history;
 mod memory;
 mod read;
+mod reading;
 pub mod rollup;
 mod shares;
 mod upkeep;
@@ -33,8 +34,9 @@ use awaited::Awaited;
 pub use cardinality::Cardinality;
 pub use config::{SeriesLimits, StorageConfig};
 use ended::Endings;
+pub use history::import::{Import, Imported};
 pub use history::{BlockStatus, HistoryError, HistoryStatus, Settings as HistorySettings};
-use history::{Entry, History, Log};
+use history::{History, Log};
 pub use memory::chunk::ChunkError;
 use memory::column::Columns;
 use memory::decoded::Decoded;
@@ -46,6 +48,8 @@ use read::kept::Locations;
 pub(crate) use read::seen::Seen;
 pub use read::selection::Selection;
 use read::selection::Selections;
+pub use reading::Reading;
+use reading::{Progress, Waiting};
 pub use shares::Owner;
 use shares::{Asks, Shares};
 use upkeep::Late;
@@ -145,6 +149,7 @@ pub struct Store {
     history: OnceLock<History>,
     awaited: Option<Awaited>,
     endings: Endings,
+    progress: Progress,
 }
 
 #[derive(Debug, Default)]
@@ -168,6 +173,8 @@ struct Inner {
     shares: Shares,
     /// Where accepted samples are taken down, when there is a history on disk.
     log: Option<Log>,
+    /// What comes in while the log is read.
+    waiting: Option<Waiting>,
 }
 
 impl Inner {
@@ -203,26 +210,6 @@ impl Inner {
     }
 }
 
-/// A series as the log declares it, while that is read.
-#[derive(Clone, Debug, Default)]
-struct Logged {
-    labels: Labels,
-    /// Milliseconds up to which its samples are on disk already.
-    until: i64,
-    /// Known from its first sample on.
-    slot: Option<u32>,
-}
-
-impl Logged {
-    /// Where its sample of this time goes, if it goes into memory.
-    fn slot(&mut self, at: i64, inner: &mut Inner, limits: &Limits) -> Option<u32> {
-        if at > self.until && self.slot.is_none() {
-            self.slot = inner.find_or_create(&self.labels, limits, Asks::Vital).ok();
-        }
-        self.slot.filter(|_| at > self.until)
-    }
-}
-
 impl Store {
     /// An empty store, in memory only.
     pub fn new(limits: Limits) -> Self {
@@ -247,6 +234,7 @@ impl Store {
             history: history.map_or_else(OnceLock::new, OnceLock::from),
             awaited: None,
             endings: Endings::default(),
+            progress: Progress::default(),
         }
     }
 
@@ -258,87 +246,6 @@ impl Store {
         now: Timestamp,
     ) -> Result<Self, HistoryError> {
         Store::open_with(limits, settings, history::Metrics::default(), now)
-    }
-
-    fn open_with(
-        limits: Limits,
-        settings: &HistorySettings,
-        metrics: history::Metrics,
-        now: Timestamp,
-    ) -> Result<Self, HistoryError> {
-        let mut inner = Inner {
-            floor: i64::MIN,
-            ..Inner::default()
-        };
-        // After a turn of the clock it may be any time.
-        let mut turned = false;
-        // The series of the segment that is being read: known by their slot from their first sample
-        // on.
-        let mut segment = 0;
-        let mut series: Vec<Logged> = Vec::new();
-        let (history, log) =
-            History::open(settings, metrics, now, |number, floor, ended, entry| {
-                inner.floor = if turned { i64::MIN } else { floor };
-                if number != segment {
-                    segment = number;
-                    series.clear();
-                }
-                match entry {
-                    Entry::Series(first, more) => {
-                        let end = first as usize + more.len();
-                        // Numbers whose declaration is lost are not used: the log's reader leaves such
-                        // samples out.
-                        series.resize(end.max(series.len()), Logged::default());
-                        for (known, labels) in series[first as usize..end].iter_mut().zip(more) {
-                            let until = if turned { i64::MIN } else { ended.of(&labels) };
-                            *known = Logged {
-                                until,
-                                labels,
-                                slot: None,
-                            };
-                        }
-                    }
-                    Entry::Turn(at) => {
-                        inner.cut_all(at);
-                        turned = true;
-                        // What was written of series that ended is of the time before.
-                        series.iter_mut().for_each(|known| known.until = i64::MIN);
-                    }
-                    Entry::Tick(at, samples) if at >= floor || turned => {
-                        let mut current = None;
-                        for (number, value) in samples {
-                            let Some(slot) = series
-                                .get_mut(*number as usize)
-                                .and_then(|s| s.slot(at, &mut inner, &limits))
-                            else {
-                                continue;
-                            };
-                            // What came out of order was not logged; a damaged log may make it so, and
-                            // then the store refuses it.
-                            let _ = inner.append(slot, at, *value, &mut current);
-                        }
-                    }
-                    Entry::Tick(..) => {}
-                    Entry::Histograms(histograms) => {
-                        let mut current = None;
-                        for (number, (at, histogram)) in histograms
-                            .iter()
-                            .filter(|(_, (at, _))| *at >= floor || turned)
-                        {
-                            let known = series.get_mut(*number as usize);
-                            if let Some(slot) = known.and_then(|s| s.slot(*at, &mut inner, &limits))
-                            {
-                                let _ = inner.append_histogram(slot, *at, histogram, &mut current);
-                            }
-                        }
-                    }
-                }
-            })?;
-        inner.floor = history.snapshot().floor;
-        inner.log = Some(log);
-        let store = Store::with(limits, inner, Some(history));
-        store.settle(now);
-        Ok(store)
     }
 
     /// How long samples are kept.
@@ -353,6 +260,16 @@ impl Store {
     /// The history on disk in numbers; `None` when samples live in memory only.
     pub fn history(&self) -> Option<HistoryStatus> {
         self.history.get().map(History::status)
+    }
+
+    /// Makes a copy of the history on disk for a backup, of hard links as far as possible, and gives
+    /// back the name of its folder under `snapshots`; `None` when samples live in memory only. A
+    /// nightbell can be started on it. It reads and writes files: call it off the async runtime.
+    ///
+    /// # Errors
+    /// When the folder cannot be written; then nothing is left of it.
+    pub fn snapshot(&self, now: Timestamp) -> Option<Result<String, HistoryError>> {
+        self.history.get().map(|history| history.copy(now))
     }
 
     /// Registers the metrics of the history, if there is one.

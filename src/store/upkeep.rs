@@ -76,6 +76,10 @@ impl Store {
     /// Writes blocks and drops what is too old, in memory and on disk. Call it about once a minute,
     /// off the async runtime: it reads and writes files.
     pub fn maintain(&self, now: Timestamp) {
+        // What is still in the log alone must neither be deleted nor counted as missing.
+        if self.is_reading() {
+            return;
+        }
         self.selections.lock().upkeep();
         self.located.lock().upkeep();
         let (mut floor, mut open) = (i64::MIN, i64::MAX);

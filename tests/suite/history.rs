@@ -2,8 +2,10 @@
 //! never served.
 
 mod awaited;
+mod beside;
 mod damage;
 mod ended;
+mod import;
 mod late;
 mod program;
 

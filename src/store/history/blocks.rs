@@ -53,7 +53,8 @@ impl Snapshot {
             .filter(move |view| view.after < to && view.to > from)
     }
 
-    fn files(&self) -> impl Iterator<Item = &Arc<Block>> {
+    /// All files.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Arc<Block>> {
         self.blocks
             .iter()
             .chain(self.ended.iter().map(|ended| &ended.block))

@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use tracing::{error, info};
 
@@ -20,8 +21,19 @@ const LEVELS: [i64; 2] = [4 * 3_600_000, 24 * 3_600_000];
 /// Most series of blocks that become one: what is written of each is in memory until the end.
 const MOST_SERIES: u64 = 400_000;
 
-/// Merges one group of blocks, if there is one whose time is over.
-pub(super) fn compact_one(blocks: &Blocks, metrics: &Metrics) -> io::Result<()> {
+/// How long one upkeep merges: what was fed in at once is merged as fast as the disk takes it, and
+/// blocks of the present are written on time nevertheless.
+const AT_ONCE: Duration = Duration::from_secs(40);
+
+/// Merges blocks as long as there are some whose time is over.
+pub(super) fn compact(blocks: &Blocks, metrics: &Metrics) -> io::Result<()> {
+    let begin = Instant::now();
+    while compact_one(blocks, metrics)? && begin.elapsed() < AT_ONCE {}
+    Ok(())
+}
+
+/// Merges one group of blocks; `false` when there is none.
+fn compact_one(blocks: &Blocks, metrics: &Metrics) -> io::Result<bool> {
     let snapshot = blocks.snapshot();
     let found = match snapshot
         .blocks
@@ -34,7 +46,7 @@ pub(super) fn compact_one(blocks: &Blocks, metrics: &Metrics) -> io::Result<()> 
             .find_map(|length| group(&snapshot.blocks, *length, snapshot.floor)),
     };
     let Some((start, end, sources)) = found else {
-        return Ok(());
+        return Ok(false);
     };
     let repair = sources.len() == 1;
     // A repaired block takes the name of the one it replaces, which therefore gets a second name
@@ -64,7 +76,7 @@ pub(super) fn compact_one(blocks: &Blocks, metrics: &Metrics) -> io::Result<()> 
             remove(&source.path);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The first span of this length that is over and holds several smaller blocks.
@@ -94,7 +106,8 @@ fn group(blocks: &[Arc<Block>], length: i64, floor: i64) -> Option<(i64, i64, Ve
         })
 }
 
-fn merge(
+/// Makes one block of several, in order of time; where they overlap the first has precedence.
+pub(super) fn merge(
     blocks: &Blocks,
     sources: &[Arc<Block>],
     start: i64,

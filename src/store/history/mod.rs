@@ -10,10 +10,12 @@ mod block;
 mod block_writer;
 mod blocks;
 mod compact;
+mod copies;
 mod delta;
 mod ended;
 mod ended_files;
 mod histogram;
+pub mod import;
 mod instants;
 mod log;
 mod metrics;
@@ -148,6 +150,27 @@ pub(super) struct History {
     _lock: File,
 }
 
+/// What a start found in the log, and has not read yet.
+#[derive(Debug)]
+pub(super) struct Unread {
+    folder: PathBuf,
+    segments: Vec<log::recover::Found>,
+    floor: i64,
+    until: Until,
+}
+
+impl Unread {
+    /// Segments to read.
+    pub(super) fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Bytes to read.
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+}
+
 /// What appending tells the log. It lives behind the store's lock.
 #[derive(Debug)]
 pub(super) struct Log {
@@ -160,14 +183,12 @@ pub(super) struct Log {
 }
 
 impl History {
-    /// Takes the folder and hands what its log holds to `visit`, with the number of the segment,
-    /// the time before which blocks hold all, and what is known of series that ended.
+    /// Takes the folder. What its log holds is still to be read: [`History::read_log`].
     pub(super) fn open(
         settings: &Settings,
         metrics: Metrics,
         now: Timestamp,
-        mut visit: impl FnMut(u32, i64, &Until, Entry<'_>),
-    ) -> Result<(Self, Log), HistoryError> {
+    ) -> Result<(Self, Log, Unread), HistoryError> {
         let folder = settings.path.join("wal");
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -181,6 +202,7 @@ impl History {
             .open(&lock)
             .map_err(failed(&lock))?;
         take(&lock).map_err(|_| HistoryError::InUse(settings.path.clone()))?;
+        copies::tidy(&settings.path).map_err(failed(&settings.path))?;
         let kept = settings.path.join("blocks");
         let blocks = Blocks::open(kept.clone(), now.0, metrics.clone()).map_err(failed(&kept))?;
         // What was taken down before the clock was set back is in blocks, though their time may not
@@ -188,12 +210,9 @@ impl History {
         let floor = blocks.end();
         let until = blocks.open_ended().map_err(failed(&kept))?;
         blocks.turn_back(now.0);
-        let segments = log::recover::replay(&folder, &metrics, |segment, entry| {
-            visit(segment, floor, &until, entry)
-        })
-        .map_err(failed(&folder))?;
-        let next = segments.keys().next_back().map_or(1, |number| number + 1);
-        let writer = Writer::start(&folder, segments, metrics.clone()).map_err(failed(&folder))?;
+        let segments = log::recover::find(&folder).map_err(failed(&folder))?;
+        let next = segments.last().map_or(1, |last| last.number + 1);
+        let writer = Writer::start(&folder, metrics.clone()).map_err(failed(&folder))?;
         let writer = Arc::new(writer);
         metrics.log_written(true);
         let log = Log {
@@ -202,6 +221,12 @@ impl History {
             metrics: metrics.clone(),
             skipping: false,
             adding: false,
+        };
+        let unread = Unread {
+            folder,
+            segments,
+            floor,
+            until,
         };
         Ok((
             History {
@@ -212,7 +237,32 @@ impl History {
                 _lock: lock,
             },
             log,
+            unread,
         ))
+    }
+
+    /// Hands what the log held at the start to `visit`, with the number of the segment, the time
+    /// before which blocks hold all, and what is known of series that ended.
+    pub(super) fn read_log(
+        &self,
+        unread: &Unread,
+        mut visit: impl FnMut(u32, i64, &Until, Entry<'_>),
+    ) -> Result<(), HistoryError> {
+        let Unread {
+            folder,
+            segments,
+            floor,
+            until,
+        } = unread;
+        let found = log::recover::replay(folder, segments, &self.metrics, |segment, entry| {
+            visit(segment, *floor, until, entry)
+        });
+        let found = found.map_err(|error| HistoryError::Folder {
+            path: folder.clone(),
+            error,
+        })?;
+        self.writer.found(found);
+        Ok(())
     }
 
     /// How long samples are kept.
@@ -443,7 +493,7 @@ impl History {
         }
         self.blocks.verify_one();
         self.blocks.runs.upkeep();
-        if let Err(error) = compact::compact_one(&self.blocks, &self.metrics) {
+        if let Err(error) = compact::compact(&self.blocks, &self.metrics) {
             self.metrics.failed();
             warn!(%error, "Blocks cannot be merged; they stay as they are.");
         }
@@ -485,6 +535,16 @@ impl History {
             log_bytes: segments.values().map(|s| s.bytes).sum(),
             damaged: self.metrics.damaged_count(),
         }
+    }
+
+    /// Makes a copy for a backup; gives back the name of its folder under `snapshots`.
+    pub(super) fn copy(&self, now: Timestamp) -> Result<String, HistoryError> {
+        copies::make(&self.settings.path, &self.blocks, &self.writer, now).map_err(|error| {
+            HistoryError::Folder {
+                path: self.settings.path.clone(),
+                error,
+            }
+        })
     }
 
     /// Registers the metrics.

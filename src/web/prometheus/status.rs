@@ -3,10 +3,10 @@
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use serde_json::{Map, Value as Json, json};
 
-use crate::model::format_duration;
+use crate::model::{Timestamp, format_duration};
 
 use super::super::Context;
 use super::super::admin::Writer;
@@ -31,6 +31,7 @@ pub fn routes() -> Router<Context> {
         .route("/status/walreplay", get(replay))
         .route("/status/active_queries", get(active))
         .route("/status/active_queries/{id}", delete(stop))
+        .route("/admin/tsdb/snapshot", post(snapshot).put(snapshot))
 }
 
 async fn build() -> Answer {
@@ -47,7 +48,7 @@ async fn runtime(State(context): State<Context>) -> Answer {
         .unwrap_or_default();
     Answer::json(&json!({
         "startTime": context.started_at.rfc3339(),
-        "serverTime": crate::model::Timestamp::now().rfc3339(),
+        "serverTime": Timestamp::now().rfc3339(),
         "CWD": folder,
         "reloadConfigSuccess": last_reload.successful,
         "lastConfigTime": last_reload.at.rfc3339(),
@@ -70,9 +71,23 @@ async fn config(State(context): State<Context>) -> Answer {
     Answer::json(&json!({ "yaml": *context.config_text.read() }))
 }
 
-/// How far the log has been read: before it has been, nothing answers here.
-async fn replay() -> Answer {
-    Answer::json(&json!({ "min": 0, "max": 0, "current": 0 }))
+/// How far the log has been read, in segments: it is read while everything else goes on.
+async fn replay(State(context): State<Context>) -> Answer {
+    let (read, all) = context.store.segments_read();
+    Answer::json(&json!({ "min": 0, "max": all, "current": read }))
+}
+
+/// Makes a copy of the history for a backup.
+async fn snapshot(State(context): State<Context>, _: Writer) -> Result<Answer, Problem> {
+    let store = context.store.clone();
+    let made = tokio::task::spawn_blocking(move || store.snapshot(Timestamp::now())).await;
+    match made.map_err(|error| Problem::internal(error.to_string()))? {
+        Some(Ok(name)) => Ok(Answer::json(&json!({ "name": name }))),
+        Some(Err(error)) => Err(Problem::internal(error.to_string())),
+        None => Err(Problem::internal(
+            "samples live in memory only; there is no history on disk to copy",
+        )),
+    }
 }
 
 async fn flags(State(context): State<Context>) -> Answer {

@@ -1,4 +1,4 @@
-//! Answers while the log is read at start, which may take long: alive, and not ready yet; encrypted
+//! Answers while the state and the history are opened at start: alive, and not ready yet; encrypted
 //! where the server will be.
 //!
 //! It needs nothing of what is being built, and runs on the web server's threads.

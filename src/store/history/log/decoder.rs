@@ -1,6 +1,7 @@
 //! From the records of a segment to what was appended; see [`crate::store::history::log`] for the
 //! format.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{Entry, Kind, MOST_SERIES};
@@ -25,6 +26,8 @@ pub(in crate::store::history) struct Decoder {
     keyed: bool,
     /// By number.
     series: Vec<Series>,
+    /// Hashes of the declarations so far: each is written more than once.
+    declarations: HashSet<u64, ahash::RandomState>,
     samples: Vec<(u32, f64)>,
 }
 
@@ -42,6 +45,7 @@ impl Decoder {
         Decoder {
             keyed,
             series: Vec::new(),
+            declarations: HashSet::default(),
             samples: Vec::new(),
         }
     }
@@ -69,6 +73,10 @@ impl Decoder {
     }
 
     fn declare(&mut self, payload: &[u8], visit: &mut impl FnMut(Entry<'_>)) -> Option<Decoded> {
+        let hash = self.declarations.hasher().hash_one(payload);
+        if self.keyed && self.declarations.contains(&hash) {
+            return Some(Decoded::Good { lost: 0 });
+        }
         let plain = inflate(payload)?;
         let mut reader = Reader(&plain);
         let first = if self.keyed {
@@ -86,6 +94,7 @@ impl Decoder {
         for series in &mut self.series[first..end] {
             news |= !std::mem::replace(&mut series.declared, true);
         }
+        self.declarations.insert(hash);
         if news {
             visit(Entry::Series(first as u32, series));
         }

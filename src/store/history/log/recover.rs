@@ -28,26 +28,77 @@ pub(in crate::store::history) const DAMAGED: &str = "damaged";
 /// The end of the name of a segment that is being written anew.
 const MENDED: &str = "mended";
 
+/// Entries that are decoded ahead of those that are being taken.
+const AHEAD: usize = 8;
+
 /// A segment to read.
-struct Found {
-    number: u32,
-    path: PathBuf,
-    bytes: u64,
+#[derive(Debug)]
+pub(in crate::store::history) struct Found {
+    pub(in crate::store::history) number: u32,
+    pub(in crate::store::history) path: PathBuf,
+    pub(in crate::store::history) bytes: u64,
 }
 
-/// Reads all segments in order; `visit` gets the segment's number with each entry. Gives back the
-/// segments that remain.
+/// An entry on its way from the thread that decodes to the one that takes.
+enum Sent {
+    Tick(i64, Vec<(u32, f64)>),
+    Other(Entry<'static>),
+}
+
+impl Sent {
+    fn new(entry: Entry<'_>) -> Self {
+        Sent::Other(match entry {
+            Entry::Tick(time, samples) => return Sent::Tick(time, samples.to_vec()),
+            Entry::Series(first, series) => Entry::Series(first, series),
+            Entry::Turn(time) => Entry::Turn(time),
+            Entry::Histograms(histograms) => Entry::Histograms(histograms),
+        })
+    }
+}
+
+/// Reads these segments in order; `visit` gets the segment's number with each entry. A thread of
+/// its own decodes. Gives back the segments that remain.
 pub(in crate::store::history) fn replay(
     folder: &Path,
+    found: &[Found],
     metrics: &Metrics,
     mut visit: impl FnMut(u32, Entry<'_>),
 ) -> io::Result<BTreeMap<u32, Segment>> {
-    let found = find(folder)?;
+    if found.is_empty() {
+        metrics.replayed(0.0);
+        return Ok(BTreeMap::new());
+    }
+    std::thread::scope(|scope| {
+        let (send, receive) = std::sync::mpsc::sync_channel(AHEAD);
+        let decoder = std::thread::Builder::new().name("log-decoder".into());
+        let decoder = decoder.spawn_scoped(scope, move || {
+            decode(folder, found, metrics, |number, entry| {
+                // It ends when all was sent, or with the one that takes.
+                let _ = send.send((number, Sent::new(entry)));
+            })
+        })?;
+        for (number, sent) in receive {
+            match sent {
+                Sent::Tick(time, samples) => visit(number, Entry::Tick(time, &samples)),
+                Sent::Other(entry) => visit(number, entry),
+            }
+        }
+        let ended = decoder.join();
+        ended.unwrap_or_else(|_| Err(io::Error::other("the decoder of the log has panicked")))
+    })
+}
+
+fn decode(
+    folder: &Path,
+    found: &[Found],
+    metrics: &Metrics,
+    mut visit: impl FnMut(u32, Entry<'_>),
+) -> io::Result<BTreeMap<u32, Segment>> {
     let total: u64 = found.iter().map(|f| f.bytes).sum();
     let (start, mut logged) = (Instant::now(), Instant::now());
     let mut segments = BTreeMap::new();
     let mut done = 0;
-    for segment in &found {
+    for segment in found {
         let (mut last, mut samples) = (i64::MIN, 0_usize);
         let file = File::open(&segment.path)?;
         let read = log::read(BufReader::with_capacity(64 << 10, file), |entry| {
@@ -105,7 +156,8 @@ pub(in crate::store::history) fn replay(
     Ok(segments)
 }
 
-fn find(folder: &Path) -> io::Result<Vec<Found>> {
+/// The segments in a folder, in order.
+pub(in crate::store::history) fn find(folder: &Path) -> io::Result<Vec<Found>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;

@@ -76,18 +76,14 @@ struct Queue {
 }
 
 impl Writer {
-    /// Starts the thread. `segments` are those that are there already.
-    pub(in crate::store::history) fn start(
-        folder: &Path,
-        segments: BTreeMap<u32, Segment>,
-        metrics: Metrics,
-    ) -> io::Result<Self> {
+    /// Starts the thread.
+    pub(in crate::store::history) fn start(folder: &Path, metrics: Metrics) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),
             queue: Mutex::default(),
             wake: Condvar::new(),
             done: Condvar::new(),
-            segments: Mutex::new(segments),
+            segments: Mutex::default(),
             metrics,
         });
         let worker = Arc::clone(&shared);
@@ -99,6 +95,11 @@ impl Writer {
             shared,
             thread: Mutex::new(Some(thread)),
         })
+    }
+
+    /// These were there before.
+    pub(in crate::store::history) fn found(&self, segments: BTreeMap<u32, Segment>) {
+        self.shared.segments.lock().extend(segments);
     }
 
     /// Puts a record into the queue. It is never refused, since later ones build upon it: ask
