@@ -36,6 +36,7 @@ pub const RULES: &[ShippedRules] = shipped!(
     "maintenance",
     "mysql",
     "nightbell",
+    "object_storage",
     "otlp",
     "postgres",
     "probe",
@@ -43,6 +44,8 @@ pub const RULES: &[ShippedRules] = shipped!(
     "restore_test",
     "sql",
     "sqlite",
+    "supervisor",
+    "updates",
     "vector_store"
 );
 

@@ -29,6 +29,7 @@ pub mod llm_proxy;
 mod log_file;
 mod memory;
 mod mysql;
+mod object_storage;
 pub mod otlp;
 mod postgres;
 mod probe;
@@ -38,6 +39,8 @@ mod restore_test;
 pub mod schedule;
 mod sql;
 mod sqlite;
+mod supervisor;
+mod updates;
 mod vector_store;
 mod walk;
 
@@ -133,15 +136,17 @@ pub struct Finding {
 }
 
 /// What collectors say of their target: 0 when it is down.
-const UP: [&str; 9] = [
+const UP: [&str; 11] = [
     "json_api_up",
     "llm_up",
     "log_readable",
     "mysql_up",
+    "object_storage_up",
     "pg_up",
     "probe_success",
     "redis_up",
     "sqlite_up",
+    "supervisor_up",
     "vectorstore_up",
 ];
 
@@ -198,11 +203,14 @@ pub const COLLECTORS: &[CollectorKind] = &[
     llm_proxy::KIND,
     log_file::KIND,
     mysql::KIND,
+    object_storage::KIND,
     otlp::KIND,
     postgres::KIND,
     probe::KIND,
     redis::KIND,
     restore_test::KIND,
     sqlite::KIND,
+    supervisor::KIND,
+    updates::KIND,
     vector_store::KIND,
 ];

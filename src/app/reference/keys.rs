@@ -99,12 +99,15 @@ pages! {
     "llm_proxy" "collectors.llm_proxy" "collectors.llm_proxy." AllBut(&[OF_ALL, HTTP, &["prices_file"]]);
     "log_file" "collectors.log_file" "collectors.log_file." AllBut(&[OF_ALL]);
     "mysql" "collectors.mysql" "collectors.mysql." AllBut(&[OF_ALL, QUERIES]);
+    "object_storage" "collectors.object_storage" "collectors.object_storage." AllBut(&[OF_ALL, HTTP]);
     "otlp" "collectors.otlp" "collectors.otlp." AllBut(&[OF_ALL, &["prices_file"]]);
     "postgres" "collectors.postgres" "collectors.postgres." AllBut(&[OF_ALL, QUERIES]);
     "probe" "collectors.probe" "collectors.probe." AllBut(&[OF_ALL, HTTP, &["module", "modules_file", "target"]]);
     "redis" "collectors.redis" "collectors.redis." AllBut(&[OF_ALL]);
     "restore_test" "collectors.restore_test" "collectors.restore_test." AllBut(&[OF_ALL]);
     "sqlite" "collectors.sqlite" "collectors.sqlite." AllBut(&[OF_ALL, QUERIES]);
+    "supervisor" "collectors.supervisor" "collectors.supervisor." AllBut(&[OF_ALL, HTTP]);
+    "updates" "collectors.updates" "collectors.updates." AllBut(&[OF_ALL, HTTP]);
     "vector_store" "collectors.vector_store" "collectors.vector_store." AllBut(&[OF_ALL, HTTP]);
     "queries" "Queries of your own" "collectors.postgres." Only(QUERIES);
     "http_settings" "HTTP settings" "collectors.json_api." Only(HTTP);
