@@ -37,6 +37,7 @@ pub const RULES: &[ShippedRules] = shipped!(
     "maintenance",
     "mysql",
     "nightbell",
+    "object_storage",
     "otlp",
     "postgres",
     "probe",
@@ -45,6 +46,8 @@ pub const RULES: &[ShippedRules] = shipped!(
     "retrieval",
     "sql",
     "sqlite",
+    "supervisor",
+    "updates",
     "vector_store"
 );
 

@@ -30,6 +30,7 @@ mod llm_server;
 mod log_file;
 mod memory;
 mod mysql;
+mod object_storage;
 pub mod otlp;
 mod postgres;
 mod probe;
@@ -40,6 +41,8 @@ mod retrieval;
 pub mod schedule;
 mod sql;
 mod sqlite;
+mod supervisor;
+mod updates;
 mod vector_store;
 mod walk;
 
@@ -135,16 +138,18 @@ pub struct Finding {
 }
 
 /// What collectors say of their target: 0 when it is down.
-const UP: [&str; 10] = [
+const UP: [&str; 12] = [
     "json_api_up",
     "llm_server_up",
     "llm_up",
     "log_readable",
     "mysql_up",
+    "object_storage_up",
     "pg_up",
     "probe_success",
     "redis_up",
     "sqlite_up",
+    "supervisor_up",
     "vectorstore_up",
 ];
 
@@ -202,6 +207,7 @@ pub const COLLECTORS: &[CollectorKind] = &[
     llm_server::KIND,
     log_file::KIND,
     mysql::KIND,
+    object_storage::KIND,
     otlp::KIND,
     postgres::KIND,
     probe::KIND,
@@ -209,5 +215,7 @@ pub const COLLECTORS: &[CollectorKind] = &[
     restore_test::KIND,
     retrieval::KIND,
     sqlite::KIND,
+    supervisor::KIND,
+    updates::KIND,
     vector_store::KIND,
 ];

@@ -1,18 +1,31 @@
-//! GET over a Unix socket, as container engines are asked: one connection for each request.
+//! Requests over a Unix socket, as container engines and Supervisor are asked: one connection for
+//! each.
 
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-/// The status and the body of an answer; the error says what went wrong. A longer body than `most`
-/// bytes is refused.
+/// The status and the body of the answer to a GET; the error says what went wrong. A longer body than
+/// `most` bytes is refused.
 pub async fn get_by_socket(
     socket: &Path,
     path: &str,
+    timeout: Duration,
+    most: usize,
+) -> Result<(u16, Bytes), String> {
+    let request = http::Request::get(path).body(Bytes::new());
+    let request = request.map_err(|error| error.to_string())?;
+    send_by_socket(socket, request, timeout, most).await
+}
+
+/// The same for any request; `Host` and `Connection` are added.
+pub async fn send_by_socket(
+    socket: &Path,
+    request: http::Request<Bytes>,
     timeout: Duration,
     most: usize,
 ) -> Result<(u16, Bytes), String> {
@@ -24,12 +37,10 @@ pub async fn get_by_socket(
             .await
             .map_err(|error| error.to_string())?;
         let talk = async {
-            let request = hyper::Request::get(path)
-                .header("Host", "localhost")
-                .header("Connection", "close");
-            let request = request
-                .body(Empty::<Bytes>::new())
-                .map_err(|error| error.to_string())?;
+            let mut request = request.map(Full::new);
+            let headers = request.headers_mut();
+            headers.insert("Host", http::HeaderValue::from_static("localhost"));
+            headers.insert("Connection", http::HeaderValue::from_static("close"));
             let response = sender
                 .send_request(request)
                 .await

@@ -530,13 +530,10 @@ fn the_architecture_names_what_exists() {
                 .then(|| entry.file_name().to_string_lossy().into_owned())
         })
         .collect();
-    missing.extend(
-        folders
-            .iter()
-            .map(String::as_str)
-            .filter(|folder| !floors.contains(folder) || !text.contains(&format!("`{folder}`"))
-            && !text.contains(&format!("`src/{folder}/`"))),
-    );
+    missing.extend(folders.iter().map(String::as_str).filter(|folder| {
+        !floors.contains(folder)
+            || !text.contains(&format!("`{folder}`")) && !text.contains(&format!("`src/{folder}/`"))
+    }));
     assert!(
         missing.is_empty(),
         "ARCHITECTURE.md names what is not there, or a folder is missing: {}",

@@ -71,6 +71,8 @@ mod collectors_log_file;
 // The `mysql` collector and its queries against a real MariaDB, with its own client as the second
 // opinion.
 mod collectors_mysql;
+// The `object_storage` collector against a bucket that speaks S3's listing.
+mod collectors_object_storage;
 // OpenTelemetry's protocol: payloads as an SDK writes them, in Protocol Buffers and in JSON, posted
 // to the built binary; what becomes of them, and how it answers.
 mod collectors_otlp;
@@ -96,6 +98,10 @@ mod collectors_retrieval;
 mod collectors_sql;
 // The `sqlite` collector against real files, made and held through sqlx as another client would.
 mod collectors_sqlite;
+// The `supervisor` collector against a real supervisord.
+mod collectors_supervisor;
+// The `updates` collector, beside apt's own answer and an index of Python packages on a real socket.
+mod collectors_updates;
 // The `vector_store` collector against a real Chroma.
 mod collectors_vector_store;
 // The same collector for other stores: a real pgvector, folders of Chroma and LanceDB, stand-ins.

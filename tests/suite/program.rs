@@ -616,7 +616,8 @@ struct Everything {
         FakeLlm,
         Hostile,
         Server,
-        tempfile::TempDir,
+        [tempfile::TempDir; 2],
+        crate::collectors_supervisor::Supervisord,
     ),
 }
 
@@ -746,10 +747,19 @@ impl Everything {
         }
         postgres.sql("postgres", "CREATE TABLE t AS SELECT 1 AS a");
         let place = folder.path().display();
+        let updates = crate::collectors_updates::System::new();
+        let objects = "<ListBucketResult><Contents><LastModified>2024-01-01T00:00:00Z</LastModified><Size>9</Size></Contents></ListBucketResult>";
+        let bucket = HttpServer::answering(move |_| ("200 OK", objects.into())).port;
+        let bucket = format!("http://127.0.0.1:{bucket}");
+        let supervisord = crate::collectors_supervisor::Supervisord::start();
+        let supervisor = format!("http://127.0.0.1:{}", supervisord.port);
+        let system = updates.folder.path().display();
         let config = format!(
             "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\ncollectors:\n  host: {{}}\n\
              \x20 log_file: [{{name: log, path: '{}', count: {{failed: {{contains: failed}}}}}}]\n  access_log: [{{name: logins, path: '{}', format: auth}}, {{name: nginx, path: '{place}/access.log', format: combined, clients: {{above: 100}}}}]\n\
              \x20 sqlite: [{{name: sqlite, path: '{place}/data.db', queries: [{{name: rows, sql: SELECT count(*) AS n FROM t}}]}}]\n\
+             \x20 object_storage: [{{name: bucket, url: '{bucket}', bucket: b, max_size: 1GB}}]\n  supervisor: [{{name: supervisor, url: '{supervisor}/RPC2', basic_auth: {{username: watch, password: s3cret}}}}]\n\
+             \x20 updates: [{{name: updates, root: '{system}'}}]\n\
              \x20 directory: [{{name: folder, path: '{place}'}}]\n  file_integrity: [{{name: files, path: '{place}', files: '*.db'}}]\n\
              \x20 backup: [{{name: backup, files: '{place}/backup*.txt', kind: any, every: 1d, settle: 0s}}]\n  restore_test: [{{name: restore, files: '{place}/backup.tar', scratch: '{place}/scratch', settle: 0s, every: 1d}}]\n  container: {{root: '{}'}}\n  job: [{{name: nightly, every: 1h}}, {{name: pushes, pushgateway: true}}]\n  postgres: [{{name: pg, dsn: '{}'}}]\n  redis: [{{name: cache, url: '{}'}}]\n\
              \x20 mysql: [{{name: replica, dsn: '{}', queries: [{{name: tables, sql: SELECT count(*) AS n FROM innodb_table_stats}}]}}]\n\
@@ -870,7 +880,8 @@ impl Everything {
                 llm,
                 application,
                 server,
-                folder,
+                [folder, updates.folder],
+                supervisord,
             ),
         }
     }

@@ -100,6 +100,7 @@ pages! {
     "llm_server" "collectors.llm_server" "collectors.llm_server." AllBut(&[OF_ALL, HTTP]);
     "log_file" "collectors.log_file" "collectors.log_file." AllBut(&[OF_ALL]);
     "mysql" "collectors.mysql" "collectors.mysql." AllBut(&[OF_ALL, QUERIES]);
+    "object_storage" "collectors.object_storage" "collectors.object_storage." AllBut(&[OF_ALL, HTTP]);
     "otlp" "collectors.otlp" "collectors.otlp." AllBut(&[OF_ALL, &["prices_file"]]);
     "postgres" "collectors.postgres" "collectors.postgres." AllBut(&[OF_ALL, QUERIES]);
     "probe" "collectors.probe" "collectors.probe." AllBut(&[OF_ALL, HTTP, &["module", "modules_file", "target"]]);
@@ -107,6 +108,8 @@ pages! {
     "restore_test" "collectors.restore_test" "collectors.restore_test." AllBut(&[OF_ALL]);
     "retrieval" "collectors.retrieval" "collectors.retrieval." AllBut(&[OF_ALL, HTTP]);
     "sqlite" "collectors.sqlite" "collectors.sqlite." AllBut(&[OF_ALL, QUERIES]);
+    "supervisor" "collectors.supervisor" "collectors.supervisor." AllBut(&[OF_ALL, HTTP]);
+    "updates" "collectors.updates" "collectors.updates." AllBut(&[OF_ALL, HTTP]);
     "vector_store" "collectors.vector_store" "collectors.vector_store." AllBut(&[OF_ALL, HTTP]);
     "queries" "Queries of your own" "collectors.postgres." Only(QUERIES);
     "http_settings" "HTTP settings" "collectors.json_api." Only(HTTP);
