@@ -191,6 +191,62 @@ async fn each_line_counts_once_in_every_kind_of_rotation() {
     }
 }
 
+/// C13: one rotation after another of whatever kinds between two looks, as after a restart: what
+/// copying and truncating leaves behind has another file's inode, and an inode that compression freed
+/// is given to the next file.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_line_counts_once_over_several_kinds_of_rotation_at_once() {
+    let kinds = ["rename", "numbered", "copytruncate", "compressed"];
+    for number in 0..kinds.len().pow(3) {
+        let hows = [number / 16, number / 4, number].map(|n| kinds[n % kinds.len()]);
+        let mut log = Log::new();
+        log.write(5);
+        let mut collector = log.start();
+        look(&mut collector).await;
+        let before = log.written;
+        log.write(20);
+        look(&mut collector).await;
+        drop(collector);
+        for how in hows {
+            // In the same instant the order of files could not be seen by their times.
+            std::thread::sleep(Duration::from_millis(8));
+            log.write(7);
+            log.rotate(how);
+            log.write(30);
+        }
+        let batch = look(&mut log.start()).await;
+        assert_eq!(
+            (counted(&batch), value(&batch, "log_files_lost_total", &[])),
+            ((log.written - before) as f64, Some(0.0)),
+            "{hows:?}"
+        );
+    }
+}
+
+/// C13: a copy that is met while it is being made, before its original is truncated.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_being_made_counts_once() {
+    let mut log = Log::new();
+    let mut collector = log.start();
+    look(&mut collector).await;
+    log.write(30);
+    look(&mut collector).await;
+    drop(collector);
+    std::thread::sleep(Duration::from_millis(8));
+    log.rotate("numbered");
+    log.write(60);
+    let whole = fs::read(&log.path).expect("read");
+    std::thread::sleep(Duration::from_millis(8));
+    log.shift();
+    fs::write(log.beside(".1"), &whole[..whole.len() / 2]).expect("written");
+    assert_eq!(counted(&look(&mut log.start()).await), 90.0);
+    log.write(1);
+    fs::copy(&log.path, log.beside(".1")).expect("copied");
+    File::create(&log.path).expect("truncated");
+    log.write(5);
+    assert_eq!(counted(&look(&mut log.start()).await), 96.0);
+}
+
 /// C13: the file that Debian's logrotate left, while nightbell was down, is read to its end, also
 /// when it was compressed at once.
 #[tokio::test(flavor = "multi_thread")]
@@ -284,6 +340,28 @@ async fn half_lines_late_lines_and_deleted_files_are_read() {
     assert_eq!(
         (counted(&batch), value(&batch, "log_files_lost_total", &[])),
         (7.0, Some(0.0))
+    );
+}
+
+/// C13: a deleted file that has more than is read at once is read to its end by the next looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_deleted_file_is_read_to_its_end() {
+    let mut log = Log::new();
+    let yaml = format!("path: {}\nmax_bytes: 2MB\n", log.path.display());
+    let mut collector = start(log.folder.path(), &yaml);
+    look(&mut collector).await;
+    log.write(1);
+    look(&mut collector).await;
+    log.write(60_000);
+    fs::remove_file(&log.path).expect("deleted");
+    log.write(1);
+    for _ in 0..5 {
+        look(&mut collector).await;
+    }
+    let batch = look(&mut collector).await;
+    assert_eq!(
+        (counted(&batch), value(&batch, "log_files_lost_total", &[])),
+        (60_002.0, Some(0.0))
     );
 }
 

@@ -6,7 +6,7 @@
 //! written later, then the path itself. What was renamed is looked at for a while longer, since its
 //! writer may not have noticed.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::xxh64;
 
-use super::siblings::{MAX as MAX_SIBLINGS, Sibling, siblings, written};
+use super::siblings::{MAX as MAX_SIBLINGS, Sibling, are_same, siblings, written};
 
 /// A line that is longer is cut, in bytes; also what is read at once.
 pub const MAX_LINE: usize = 256 << 10;
@@ -36,6 +36,15 @@ const LINGERING: usize = 4;
 pub struct Print {
     length: u32,
     hash: u64,
+}
+
+impl Print {
+    fn of(first: &[u8]) -> Self {
+        Print {
+            length: first.len() as u32,
+            hash: xxh64(first, 0),
+        }
+    }
 }
 
 /// How far a file has been read.
@@ -137,17 +146,55 @@ impl Follower {
                 return Err(error);
             }
         };
+        if let Err(error) = self.follow(current.as_ref(), sink, look) {
+            // A file that was renamed or compressed at this instant is found by the next look.
+            if !matches!(
+                error.kind(),
+                io::ErrorKind::Interrupted | io::ErrorKind::NotFound
+            ) {
+                return Err(error);
+            }
+            look.behind += current.as_ref().map_or(0, |(_, meta)| meta.len());
+        }
+        if let Some((file, meta)) = current {
+            look.written = look
+                .written
+                .max(meta.mtime() as f64 + meta.mtime_nsec() as f64 / 1e9);
+            // Only the file that is followed is held open: this one, or one that is gone and has more.
+            if self
+                .position
+                .as_ref()
+                .is_some_and(|p| (p.device, p.inode) == (meta.dev(), meta.ino()))
+            {
+                self.open = Some(file);
+            }
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Reads what renamed files, the followed one, and those after it have.
+    fn follow(
+        &mut self,
+        current: Option<&(File, Metadata)>,
+        sink: &mut dyn Sink,
+        look: &mut Look,
+    ) -> io::Result<()> {
         self.linger(sink, look)?;
         if self.position.is_none() {
             // What rotation made before is not read, also not while it is being compressed.
-            let beside = siblings(&self.path);
+            let Some(beside) = siblings(&self.path) else {
+                self.waits |= current.is_some() && look.from_end;
+                look.behind += current.map_or(0, |(_, meta)| meta.len());
+                return Ok(());
+            };
             let prints = beside
                 .iter()
                 .rev()
                 .take(LINGERING)
                 .filter_map(|s| s.source().and_then(|mut f| print_of(&mut f, None)).ok());
             self.seen = prints.filter(|print| print.length >= MIN_PRINT).collect();
-            self.position = Some(match &current {
+            self.position = Some(match current {
                 Some((file, meta)) => begin(
                     file,
                     meta,
@@ -160,20 +207,7 @@ impl Follower {
                 None => Position::absent(look.now_ms.saturating_mul(1_000_000)),
             });
         }
-        self.catch_up(current.as_ref(), sink, look)?;
-        if let Some((file, meta)) = current {
-            look.written = look
-                .written
-                .max(meta.mtime() as f64 + meta.mtime_nsec() as f64 / 1e9);
-            // Only the file that is followed is held open.
-            self.open = self
-                .position
-                .as_ref()
-                .is_some_and(|p| (p.device, p.inode) == (meta.dev(), meta.ino()))
-                .then_some(file);
-            return Ok(true);
-        }
-        Ok(false)
+        self.catch_up(current, sink, look)
     }
 
     /// Whether nothing is left of a path that is gone: then it can be forgotten.
@@ -205,7 +239,12 @@ impl Follower {
                 self.position = Some(position);
                 return end.map(drop);
             }
-            let beside = siblings(&self.path);
+            let Some(beside) = siblings(&self.path) else {
+                // In the middle of a rotation: the next look takes it up.
+                look.behind += current.map_or(0, |(_, meta)| meta.len());
+                self.position = Some(position);
+                return Ok(());
+            };
             let old = match self.open.take() {
                 // A copy of what was truncated is a sibling; otherwise the file itself is still
                 // open.
@@ -228,7 +267,8 @@ impl Follower {
                     .map(Found::Sibling)
             });
             let mut is_own = false;
-            let mut after = None;
+            let is_lost = old.is_none() && position.inode != 0 && position.print.length > 0;
+            let (mut after, mut held) = (None, None);
             match old {
                 Some(Found::Open(file)) => {
                     is_own = true;
@@ -254,6 +294,7 @@ impl Follower {
                     after = beside
                         .iter()
                         .find(|s| s.is_inode(position.device, position.inode));
+                    held = Some(file);
                 }
                 Some(Found::Sibling(sibling)) => {
                     is_own = sibling.is_inode(position.device, position.inode);
@@ -272,22 +313,46 @@ impl Follower {
                     position.written = sibling.written;
                     after = Some(sibling);
                 }
-                None => look.lost += u64::from(position.inode != 0 && position.print.length > 0),
+                None => {}
             }
-            let known = |s: &&Sibling| {
-                !s.is_inode(position.device, position.inode)
-                    && !self.seen.iter().any(|p| s.has(*p))
-                    && !position.fits_print(s)
+            // By its inode alone a file is not known: copying and truncating leaves it with other
+            // lines, and one that compression freed belongs to another file.
+            let is_new = |s: &&Sibling| {
+                let is_it = s.is_inode(position.device, position.inode) && position.fits(s);
+                !is_it && !self.seen.iter().any(|p| s.has(*p)) && !position.fits_print(s)
             };
             let next = beside
                 .iter()
                 .filter(|s| s.size > 0 && s.is_after(position.written, after))
-                .find(known);
+                .find(is_new);
             let next = match (next, current) {
                 (Some(sibling), _) => Some(sibling.begin()?),
                 (None, Some((file, meta))) => Some(begin(file, meta, 0)?),
                 (None, None) => None,
             };
+            // What was renamed, or copied and truncated, since it was opened and listed may be what
+            // comes first: the next look finds it.
+            let is_stale = current.is_some_and(|(_, meta)| !is_at(&self.path, meta))
+                || !siblings(&self.path).is_some_and(|now| are_same(&beside, &now));
+            if is_stale {
+                look.behind += current.map_or(0, |(_, meta)| meta.len());
+                (self.position, self.open) = (Some(position), held);
+                return Ok(());
+            }
+            look.lost += u64::from(is_lost);
+            if let (true, Some(copy), Some((file, meta))) = (is_own, after, current)
+                && next.as_ref().is_some_and(|n| n.inode == meta.ino())
+                && position.is_copied(copy, file)?
+            {
+                // The copy that was read is being made, and its original is not truncated yet.
+                (position.device, position.inode) = (meta.dev(), meta.ino());
+                self.position = Some(position.clone());
+                if meta.len() < position.offset {
+                    // It has grown since it was opened.
+                    return Ok(());
+                }
+                continue;
+            }
             let Some(next) = next else {
                 // Renamed, and the new one is not there yet: its writer may go on in the old one.
                 if is_own && after.is_some() {
@@ -331,7 +396,10 @@ impl Follower {
         if self.lingering.is_empty() {
             return Ok(());
         }
-        let (beside, mut problem) = (siblings(&self.path), Ok(()));
+        let Some(beside) = siblings(&self.path) else {
+            return Ok(());
+        };
+        let mut problem = Ok(());
         for mut position in std::mem::take(&mut self.lingering) {
             let Some(sibling) = beside
                 .iter()
@@ -398,10 +466,12 @@ pub fn print_of(source: &mut dyn Read, length: Option<u32>) -> io::Result<Print>
             n => filled += n,
         }
     }
-    Ok(Print {
-        length: filled as u32,
-        hash: xxh64(&first[..filled], 0),
-    })
+    Ok(Print::of(&first[..filled]))
+}
+
+/// Whether the path still names this file.
+fn is_at(path: &Path, meta: &Metadata) -> bool {
+    fs::metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (meta.dev(), meta.ino()))
 }
 
 /// The beginning of a file that is read from `offset`.
@@ -423,9 +493,18 @@ impl Sibling {
         (self.device, self.inode) == (device, inode)
     }
 
+    /// The file, not another one that has its name by now.
+    fn open(&self) -> io::Result<File> {
+        let (file, meta) = open(&self.path)?;
+        if !self.is_inode(meta.dev(), meta.ino()) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        Ok(file)
+    }
+
     /// What the file holds, unpacked.
     fn source(&self) -> io::Result<Box<dyn Read>> {
-        let (file, _) = open(&self.path)?;
+        let file = self.open()?;
         Ok(if self.packed {
             Box::new(MultiGzDecoder::new(file))
         } else {
@@ -458,7 +537,7 @@ impl Sibling {
         look: &mut Look,
     ) -> io::Result<End> {
         if !self.packed {
-            let (file, _) = open(&self.path)?;
+            let file = self.open()?;
             return position.read(&mut Plain(&file), sink, look);
         }
         let mut source = self.source()?;
@@ -486,6 +565,23 @@ impl Position {
             self.print = print_of(&mut file, None)?;
         }
         Ok(true)
+    }
+
+    /// Whether the file holds what was read of its unpacked copy: the same first bytes, and the same
+    /// before the offset.
+    fn is_copied(&self, copy: &Sibling, mut file: &File) -> io::Result<bool> {
+        if copy.packed || self.print.length as usize != PRINT || self.offset < PRINT as u64 {
+            return Ok(false);
+        }
+        file.seek(SeekFrom::Start(0))?;
+        if print_of(&mut file, None)? != self.print {
+            return Ok(false);
+        }
+        let before = SeekFrom::Start(self.offset - PRINT as u64);
+        let mut copied = copy.open()?;
+        copied.seek(before)?;
+        file.seek(before)?;
+        Ok(print_of(&mut file, None)? == print_of(&mut copied, None)?)
     }
 
     /// No file, since then (in nanoseconds).
@@ -570,6 +666,10 @@ impl Position {
                 }
             }
             filled += n;
+            // It may have been empty when it was begun: what was given out is what tells it apart.
+            if self.offset == 0 && (self.print.length as usize) < filled.min(PRINT) {
+                self.print = Print::of(&buffer[..filled.min(PRINT)]);
+            }
             // What was left before holds no line feed.
             match memchr::memrchr(b'\n', &buffer[taken..filled]) {
                 Some(at) => {
@@ -587,5 +687,76 @@ impl Position {
             buffer.copy_within(taken..filled, 0);
             filled -= taken;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Lines(Vec<u8>);
+
+    impl Sink for Lines {
+        fn lines(&mut self, lines: &[u8], _: &mut bool) {
+            self.0.extend_from_slice(lines);
+        }
+
+        fn cut(&mut self, begin: &[u8], _: &mut bool) {
+            self.0.extend_from_slice(begin);
+        }
+    }
+
+    fn look() -> Look {
+        Look {
+            bytes: 1 << 30,
+            deadline: Instant::now() + Duration::from_secs(60),
+            now_ms: 0,
+            from_end: false,
+            read: 0,
+            behind: 0,
+            written: 0.0,
+            lost: 0,
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_empty_when_it_was_begun_is_told_apart_by_what_was_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("app.log");
+        let mut file = File::create(&path).expect("made");
+        let (opened, meta) = open(&path).expect("opened");
+        let mut position = begin(&opened, &meta, 0).expect("begun");
+        file.write_all(b"the first line of a log\n")
+            .expect("written");
+        let mut lines = Lines::default();
+        let end = position.read(&mut Plain(&opened), &mut lines, &mut look());
+        assert!(end.is_ok_and(|end| end == End::Reached));
+        assert_eq!(lines.0, b"the first line of a log\n");
+        fs::write(&path, "another line of another log, and longer\n").expect("written");
+        let (opened, meta) = open(&path).expect("opened");
+        assert!(!position.is_of(&opened, &meta).expect("read"));
+    }
+
+    #[test]
+    fn a_sibling_that_was_renamed_since_it_was_listed_is_not_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, beside) = (
+            folder.path().join("app.log"),
+            folder.path().join("app.log.1"),
+        );
+        fs::write(&path, "the second line of a log\n").expect("written");
+        fs::write(&beside, "the first line of a log\n").expect("written");
+        let found = siblings(&path).expect("listed");
+        let mut position = found[0].begin().expect("begun");
+        fs::rename(&beside, folder.path().join("app.log.2")).expect("renamed");
+        fs::rename(&path, &beside).expect("renamed");
+        let mut lines = Lines::default();
+        let end = found[0].read_from(&mut position, &mut lines, &mut look());
+        assert!(end.is_err() && found[0].begin().is_err());
+        assert_eq!((lines.0, position.offset), (Vec::new(), 0));
     }
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 /// Siblings at most, and entries of a folder that are looked at.
 pub const MAX: usize = 200;
 const MAX_ENTRIES: usize = 10_000;
+/// How often a folder is listed again until nothing was renamed meanwhile.
+const LISTINGS: usize = 8;
 
 /// A file that was the log once, or is a copy of it.
 #[derive(Debug)]
@@ -84,8 +86,37 @@ pub fn is_rotation(base: &str, name: &str) -> bool {
     rest.is_some_and(counts)
 }
 
-/// The siblings of a file, the oldest first. A folder that cannot be read has none.
-pub fn siblings(path: &Path) -> Vec<Sibling> {
+/// The siblings of a file, the oldest first. A folder that cannot be read has none. `None`: they are
+/// being renamed, and no two listings agree.
+///
+/// A listing is no snapshot: a file that is renamed meanwhile may be missing from it, or stand under
+/// a name that is another's by now, and what is missing would never be read.
+pub fn siblings(path: &Path) -> Option<Vec<Sibling>> {
+    let mut before = list(path);
+    for _ in 0..LISTINGS {
+        let now = list(path);
+        if are_same(&before, &now) {
+            return Some(now);
+        }
+        before = now;
+    }
+    None
+}
+
+/// Whether two listings hold the same files under the same names.
+pub fn are_same(some: &[Sibling], others: &[Sibling]) -> bool {
+    let names = |found: &[Sibling]| {
+        let mut names: Vec<_> = found
+            .iter()
+            .map(|s| (s.path.clone(), s.device, s.inode))
+            .collect();
+        names.sort_unstable();
+        names
+    };
+    names(some) == names(others)
+}
+
+fn list(path: &Path) -> Vec<Sibling> {
     // Behind a symbolic link, where the file is.
     let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let (Some(folder), Some(base)) = (real.parent(), real.file_name().and_then(|n| n.to_str()))
