@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 64;
 /// Pause after a connection that could not be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Bytes of a request that are read.
+const LONGEST_HEAD: usize = 8 << 10;
 
 /// Answers until it is stopped; connections that come later wait for the server.
 pub struct Starting(JoinHandle<()>);
@@ -67,12 +69,14 @@ async fn answer(listener: TcpListener, gate: Arc<Gate>) {
 async fn reply(stream: TcpStream, gate: &Arc<Gate>) -> io::Result<()> {
     let (mut stream, _) = gate.enter(stream, PATIENCE).await?;
     let conversation = async {
-        let mut head = [0; 2048];
-        let length = stream.read(&mut head).await?;
-        let path = head[..length]
-            .split(|byte| *byte == b' ')
-            .nth(1)
-            .unwrap_or_default();
+        // All of the head: a connection that is closed with something unread may take its answer along.
+        let mut head = Vec::new();
+        while head.len() < LONGEST_HEAD && !head.windows(4).any(|end| end == b"\r\n\r\n") {
+            if stream.read_buf(&mut head).await? == 0 {
+                break;
+            }
+        }
+        let path = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
         let (status, text) = match path {
             b"/-/healthy" => ("200 OK", "nightbell is alive: it reads its log.\n"),
             _ => (
