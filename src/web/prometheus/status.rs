@@ -74,7 +74,9 @@ async fn config(State(context): State<Context>) -> Answer {
 /// How far the log has been read, in segments: it is read while everything else goes on.
 async fn replay(State(context): State<Context>) -> Answer {
     let (read, all) = context.store.segments_read();
-    Answer::json(&json!({ "min": 0, "max": all, "current": read }))
+    // The numbers of segments, the first being 0.
+    let number = |segments: usize| segments.saturating_sub(1);
+    Answer::json(&json!({ "min": 0, "max": number(all), "current": number(read) }))
 }
 
 /// Makes a copy of the history for a backup.
