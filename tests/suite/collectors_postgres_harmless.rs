@@ -702,7 +702,7 @@ fn a_part_that_fails_is_logged_once_and_the_target_is_up() {
     postgres.sql("postgres", "CREATE DATABASE closed");
     postgres.authenticate("host closed monitor 127.0.0.1/32 reject");
     let collectors = format!(
-        "collectors: {{postgres: [{{name: p, dsn: '{}', interval: 1s, timeout: 900ms, table_interval: 1s}}]}}\nrules: {{shipped: false}}\n",
+        "collectors: {{postgres: [{{name: p, dsn: '{}', interval: 3s, timeout: 3s, table_interval: 3s}}]}}\nrules: {{shipped: false}}\n",
         postgres.dsn("monitor", "postgres")
     );
     let nightbell = Nightbell::start(&collectors);

@@ -801,7 +801,7 @@ impl Everything {
         let config = config.replace(
             "\x20 llm_provider:\n",
             &format!(
-                "\x20 - {{name: lance, store: lancedb, path: '{}'}}\n\x20 - {{name: qdrant, store: qdrant, url: 'http://127.0.0.1:{models}/qdrant', token: secret, dimension: 4, recall: {{}}}}\n\
+                "\x20 - {{name: lance, store: lancedb, path: '{}'}}\n\x20 - {{name: qdrant, store: qdrant, url: 'http://127.0.0.1:{models}/qdrant', token: secret, dimension: 4, recall: {{interval: 1s}}}}\n\
                  \x20 llm_server:\n{servers}\
                  \x20 llm_proxy: [{{name: m, upstream: '{}', provider: openai, budget: {{day: 9, month: 90}}}}]\n\
                  \x20 retrieval:\n  - {{name: docs, url: 'http://127.0.0.1:{models}/ask', question: a, expect_source: a.md, must_contain: 'yes', \

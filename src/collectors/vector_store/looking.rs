@@ -15,6 +15,8 @@ use super::metrics;
 use super::requests::Requests;
 use super::store::{Choice, Collection, Failure, Looked, Search, Store, Stored, Survey};
 
+/// Pause after a measurement of recall that failed.
+const RECALL_RETRY: Duration = Duration::from_secs(60);
 /// Kinds of request, the values of the `op` label.
 const OPS: [&str; 4] = ["list", "sample", "query", "exact"];
 /// Neighbours that a canary asks for: a collection with equal vectors may name others first.
@@ -409,12 +411,16 @@ impl Looking {
             .is_some_and(|memory| memory.next_recall.is_none_or(|at| now >= at));
         if is_due && is_small && *left > 0 {
             *left -= 1;
+            // What fails, or takes too long, is tried again soon, not an hour later.
             if let Some(memory) = self.memories.get_mut(&collection.name) {
-                memory.next_recall = Some(now + recall.interval);
+                memory.next_recall = Some(now + recall.interval.min(RECALL_RETRY));
             }
             let found = self.compare(collection, &recall).await?;
-            if let (Some(ratio), Some(memory)) = (found, self.memories.get_mut(&collection.name)) {
-                memory.recall = Some((ratio, Timestamp::now()));
+            if let Some(memory) = self.memories.get_mut(&collection.name) {
+                memory.next_recall = Some(now + recall.interval);
+                if let Some(ratio) = found {
+                    memory.recall = Some((ratio, Timestamp::now()));
+                }
             }
         }
         let known = self
