@@ -206,17 +206,21 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// What the comments of tests claim.
 fn of_tests(proofs: &mut Proofs) {
-    let claim = Regex::new(r"(?s)/// Proves ([a-z0-9-]+): ([A-Z0-9, \n/]+?)\.\n(?:#\[[^\n]*\n)*(?:async )?fn ([a-z0-9_]+)").expect("valid");
+    let test =
+        Regex::new(r"((?:///[^\n]*\n)+)(?:#\[[^\n]*\n)+(?:async )?fn ([a-z0-9_]+)").expect("valid");
+    let claim = Regex::new(r"(?m)^/// Proves ([a-z0-9-]+): ([A-Z0-9, \n/]+?)\.$").expect("valid");
     let mut files = Vec::new();
     rust_files(&root().join("tests/suite"), &mut files);
     for file in files {
         let text = std::fs::read_to_string(file).expect("a file");
-        for found in claim.captures_iter(&text) {
-            for row in found[2].replace("///", "").split(',') {
-                proofs
-                    .entry((row.trim().to_owned(), found[1].to_owned()))
-                    .or_default()
-                    .insert(found[3].to_owned());
+        for test in test.captures_iter(&text) {
+            for found in claim.captures_iter(&test[1]) {
+                for row in found[2].replace("///", "").split(',') {
+                    proofs
+                        .entry((row.trim().to_owned(), found[1].to_owned()))
+                        .or_default()
+                        .insert(test[2].to_owned());
+                }
             }
         }
     }
