@@ -8,14 +8,14 @@
 
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use crate::config::Section;
 
 use super::caller::{Caller, segment, vector};
-use super::store::{Choice, Collection, Failure, Hit, Looked, Search, Store, Stored, Survey};
+use super::store::{
+    AnyStore, Choice, Collection, Failure, Hit, Looked, Search, Store, Stored, Survey,
+};
 
 /// Deepest nesting of a mapping in which a vector is looked for.
 const DEPTH: usize = 5;
@@ -29,7 +29,7 @@ struct Elastic {
 }
 
 /// Reads its keys.
-pub fn build(section: &Section<'_>) -> Box<dyn Store> {
+pub fn build(section: &Section<'_>) -> Box<dyn AnyStore> {
     Box::new(Elastic {
         caller: Caller::read(section, "authorization", "ApiKey ", 9200),
         open: false,
@@ -85,44 +85,6 @@ fn at<'a>(source: &'a Value, path: &str) -> Option<&'a Value> {
 }
 
 impl Elastic {
-    async fn survey(&mut self, choice: &Choice, timeout: Duration) -> Looked<Survey> {
-        let root = self.caller.get("/", timeout).await?;
-        self.open = root["version"]["distribution"] == "opensearch";
-        let health = self
-            .caller
-            .get("/_cluster/health?level=indices", timeout)
-            .await?;
-        let mappings = self
-            .caller
-            .get("/_mapping?expand_wildcards=open", timeout)
-            .await?;
-        let fields: Vec<(String, Field)> = mappings
-            .as_object()
-            .ok_or_else(|| Failure::odd("no mappings"))?
-            .iter()
-            .filter(|(name, _)| !name.starts_with('.'))
-            .filter_map(|(name, mapping)| {
-                let properties = &mapping["mappings"]["properties"];
-                Some((name.clone(), field(properties, "", 0)?))
-            })
-            .collect();
-        let mut survey = Survey {
-            version: root["version"]["number"].as_str().map(str::to_owned),
-            ready: health["status"] != "red",
-            total: fields.len(),
-            ..Survey::default()
-        };
-        let names = choice.of(fields.iter().map(|(name, _)| name.clone()).collect());
-        for (name, field) in fields.into_iter().filter(|(name, _)| names.contains(name)) {
-            let state = &health["indices"][&name];
-            match self.collection(&name, field, state, timeout).await {
-                Ok(collection) => survey.collections.push(collection),
-                Err(failure) => survey.problems.push(format!("{name}: {}", failure.text)),
-            }
-        }
-        Ok(survey)
-    }
-
     async fn collection(
         &self,
         name: &str,
@@ -156,21 +118,6 @@ impl Elastic {
             space: field.space,
             ..Collection::default()
         })
-    }
-
-    async fn sample(&self, of: &Collection, most: usize, timeout: Duration) -> Looked<Vec<Stored>> {
-        let body = json!({
-            "size": most, "_source": [of.field], "track_total_hits": false,
-            "query": {"exists": {"field": of.field}},
-        });
-        let hits = self.search(of, &body, timeout).await?;
-        let one = |hit: &Value| {
-            Some(Stored {
-                id: hit["_id"].as_str()?.to_owned(),
-                vector: vector(at(&hit["_source"], &of.field)?)?,
-            })
-        };
-        Ok(hits.iter().filter_map(one).collect())
     }
 
     async fn search(&self, of: &Collection, body: &Value, timeout: Duration) -> Looked<Vec<Value>> {
@@ -228,43 +175,81 @@ impl Store for Elastic {
         self.caller.address()
     }
 
-    fn survey<'a>(
-        &'a mut self,
-        choice: &'a Choice,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Survey>> {
-        Elastic::survey(self, choice, timeout).boxed()
+    async fn survey(&mut self, choice: &Choice, timeout: Duration) -> Looked<Survey> {
+        let root = self.caller.get("/", timeout).await?;
+        self.open = root["version"]["distribution"] == "opensearch";
+        let health = self
+            .caller
+            .get("/_cluster/health?level=indices", timeout)
+            .await?;
+        let mappings = self
+            .caller
+            .get("/_mapping?expand_wildcards=open", timeout)
+            .await?;
+        let fields: Vec<(String, Field)> = mappings
+            .as_object()
+            .ok_or_else(|| Failure::odd("no mappings"))?
+            .iter()
+            .filter(|(name, _)| !name.starts_with('.'))
+            .filter_map(|(name, mapping)| {
+                let properties = &mapping["mappings"]["properties"];
+                Some((name.clone(), field(properties, "", 0)?))
+            })
+            .collect();
+        let mut survey = Survey {
+            version: root["version"]["number"].as_str().map(str::to_owned),
+            ready: health["status"] != "red",
+            total: fields.len(),
+            ..Survey::default()
+        };
+        let names = choice.of(fields.iter().map(|(name, _)| name.clone()).collect());
+        for (name, field) in fields.into_iter().filter(|(name, _)| names.contains(name)) {
+            let state = &health["indices"][&name];
+            match self.collection(&name, field, state, timeout).await {
+                Ok(collection) => survey.collections.push(collection),
+                Err(failure) => survey.problems.push(format!("{name}: {}", failure.text)),
+            }
+        }
+        Ok(survey)
     }
 
-    fn sample<'a>(
-        &'a mut self,
-        collection: &'a Collection,
+    async fn sample(
+        &mut self,
+        of: &Collection,
         most: usize,
         timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Vec<Stored>>> {
-        Elastic::sample(self, collection, most, timeout).boxed()
+    ) -> Looked<Vec<Stored>> {
+        let body = json!({
+            "size": most, "_source": [of.field], "track_total_hits": false,
+            "query": {"exists": {"field": of.field}},
+        });
+        let hits = self.search(of, &body, timeout).await?;
+        let one = |hit: &Value| {
+            Some(Stored {
+                id: hit["_id"].as_str()?.to_owned(),
+                vector: vector(at(&hit["_source"], &of.field)?)?,
+            })
+        };
+        Ok(hits.iter().filter_map(one).collect())
     }
 
-    fn nearest<'a>(
-        &'a mut self,
-        collection: &'a Collection,
-        stored: &'a Stored,
+    async fn nearest(
+        &mut self,
+        collection: &Collection,
+        stored: &Stored,
         most: usize,
         search: Search,
         timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Option<Vec<Hit>>>> {
-        async move {
-            let body = self.query(collection, &stored.vector, most, search);
-            let hits = self.search(collection, &body, timeout).await?;
-            let hit = |hit: &Value| Hit {
-                id: hit["_id"].as_str().unwrap_or_default().to_owned(),
-                // Both give equal vectors the score 1, by the cosine and by the distance.
-                equal: hit["_score"]
-                    .as_f64()
-                    .map(|score| (score - 1.0).abs() < 1e-4),
-            };
-            Ok(Some(hits.iter().map(hit).collect()))
-        }
-        .boxed()
+    ) -> Looked<Option<Vec<Hit>>> {
+        let body = self.query(collection, &stored.vector, most, search);
+        let hits = self.search(collection, &body, timeout).await?;
+        let hit = |hit: &Value| Hit {
+            id: hit["_id"].as_str().unwrap_or_default().to_owned(),
+            // Both give equal vectors the score 1, by the cosine and by the distance.
+            equal: hit["_score"]
+                .as_f64()
+                .map(|score| (score - 1.0).abs() < 1e-4),
+        };
+        Ok(Some(hits.iter().map(hit).collect()))
     }
 }

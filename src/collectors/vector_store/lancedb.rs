@@ -10,14 +10,12 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 
 use crate::config::Section;
 
 use super::store::{
-    Choice, Collection, Failure, Hit, Index, Looked, Search, Store, Stored, Survey,
+    AnyStore, Choice, Collection, Failure, Hit, Index, Looked, Search, Store, Stored, Survey,
 };
 
 /// Most files of a table that are looked at.
@@ -36,7 +34,7 @@ struct LanceDb {
 }
 
 /// Reads its keys.
-pub fn build(section: &Section<'_>) -> Box<dyn Store> {
+pub fn build(section: &Section<'_>) -> Box<dyn AnyStore> {
     let path = section.get::<PathBuf>("path");
     if path.is_none() && section.node("path").is_none() {
         section.error(
@@ -491,46 +489,34 @@ impl Store for LanceDb {
         self.path.display().to_string()
     }
 
-    fn survey<'a>(
-        &'a mut self,
-        choice: &'a Choice,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Survey>> {
-        async move {
-            let (path, choice) = (self.path.clone(), choice.clone());
-            let looking = self
-                .looking
-                .get_or_insert_with(|| tokio::task::spawn_blocking(move || survey(&path, &choice)));
-            let Ok(ended) = tokio::time::timeout(timeout, looking).await else {
-                return Err(Failure::new(
-                    "timeout",
-                    "the folder does not answer in time",
-                ));
-            };
-            self.looking = None;
-            ended.unwrap_or_else(|error| Err(Failure::odd(&error.to_string())))
-        }
-        .boxed()
+    async fn survey(&mut self, choice: &Choice, timeout: Duration) -> Looked<Survey> {
+        let (path, choice) = (self.path.clone(), choice.clone());
+        let looking = self
+            .looking
+            .get_or_insert_with(|| tokio::task::spawn_blocking(move || survey(&path, &choice)));
+        let Ok(ended) = tokio::time::timeout(timeout, looking).await else {
+            return Err(Failure::new(
+                "timeout",
+                "the folder does not answer in time",
+            ));
+        };
+        self.looking = None;
+        ended.unwrap_or_else(|error| Err(Failure::odd(&error.to_string())))
     }
 
-    fn sample<'a>(
-        &'a mut self,
-        _collection: &'a Collection,
-        _most: usize,
-        _timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Vec<Stored>>> {
-        async { Ok(Vec::new()) }.boxed()
+    async fn sample(&mut self, _: &Collection, _: usize, _: Duration) -> Looked<Vec<Stored>> {
+        Ok(Vec::new())
     }
 
-    fn nearest<'a>(
-        &'a mut self,
-        _collection: &'a Collection,
-        _stored: &'a Stored,
-        _most: usize,
-        _search: Search,
-        _timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Option<Vec<Hit>>>> {
-        async { Ok(None) }.boxed()
+    async fn nearest(
+        &mut self,
+        _: &Collection,
+        _: &Stored,
+        _: usize,
+        _: Search,
+        _: Duration,
+    ) -> Looked<Option<Vec<Hit>>> {
+        Ok(None)
     }
 }
 

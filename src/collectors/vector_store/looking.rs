@@ -13,7 +13,7 @@ use crate::model::{Batch, Timestamp, sample::Histogram};
 
 use super::metrics;
 use super::requests::Requests;
-use super::store::{Choice, Collection, Failure, Looked, Search, Store, Stored, Survey};
+use super::store::{AnyStore, Choice, Collection, Failure, Looked, Search, Stored, Survey};
 
 /// Pause after a measurement of recall that failed.
 const RECALL_RETRY: Duration = Duration::from_secs(60);
@@ -74,7 +74,7 @@ impl Common {
 pub struct Looking {
     target: String,
     name: &'static str,
-    store: Box<dyn Store>,
+    store: Box<dyn AnyStore>,
     timeout: Duration,
     common: Common,
     requests: Requests,
@@ -108,7 +108,12 @@ fn flag(value: bool) -> f64 {
 
 impl Looking {
     /// Nothing is known yet.
-    pub fn new(common: Common, target: &Target, name: &'static str, store: Box<dyn Store>) -> Self {
+    pub fn new(
+        common: Common,
+        target: &Target,
+        name: &'static str,
+        store: Box<dyn AnyStore>,
+    ) -> Self {
         Looking {
             target: target.name.clone(),
             name,

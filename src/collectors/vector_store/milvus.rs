@@ -7,14 +7,14 @@
 
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use crate::config::Section;
 
 use super::caller::{Caller, number, vector};
-use super::store::{Choice, Collection, Failure, Hit, Looked, Search, Store, Stored, Survey};
+use super::store::{
+    AnyStore, Choice, Collection, Failure, Hit, Looked, Search, Store, Stored, Survey,
+};
 
 /// The states of a collection.
 const STATES: &[&str] = &["loaded", "loading", "notload", "notexist"];
@@ -27,7 +27,7 @@ struct Milvus {
 }
 
 /// Reads its keys.
-pub fn build(section: &Section<'_>) -> Box<dyn Store> {
+pub fn build(section: &Section<'_>) -> Box<dyn AnyStore> {
     let caller = Caller::read(section, "authorization", "Bearer ", 19530);
     Box::new(Milvus {
         management: caller.at_port(section.or("management_port", 9091)),
@@ -128,50 +128,7 @@ impl Milvus {
         })
     }
 
-    async fn survey(&self, choice: &Choice, timeout: Duration) -> Looked<Survey> {
-        let list = self.ask("collections/list", json!({}), timeout).await?;
-        let names: Vec<String> = list
-            .as_array()
-            .ok_or_else(|| Failure::odd("no list of collections"))?
-            .iter()
-            .filter_map(|name| name.as_str().map(str::to_owned))
-            .collect();
-        let mut survey = Survey {
-            // Who may not reach the port of management is served still.
-            ready: self
-                .management
-                .status("/healthz", timeout)
-                .await
-                .map_or(true, |status| status == 200),
-            total: names.len(),
-            ..Survey::default()
-        };
-        for name in choice.of(names) {
-            match self.collection(&name, timeout).await {
-                Ok(collection) => survey.collections.push(collection),
-                Err(failure) => survey.problems.push(format!("{name}: {}", failure.text)),
-            }
-        }
-        Ok(survey)
-    }
-
-    async fn sample(&self, of: &Collection, most: usize, timeout: Duration) -> Looked<Vec<Stored>> {
-        let body = json!({
-            "collectionName": of.name, "limit": most, "filter": "",
-            "outputFields": [of.id, of.field],
-        });
-        let rows = self.ask("entities/query", body, timeout).await?;
-        let one = |row: &Value| {
-            Some(Stored {
-                id: row[&of.id].to_string(),
-                vector: vector(&row[&of.field])?,
-            })
-        };
-        let rows = rows.as_array();
-        Ok(rows.into_iter().flatten().filter_map(one).collect())
-    }
-
-    async fn nearest(
+    async fn near(
         &self,
         of: &Collection,
         vector: &[f64],
@@ -199,39 +156,67 @@ impl Store for Milvus {
         self.caller.address()
     }
 
-    fn survey<'a>(
-        &'a mut self,
-        choice: &'a Choice,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Survey>> {
-        Milvus::survey(self, choice, timeout).boxed()
+    async fn survey(&mut self, choice: &Choice, timeout: Duration) -> Looked<Survey> {
+        let list = self.ask("collections/list", json!({}), timeout).await?;
+        let names: Vec<String> = list
+            .as_array()
+            .ok_or_else(|| Failure::odd("no list of collections"))?
+            .iter()
+            .filter_map(|name| name.as_str().map(str::to_owned))
+            .collect();
+        let mut survey = Survey {
+            // Who may not reach the port of management is served still.
+            ready: self
+                .management
+                .status("/healthz", timeout)
+                .await
+                .map_or(true, |status| status == 200),
+            total: names.len(),
+            ..Survey::default()
+        };
+        for name in choice.of(names) {
+            match self.collection(&name, timeout).await {
+                Ok(collection) => survey.collections.push(collection),
+                Err(failure) => survey.problems.push(format!("{name}: {}", failure.text)),
+            }
+        }
+        Ok(survey)
     }
 
-    fn sample<'a>(
-        &'a mut self,
-        collection: &'a Collection,
+    async fn sample(
+        &mut self,
+        of: &Collection,
         most: usize,
         timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Vec<Stored>>> {
-        Milvus::sample(self, collection, most, timeout).boxed()
+    ) -> Looked<Vec<Stored>> {
+        let body = json!({
+            "collectionName": of.name, "limit": most, "filter": "",
+            "outputFields": [of.id, of.field],
+        });
+        let rows = self.ask("entities/query", body, timeout).await?;
+        let one = |row: &Value| {
+            Some(Stored {
+                id: row[&of.id].to_string(),
+                vector: vector(&row[&of.field])?,
+            })
+        };
+        let rows = rows.as_array();
+        Ok(rows.into_iter().flatten().filter_map(one).collect())
     }
 
-    fn nearest<'a>(
-        &'a mut self,
-        collection: &'a Collection,
-        stored: &'a Stored,
+    async fn nearest(
+        &mut self,
+        collection: &Collection,
+        stored: &Stored,
         most: usize,
         search: Search,
         timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Option<Vec<Hit>>>> {
-        async move {
-            // Its index cannot be passed over by a request.
-            if search == Search::Exact {
-                return Ok(None);
-            }
-            let hits = Milvus::nearest(self, collection, &stored.vector, most, timeout).await?;
-            Ok(Some(hits))
+    ) -> Looked<Option<Vec<Hit>>> {
+        // Its index cannot be passed over by a request.
+        if search == Search::Exact {
+            return Ok(None);
         }
-        .boxed()
+        let hits = self.near(collection, &stored.vector, most, timeout).await?;
+        Ok(Some(hits))
     }
 }

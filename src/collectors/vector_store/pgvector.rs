@@ -8,8 +8,6 @@
 
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use tokio::time::Instant;
@@ -18,7 +16,7 @@ use crate::collectors::postgres::{Config, Session, SessionError};
 use crate::config::Section;
 
 use super::store::{
-    Choice, Collection, Failure, Hit, Index, Looked, Search, Store, Stored, Survey,
+    AnyStore, Choice, Collection, Failure, Hit, Index, Looked, Search, Store, Stored, Survey,
 };
 
 /// Most indexes that are looked at.
@@ -58,7 +56,7 @@ struct Pgvector {
 }
 
 /// Reads its keys.
-pub fn build(section: &Section<'_>, patience: Duration) -> Box<dyn Store> {
+pub fn build(section: &Section<'_>, patience: Duration) -> Box<dyn AnyStore> {
     Box::new(Pgvector {
         config: Config::read(section, patience),
         session: None,
@@ -206,84 +204,7 @@ impl Pgvector {
         answer.map_err(|e| failure(&e))
     }
 
-    async fn survey(&mut self, choice: &Choice, timeout: Duration) -> Looked<Survey> {
-        let version = self.ask(VERSION, timeout).await?;
-        let Some(version) = version.first() else {
-            return Err(Failure::new(
-                "not_found",
-                "the extension vector is not installed in this database",
-            ));
-        };
-        let mut survey = Survey {
-            version: Some(version.try_get(0).map_err(|e| odd(&e))?),
-            ready: true,
-            ..Survey::default()
-        };
-        let mut collections = Vec::new();
-        for row in &self.ask(COLUMNS, timeout).await? {
-            let (collection, readable, total) = column(row).map_err(|e| odd(&e))?;
-            survey.total = usize::try_from(total).unwrap_or_default();
-            if choice.wants(&collection.name) && !readable {
-                let text = format!("{}: no SELECT: not searched", collection.name);
-                survey.problems.push(text);
-            }
-            collections.push(collection);
-        }
-        let names = choice.of(collections.iter().map(|c| c.name.clone()).collect());
-        collections.retain(|collection| names.contains(&collection.name));
-        let indexes = self
-            .ask(&format!("{INDEXES}{MAX_INDEXES}"), timeout)
-            .await?;
-        for row in &indexes {
-            let text = |index: usize| row.try_get::<String, _>(index).map_err(|e| odd(&e));
-            let name = format!("{}.{}.{}", text(0)?, text(1)?, text(2)?);
-            let index = Index {
-                name: text(3)?,
-                method: text(4)?,
-                valid: row.try_get(5).map_err(|e| odd(&e))?,
-                bytes: row.try_get(6).map_err(|e| odd(&e))?,
-                scans: row.try_get(7).map_err(|e| odd(&e))?,
-            };
-            if let Some(collection) = collections.iter_mut().find(|c| c.name == name) {
-                collection.indexes.push(index);
-            }
-        }
-        survey.collections = collections;
-        Ok(survey)
-    }
-
-    /// Rows of any page: `TABLESAMPLE` would give none of a small table.
-    async fn sample(
-        &mut self,
-        collection: &Collection,
-        most: usize,
-        timeout: Duration,
-    ) -> Looked<Vec<Stored>> {
-        let names = Names::of(collection)?;
-        let sql = format!(
-            "SELECT /* nightbell */ ctid::text, {0}::text FROM {1} WHERE {0} IS NOT NULL LIMIT {most}",
-            names.column, names.table
-        );
-        let rows = self.ask(&sql, timeout).await?;
-        let one = |row: &PgRow| -> sqlx::Result<Option<Stored>> {
-            let text: String = row.try_get(1)?;
-            let numbers = text.trim_matches(['[', ']']).split(',');
-            // Of a sparse vector the text is kept as it is, and no number of it.
-            let vector: Option<Vec<f64>> = numbers.map(|n| n.parse().ok()).collect();
-            let vector = vector.unwrap_or_default();
-            Ok(is_vector(&text).then(|| Stored {
-                id: format!(
-                    "{}\n{text}",
-                    row.try_get::<String, _>(0).unwrap_or_default()
-                ),
-                vector,
-            }))
-        };
-        let found: sqlx::Result<Vec<Option<Stored>>> = rows.iter().map(one).collect();
-        Ok(found.map_err(|e| odd(&e))?.into_iter().flatten().collect())
-    }
-
-    async fn nearest(
+    async fn near(
         &mut self,
         collection: &Collection,
         stored: &Stored,
@@ -361,45 +282,103 @@ impl Store for Pgvector {
         address.unwrap_or_default()
     }
 
-    fn survey<'a>(
-        &'a mut self,
-        choice: &'a Choice,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Survey>> {
-        Pgvector::survey(self, choice, timeout).boxed()
+    async fn survey(&mut self, choice: &Choice, timeout: Duration) -> Looked<Survey> {
+        let version = self.ask(VERSION, timeout).await?;
+        let Some(version) = version.first() else {
+            return Err(Failure::new(
+                "not_found",
+                "the extension vector is not installed in this database",
+            ));
+        };
+        let mut survey = Survey {
+            version: Some(version.try_get(0).map_err(|e| odd(&e))?),
+            ready: true,
+            ..Survey::default()
+        };
+        let mut collections = Vec::new();
+        for row in &self.ask(COLUMNS, timeout).await? {
+            let (collection, readable, total) = column(row).map_err(|e| odd(&e))?;
+            survey.total = usize::try_from(total).unwrap_or_default();
+            if choice.wants(&collection.name) && !readable {
+                let text = format!("{}: no SELECT: not searched", collection.name);
+                survey.problems.push(text);
+            }
+            collections.push(collection);
+        }
+        let names = choice.of(collections.iter().map(|c| c.name.clone()).collect());
+        collections.retain(|collection| names.contains(&collection.name));
+        let indexes = self
+            .ask(&format!("{INDEXES}{MAX_INDEXES}"), timeout)
+            .await?;
+        for row in &indexes {
+            let text = |index: usize| row.try_get::<String, _>(index).map_err(|e| odd(&e));
+            let name = format!("{}.{}.{}", text(0)?, text(1)?, text(2)?);
+            let index = Index {
+                name: text(3)?,
+                method: text(4)?,
+                valid: row.try_get(5).map_err(|e| odd(&e))?,
+                bytes: row.try_get(6).map_err(|e| odd(&e))?,
+                scans: row.try_get(7).map_err(|e| odd(&e))?,
+            };
+            if let Some(collection) = collections.iter_mut().find(|c| c.name == name) {
+                collection.indexes.push(index);
+            }
+        }
+        survey.collections = collections;
+        Ok(survey)
     }
 
-    fn sample<'a>(
-        &'a mut self,
-        collection: &'a Collection,
+    async fn sample(
+        &mut self,
+        collection: &Collection,
         most: usize,
         timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Vec<Stored>>> {
-        Pgvector::sample(self, collection, most, timeout).boxed()
+    ) -> Looked<Vec<Stored>> {
+        let names = Names::of(collection)?;
+        // Rows of any page: `TABLESAMPLE` would give none of a small table.
+        let sql = format!(
+            "SELECT /* nightbell */ ctid::text, {0}::text FROM {1} WHERE {0} IS NOT NULL LIMIT {most}",
+            names.column, names.table
+        );
+        let rows = self.ask(&sql, timeout).await?;
+        let one = |row: &PgRow| -> sqlx::Result<Option<Stored>> {
+            let text: String = row.try_get(1)?;
+            let numbers = text.trim_matches(['[', ']']).split(',');
+            // Of a sparse vector the text is kept as it is, and no number of it.
+            let vector: Option<Vec<f64>> = numbers.map(|n| n.parse().ok()).collect();
+            let vector = vector.unwrap_or_default();
+            Ok(is_vector(&text).then(|| Stored {
+                id: format!(
+                    "{}\n{text}",
+                    row.try_get::<String, _>(0).unwrap_or_default()
+                ),
+                vector,
+            }))
+        };
+        let found: sqlx::Result<Vec<Option<Stored>>> = rows.iter().map(one).collect();
+        Ok(found.map_err(|e| odd(&e))?.into_iter().flatten().collect())
     }
 
-    fn nearest<'a>(
-        &'a mut self,
-        collection: &'a Collection,
-        stored: &'a Stored,
+    async fn nearest(
+        &mut self,
+        collection: &Collection,
+        stored: &Stored,
         most: usize,
         search: Search,
         timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Option<Vec<Hit>>>> {
-        Pgvector::nearest(self, collection, stored, most, search, timeout)
-            .map(|hits| hits.map(Some))
-            .boxed()
+    ) -> Looked<Option<Vec<Hit>>> {
+        let hits = self.near(collection, stored, most, search, timeout).await?;
+        Ok(Some(hits))
     }
 
-    fn used_index<'a>(
-        &'a mut self,
-        collection: &'a Collection,
-        stored: &'a Stored,
+    async fn used_index(
+        &mut self,
+        collection: &Collection,
+        stored: &Stored,
         timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Option<Option<String>>>> {
-        Pgvector::used(self, collection, stored, timeout)
-            .map(|used| used.map(Some))
-            .boxed()
+    ) -> Looked<Option<Option<String>>> {
+        let used = self.used(collection, stored, timeout).await?;
+        Ok(Some(used))
     }
 }
 

@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use crate::config::Section;
 
 use super::caller::{Caller, number, segment, vector};
-use super::store::{Choice, Collection, Failure, Hit, Looked, Search, Store, Stored, Survey};
+use super::store::{
+    AnyStore, Choice, Collection, Failure, Hit, Looked, Search, Store, Stored, Survey,
+};
 
 /// The states of a collection.
 const STATES: &[&str] = &["green", "yellow", "grey", "red"];
@@ -20,7 +20,7 @@ const STATES: &[&str] = &["green", "yellow", "grey", "red"];
 struct Qdrant(Caller);
 
 /// Reads its keys.
-pub fn build(section: &Section<'_>) -> Box<dyn Store> {
+pub fn build(section: &Section<'_>) -> Box<dyn AnyStore> {
     Box::new(Qdrant(Caller::read(section, "api-key", "", 6333)))
 }
 
@@ -104,65 +104,7 @@ impl Qdrant {
         Ok(collection)
     }
 
-    async fn survey(&self, choice: &Choice, timeout: Duration) -> Looked<Survey> {
-        let list = self.0.get("/collections", timeout).await?;
-        let names: Vec<String> = list["result"]["collections"]
-            .as_array()
-            .ok_or_else(|| Failure::odd("no list of collections"))?
-            .iter()
-            .filter_map(|item| item["name"].as_str().map(str::to_owned))
-            .collect();
-        let mut survey = Survey {
-            ready: self.0.status("/readyz", timeout).await? == 200,
-            total: names.len(),
-            ..Survey::default()
-        };
-        if let Ok(root) = self.0.get("/", timeout).await {
-            survey.version = root["version"].as_str().map(str::to_owned);
-        }
-        for name in choice.of(names) {
-            match self.collection(&name, timeout).await {
-                Ok(collection) => survey.collections.push(collection),
-                Err(failure) => survey.problems.push(format!("{name}: {}", failure.text)),
-            }
-        }
-        let cluster = self.0.get("/cluster", timeout).await;
-        if let Ok(cluster) = cluster {
-            let peers = cluster["result"]["peers"].as_object();
-            let failing = &cluster["result"]["message_send_failures"];
-            for (id, peer) in peers.into_iter().flatten().take(100) {
-                let uri = peer["uri"].as_str().unwrap_or(id);
-                let is_well = failing.get(uri).is_none() && failing.get(id).is_none();
-                survey.nodes.push((id.clone(), is_well));
-            }
-        }
-        Ok(survey)
-    }
-
-    async fn sample(&self, of: &Collection, most: usize, timeout: Duration) -> Looked<Vec<Stored>> {
-        let wanted = match of.field.as_str() {
-            "" => json!(true),
-            field => json!([field]),
-        };
-        let body = json!({"limit": most, "with_vector": wanted, "with_payload": false});
-        let path = format!("/collections/{}/points/scroll", segment(&of.id));
-        let json = self.0.post(&path, &body, timeout).await?;
-        let points = json["result"]["points"].as_array();
-        let one = |point: &Value| {
-            let held = &point["vector"];
-            let held = match of.field.as_str() {
-                "" => held,
-                field => &held[field],
-            };
-            Some(Stored {
-                id: point["id"].to_string(),
-                vector: vector(held)?,
-            })
-        };
-        Ok(points.into_iter().flatten().filter_map(one).collect())
-    }
-
-    async fn nearest(
+    async fn near(
         &self,
         of: &Collection,
         vector: &[f64],
@@ -199,33 +141,80 @@ impl Store for Qdrant {
         self.0.address()
     }
 
-    fn survey<'a>(
-        &'a mut self,
-        choice: &'a Choice,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Survey>> {
-        Qdrant::survey(self, choice, timeout).boxed()
+    async fn survey(&mut self, choice: &Choice, timeout: Duration) -> Looked<Survey> {
+        let list = self.0.get("/collections", timeout).await?;
+        let names: Vec<String> = list["result"]["collections"]
+            .as_array()
+            .ok_or_else(|| Failure::odd("no list of collections"))?
+            .iter()
+            .filter_map(|item| item["name"].as_str().map(str::to_owned))
+            .collect();
+        let mut survey = Survey {
+            ready: self.0.status("/readyz", timeout).await? == 200,
+            total: names.len(),
+            ..Survey::default()
+        };
+        if let Ok(root) = self.0.get("/", timeout).await {
+            survey.version = root["version"].as_str().map(str::to_owned);
+        }
+        for name in choice.of(names) {
+            match self.collection(&name, timeout).await {
+                Ok(collection) => survey.collections.push(collection),
+                Err(failure) => survey.problems.push(format!("{name}: {}", failure.text)),
+            }
+        }
+        let cluster = self.0.get("/cluster", timeout).await;
+        if let Ok(cluster) = cluster {
+            let peers = cluster["result"]["peers"].as_object();
+            let failing = &cluster["result"]["message_send_failures"];
+            for (id, peer) in peers.into_iter().flatten().take(100) {
+                let uri = peer["uri"].as_str().unwrap_or(id);
+                let is_well = failing.get(uri).is_none() && failing.get(id).is_none();
+                survey.nodes.push((id.clone(), is_well));
+            }
+        }
+        Ok(survey)
     }
 
-    fn sample<'a>(
-        &'a mut self,
-        collection: &'a Collection,
+    async fn sample(
+        &mut self,
+        of: &Collection,
         most: usize,
         timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Vec<Stored>>> {
-        Qdrant::sample(self, collection, most, timeout).boxed()
+    ) -> Looked<Vec<Stored>> {
+        let wanted = match of.field.as_str() {
+            "" => json!(true),
+            field => json!([field]),
+        };
+        let body = json!({"limit": most, "with_vector": wanted, "with_payload": false});
+        let path = format!("/collections/{}/points/scroll", segment(&of.id));
+        let json = self.0.post(&path, &body, timeout).await?;
+        let points = json["result"]["points"].as_array();
+        let one = |point: &Value| {
+            let held = &point["vector"];
+            let held = match of.field.as_str() {
+                "" => held,
+                field => &held[field],
+            };
+            Some(Stored {
+                id: point["id"].to_string(),
+                vector: vector(held)?,
+            })
+        };
+        Ok(points.into_iter().flatten().filter_map(one).collect())
     }
 
-    fn nearest<'a>(
-        &'a mut self,
-        collection: &'a Collection,
-        stored: &'a Stored,
+    async fn nearest(
+        &mut self,
+        collection: &Collection,
+        stored: &Stored,
         most: usize,
         search: Search,
         timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Option<Vec<Hit>>>> {
-        Qdrant::nearest(self, collection, &stored.vector, most, search, timeout)
-            .map(|hits| hits.map(Some))
-            .boxed()
+    ) -> Looked<Option<Vec<Hit>>> {
+        let hits = self
+            .near(collection, &stored.vector, most, search, timeout)
+            .await?;
+        Ok(Some(hits))
     }
 }

@@ -8,8 +8,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use rustls::ClientConfig;
 use tokio::time::timeout as within;
 
@@ -17,7 +15,9 @@ use crate::collectors::redis::{Config, Connection, Reply, open};
 use crate::config::Section;
 use crate::http::client_config;
 
-use super::store::{Choice, Collection, Failure, Hit, Looked, Search, Store, Stored, Survey};
+use super::store::{
+    AnyStore, Choice, Collection, Failure, Hit, Looked, Search, Store, Stored, Survey,
+};
 
 /// Steps of SCAN in one look, of this many keys.
 const STEPS: usize = 100;
@@ -36,7 +36,7 @@ struct RedisSets {
 }
 
 /// Reads its keys.
-pub fn build(section: &Section<'_>) -> Box<dyn Store> {
+pub fn build(section: &Section<'_>) -> Box<dyn AnyStore> {
     let url = section.secret("url");
     if url.is_none() && section.node("url").is_none() {
         section.error(
@@ -164,6 +164,46 @@ impl RedisSets {
         Ok(())
     }
 
+    async fn near(
+        &mut self,
+        of: &Collection,
+        stored: &Stored,
+        most: usize,
+        search: Search,
+        timeout: Duration,
+    ) -> Looked<Vec<Hit>> {
+        let count = most.to_string();
+        let numbers: Vec<String> = stored.vector.iter().map(f64::to_string).collect();
+        let size = numbers.len().to_string();
+        let mut command = vec!["VSIM", &of.id, "VALUES", &size];
+        command.extend(numbers.iter().map(String::as_str));
+        command.extend(["WITHSCORES", "COUNT", &count]);
+        if search == Search::Exact {
+            command.push("TRUTH");
+        }
+        let reply = self.one(&command, timeout).await?;
+        let hit = |pair: &[Reply]| Hit {
+            id: pair[0].text().unwrap_or_default().to_owned(),
+            // The score of what points the same way is 1.
+            equal: pair[1].number().map(|score| score > 1.0 - 1e-3),
+        };
+        Ok(reply
+            .list()
+            .unwrap_or_default()
+            .chunks_exact(2)
+            .map(hit)
+            .collect())
+    }
+}
+
+impl Store for RedisSets {
+    fn address(&self) -> String {
+        self.config
+            .as_ref()
+            .map(Config::address)
+            .unwrap_or_default()
+    }
+
     async fn survey(&mut self, choice: &Choice, timeout: Duration) -> Looked<Survey> {
         let info = self.one(&["INFO", "server"], timeout).await?;
         let version = info.text().and_then(|text| {
@@ -246,71 +286,13 @@ impl RedisSets {
 
     async fn nearest(
         &mut self,
-        of: &Collection,
+        collection: &Collection,
         stored: &Stored,
         most: usize,
         search: Search,
         timeout: Duration,
-    ) -> Looked<Vec<Hit>> {
-        let count = most.to_string();
-        let numbers: Vec<String> = stored.vector.iter().map(f64::to_string).collect();
-        let size = numbers.len().to_string();
-        let mut command = vec!["VSIM", &of.id, "VALUES", &size];
-        command.extend(numbers.iter().map(String::as_str));
-        command.extend(["WITHSCORES", "COUNT", &count]);
-        if search == Search::Exact {
-            command.push("TRUTH");
-        }
-        let reply = self.one(&command, timeout).await?;
-        let hit = |pair: &[Reply]| Hit {
-            id: pair[0].text().unwrap_or_default().to_owned(),
-            // The score of what points the same way is 1.
-            equal: pair[1].number().map(|score| score > 1.0 - 1e-3),
-        };
-        Ok(reply
-            .list()
-            .unwrap_or_default()
-            .chunks_exact(2)
-            .map(hit)
-            .collect())
-    }
-}
-
-impl Store for RedisSets {
-    fn address(&self) -> String {
-        self.config
-            .as_ref()
-            .map(Config::address)
-            .unwrap_or_default()
-    }
-
-    fn survey<'a>(
-        &'a mut self,
-        choice: &'a Choice,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Survey>> {
-        RedisSets::survey(self, choice, timeout).boxed()
-    }
-
-    fn sample<'a>(
-        &'a mut self,
-        collection: &'a Collection,
-        most: usize,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Vec<Stored>>> {
-        RedisSets::sample(self, collection, most, timeout).boxed()
-    }
-
-    fn nearest<'a>(
-        &'a mut self,
-        collection: &'a Collection,
-        stored: &'a Stored,
-        most: usize,
-        search: Search,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Option<Vec<Hit>>>> {
-        RedisSets::nearest(self, collection, stored, most, search, timeout)
-            .map(|hits| hits.map(Some))
-            .boxed()
+    ) -> Looked<Option<Vec<Hit>>> {
+        let hits = self.near(collection, stored, most, search, timeout).await?;
+        Ok(Some(hits))
     }
 }

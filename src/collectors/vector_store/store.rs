@@ -166,13 +166,54 @@ pub trait Store: Send {
     fn address(&self) -> String;
 
     /// What it holds.
+    fn survey(
+        &mut self,
+        choice: &Choice,
+        timeout: Duration,
+    ) -> impl Future<Output = Looked<Survey>> + Send;
+
+    /// Any stored vectors, at most so many; none where the store hands out none.
+    fn sample(
+        &mut self,
+        collection: &Collection,
+        most: usize,
+        timeout: Duration,
+    ) -> impl Future<Output = Looked<Vec<Stored>>> + Send;
+
+    /// The nearest vectors, nearest first; `None` where the store cannot search so.
+    fn nearest(
+        &mut self,
+        collection: &Collection,
+        stored: &Stored,
+        most: usize,
+        search: Search,
+        timeout: Duration,
+    ) -> impl Future<Output = Looked<Option<Vec<Hit>>>> + Send;
+
+    /// The index that a search uses, `Some(None)` for none; `None` where the store does not tell.
+    fn used_index(
+        &mut self,
+        _collection: &Collection,
+        _stored: &Stored,
+        _timeout: Duration,
+    ) -> impl Future<Output = Looked<Option<Option<String>>>> + Send {
+        async { Ok(None) }
+    }
+}
+
+/// A [`Store`] of any kind, whose futures are boxed; every store is one.
+pub trait AnyStore: Send {
+    /// As [`Store::address`].
+    fn address(&self) -> String;
+
+    /// As [`Store::survey`].
     fn survey<'a>(
         &'a mut self,
         choice: &'a Choice,
         timeout: Duration,
     ) -> BoxFuture<'a, Looked<Survey>>;
 
-    /// Any stored vectors, at most so many; none where the store hands out none.
+    /// As [`Store::sample`].
     fn sample<'a>(
         &'a mut self,
         collection: &'a Collection,
@@ -180,7 +221,7 @@ pub trait Store: Send {
         timeout: Duration,
     ) -> BoxFuture<'a, Looked<Vec<Stored>>>;
 
-    /// The nearest vectors, nearest first; `None` where the store cannot search so.
+    /// As [`Store::nearest`].
     fn nearest<'a>(
         &'a mut self,
         collection: &'a Collection,
@@ -190,13 +231,56 @@ pub trait Store: Send {
         timeout: Duration,
     ) -> BoxFuture<'a, Looked<Option<Vec<Hit>>>>;
 
-    /// The index that a search uses, `Some(None)` for none; `None` where the store does not tell.
+    /// As [`Store::used_index`].
     fn used_index<'a>(
         &'a mut self,
-        _collection: &'a Collection,
-        _stored: &'a Stored,
-        _timeout: Duration,
+        collection: &'a Collection,
+        stored: &'a Stored,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Looked<Option<Option<String>>>>;
+}
+
+impl<T: Store> AnyStore for T {
+    fn address(&self) -> String {
+        Store::address(self)
+    }
+
+    fn survey<'a>(
+        &'a mut self,
+        choice: &'a Choice,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Looked<Survey>> {
+        Box::pin(Store::survey(self, choice, timeout))
+    }
+
+    fn sample<'a>(
+        &'a mut self,
+        collection: &'a Collection,
+        most: usize,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Looked<Vec<Stored>>> {
+        Box::pin(Store::sample(self, collection, most, timeout))
+    }
+
+    fn nearest<'a>(
+        &'a mut self,
+        collection: &'a Collection,
+        stored: &'a Stored,
+        most: usize,
+        search: Search,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Looked<Option<Vec<Hit>>>> {
+        Box::pin(Store::nearest(
+            self, collection, stored, most, search, timeout,
+        ))
+    }
+
+    fn used_index<'a>(
+        &'a mut self,
+        collection: &'a Collection,
+        stored: &'a Stored,
+        timeout: Duration,
     ) -> BoxFuture<'a, Looked<Option<Option<String>>>> {
-        Box::pin(async { Ok(None) })
+        Box::pin(Store::used_index(self, collection, stored, timeout))
     }
 }

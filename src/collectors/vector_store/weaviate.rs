@@ -7,19 +7,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use crate::config::Section;
 
 use super::caller::{Caller, segment, vector};
-use super::store::{Choice, Collection, Failure, Hit, Looked, Search, Store, Stored, Survey};
+use super::store::{
+    AnyStore, Choice, Collection, Failure, Hit, Looked, Search, Store, Stored, Survey,
+};
 
 struct Weaviate(Caller);
 
 /// Reads its keys.
-pub fn build(section: &Section<'_>) -> Box<dyn Store> {
+pub fn build(section: &Section<'_>) -> Box<dyn AnyStore> {
     Box::new(Weaviate(Caller::read(
         section,
         "authorization",
@@ -69,7 +69,57 @@ fn read(class: &Value, of: OfClass) -> Option<Collection> {
 }
 
 impl Weaviate {
-    async fn survey(&self, choice: &Choice, timeout: Duration) -> Looked<Survey> {
+    async fn near(
+        &self,
+        of: &Collection,
+        vector: &[f64],
+        most: usize,
+        timeout: Duration,
+    ) -> Looked<Vec<Hit>> {
+        let numbers: Vec<String> = vector.iter().map(f64::to_string).collect();
+        let target = match of.field.as_str() {
+            "" => String::new(),
+            field => format!(", targetVectors: [\"{field}\"]"),
+        };
+        let query = format!(
+            "{{ Get {{ {}(limit: {most}, nearVector: {{vector: [{}]{target}}}) {{ _additional {{ id distance }} }} }} }}",
+            of.id,
+            numbers.join(",")
+        );
+        let json = self
+            .0
+            .post("/v1/graphql", &json!({ "query": query }), timeout)
+            .await?;
+        // Errors come with status 200.
+        if let Some(error) = json["errors"].get(0) {
+            let message = error["message"].as_str().unwrap_or_default();
+            let kind = if message.contains("length") || message.contains("dimension") {
+                "dimension_mismatch"
+            } else {
+                "bad_request"
+            };
+            return Err(Failure::new(kind, "GraphQL refuses the search"));
+        }
+        let hits = json["data"]["Get"][&of.id]
+            .as_array()
+            .ok_or_else(|| Failure::odd("no list of hits"))?;
+        let hit = |object: &Value| {
+            let more = &object["_additional"];
+            Hit {
+                id: more["id"].as_str().unwrap_or_default().to_owned(),
+                equal: more["distance"].as_f64().map(|d| d.abs() < 1e-4),
+            }
+        };
+        Ok(hits.iter().map(hit).collect())
+    }
+}
+
+impl Store for Weaviate {
+    fn address(&self) -> String {
+        self.0.address()
+    }
+
+    async fn survey(&mut self, choice: &Choice, timeout: Duration) -> Looked<Survey> {
         let schema = self.0.get("/v1/schema", timeout).await?;
         let classes = schema["classes"]
             .as_array()
@@ -122,7 +172,12 @@ impl Weaviate {
         Ok(survey)
     }
 
-    async fn sample(&self, of: &Collection, most: usize, timeout: Duration) -> Looked<Vec<Stored>> {
+    async fn sample(
+        &mut self,
+        of: &Collection,
+        most: usize,
+        timeout: Duration,
+    ) -> Looked<Vec<Stored>> {
         let path = format!(
             "/v1/objects?class={}&limit={most}&include=vector",
             segment(&of.id)
@@ -143,88 +198,18 @@ impl Weaviate {
     }
 
     async fn nearest(
-        &self,
-        of: &Collection,
-        vector: &[f64],
-        most: usize,
-        timeout: Duration,
-    ) -> Looked<Vec<Hit>> {
-        let numbers: Vec<String> = vector.iter().map(f64::to_string).collect();
-        let target = match of.field.as_str() {
-            "" => String::new(),
-            field => format!(", targetVectors: [\"{field}\"]"),
-        };
-        let query = format!(
-            "{{ Get {{ {}(limit: {most}, nearVector: {{vector: [{}]{target}}}) {{ _additional {{ id distance }} }} }} }}",
-            of.id,
-            numbers.join(",")
-        );
-        let json = self
-            .0
-            .post("/v1/graphql", &json!({ "query": query }), timeout)
-            .await?;
-        // Errors come with status 200.
-        if let Some(error) = json["errors"].get(0) {
-            let message = error["message"].as_str().unwrap_or_default();
-            let kind = if message.contains("length") || message.contains("dimension") {
-                "dimension_mismatch"
-            } else {
-                "bad_request"
-            };
-            return Err(Failure::new(kind, "GraphQL refuses the search"));
-        }
-        let hits = json["data"]["Get"][&of.id]
-            .as_array()
-            .ok_or_else(|| Failure::odd("no list of hits"))?;
-        let hit = |object: &Value| {
-            let more = &object["_additional"];
-            Hit {
-                id: more["id"].as_str().unwrap_or_default().to_owned(),
-                equal: more["distance"].as_f64().map(|d| d.abs() < 1e-4),
-            }
-        };
-        Ok(hits.iter().map(hit).collect())
-    }
-}
-
-impl Store for Weaviate {
-    fn address(&self) -> String {
-        self.0.address()
-    }
-
-    fn survey<'a>(
-        &'a mut self,
-        choice: &'a Choice,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Survey>> {
-        Weaviate::survey(self, choice, timeout).boxed()
-    }
-
-    fn sample<'a>(
-        &'a mut self,
-        collection: &'a Collection,
-        most: usize,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Vec<Stored>>> {
-        Weaviate::sample(self, collection, most, timeout).boxed()
-    }
-
-    fn nearest<'a>(
-        &'a mut self,
-        collection: &'a Collection,
-        stored: &'a Stored,
+        &mut self,
+        collection: &Collection,
+        stored: &Stored,
         most: usize,
         search: Search,
         timeout: Duration,
-    ) -> BoxFuture<'a, Looked<Option<Vec<Hit>>>> {
-        async move {
-            // Its index cannot be passed over by a request.
-            if search == Search::Exact {
-                return Ok(None);
-            }
-            let hits = Weaviate::nearest(self, collection, &stored.vector, most, timeout).await?;
-            Ok(Some(hits))
+    ) -> Looked<Option<Vec<Hit>>> {
+        // Its index cannot be passed over by a request.
+        if search == Search::Exact {
+            return Ok(None);
         }
-        .boxed()
+        let hits = self.near(collection, &stored.vector, most, timeout).await?;
+        Ok(Some(hits))
     }
 }
