@@ -19,7 +19,7 @@ use super::gunzip::Gunzip;
 use super::login::{Login, Said};
 use super::oauth2::Tokens;
 use super::tls;
-use crate::config::Secret;
+use crate::config::{Secret, Section};
 use crate::net;
 
 /// Most bytes that are reserved before they come.
@@ -156,6 +156,18 @@ impl Client {
     /// POST into an empty GET is not followed.
     pub fn keeping_body(config: &HttpConfig) -> Result<Self, HttpError> {
         Client::with(config, true)
+    }
+
+    /// This client; where its settings are wrong, a plain one, with an error at `section`.
+    pub fn or_plain(built: Result<Self, HttpError>, section: &Section<'_>) -> Self {
+        built.unwrap_or_else(|e| {
+            section.error(
+                "tls_config",
+                e.to_string(),
+                "check the HTTP settings of this target",
+            );
+            Client::plain()
+        })
     }
 
     fn with(config: &HttpConfig, keeps_body: bool) -> Result<Self, HttpError> {

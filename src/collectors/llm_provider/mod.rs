@@ -151,14 +151,7 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         Url::parse(provider.base_url.unwrap_or(NOWHERE)).expect("the table's URLs parse")
     });
     let http = HttpConfig::read(section);
-    let client = Client::build(&http).unwrap_or_else(|e| {
-        section.error(
-            "tls_config",
-            e.to_string(),
-            "check the HTTP settings of this target",
-        );
-        Client::plain()
-    });
+    let client = Client::or_plain(Client::build(&http), section);
     let (in_url, key) = (
         !base_url.username().is_empty() || base_url.password().is_some(),
         section.secret("api_key"),

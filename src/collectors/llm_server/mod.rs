@@ -82,14 +82,7 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     }
     let url = url.unwrap_or_else(|| Url::parse("http://127.0.0.1/").expect("a URL"));
     let http = HttpConfig::read(section);
-    let client = Client::build(&http).unwrap_or_else(|e| {
-        section.error(
-            "tls_config",
-            e.to_string(),
-            "check the HTTP settings of this target",
-        );
-        Client::plain()
-    });
+    let client = Client::or_plain(Client::build(&http), section);
     let mut headers = HeaderMap::new();
     headers.insert(
         HeaderName::from_static("accept"),

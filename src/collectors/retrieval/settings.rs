@@ -79,14 +79,7 @@ impl Settings {
             );
         }
         let http = HttpConfig::read(section);
-        let client = Client::keeping_body(&http).unwrap_or_else(|e| {
-            section.error(
-                "tls_config",
-                e.to_string(),
-                "check the HTTP settings of this target",
-            );
-            Client::plain()
-        });
+        let client = Client::or_plain(Client::keeping_body(&http), section);
         let mut headers = HeaderMap::new();
         if let Some(key) = section.secret("api_key") {
             bearer(section, "api_key", &key, &mut headers);

@@ -48,14 +48,7 @@ impl Caller {
             );
         }
         let http = HttpConfig::read(section);
-        let client = Client::build(&http).unwrap_or_else(|e| {
-            section.error(
-                "tls_config",
-                e.to_string(),
-                "check the HTTP settings of this target",
-            );
-            Client::plain()
-        });
+        let client = Client::or_plain(Client::build(&http), section);
         let mut headers = HeaderMap::new();
         if let Some(token) = section.secret("token") {
             match HeaderValue::from_str(&format!("{scheme}{}", token.expose())) {
@@ -98,18 +91,19 @@ impl Caller {
 
     /// GET of JSON.
     pub async fn get(&self, path: &str, timeout: Duration) -> Looked<Value> {
-        self.json(Request::get(self.url(path), timeout)).await
+        self.json(Request::get(below(&self.base, path), timeout))
+            .await
     }
 
     /// POST of JSON.
     pub async fn post(&self, path: &str, body: &Value, timeout: Duration) -> Looked<Value> {
-        self.json(Request::post_json(self.url(path), body, timeout))
+        self.json(Request::post_json(below(&self.base, path), body, timeout))
             .await
     }
 
     /// The status of a GET whose body says nothing.
     pub async fn status(&self, path: &str, timeout: Duration) -> Looked<u16> {
-        let mut request = Request::get(self.url(path), timeout);
+        let mut request = Request::get(below(&self.base, path), timeout);
         request.headers.extend(self.headers.clone());
         let answer = self.client.send(request).await?;
         Ok(answer.status)
@@ -126,17 +120,18 @@ impl Caller {
             status => Err(refusal(status, &path, &answer.text())),
         }
     }
+}
 
-    fn url(&self, path: &str) -> Url {
-        let (path, query) = path
-            .split_once('?')
-            .map_or((path, None), |(p, q)| (p, Some(q)));
-        let mut url = self.base.clone();
-        let base = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&format!("{base}{path}"));
-        url.set_query(query);
-        url
-    }
+/// The URL of `path`, with its query, below the base URL of a server.
+pub(super) fn below(base: &Url, path: &str) -> Url {
+    let (path, query) = path
+        .split_once('?')
+        .map_or((path, None), |(p, q)| (p, Some(q)));
+    let mut url = base.clone();
+    let base = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&format!("{base}{path}"));
+    url.set_query(query);
+    url
 }
 
 /// What an answer with another status means. Its body is read for that and not shown: it may quote

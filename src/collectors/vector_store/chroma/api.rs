@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use url::Url;
 
+use super::super::caller::below;
 use crate::http::{Client, HeaderMap, HttpError, HttpErrorKind, Request};
 
 /// Greatest answer that is read, in bytes.
@@ -104,12 +105,17 @@ pub struct Api {
 impl Api {
     /// GET, timed.
     pub async fn get(&self, path: &str) -> (Duration, Result<Value, ApiError>) {
-        self.send(Request::get(self.url(path), self.timeout)).await
+        self.send(Request::get(below(&self.base, path), self.timeout))
+            .await
     }
 
     async fn post(&self, path: &str, body: &Value) -> (Duration, Result<Value, ApiError>) {
-        self.send(Request::post_json(self.url(path), body, self.timeout))
-            .await
+        self.send(Request::post_json(
+            below(&self.base, path),
+            body,
+            self.timeout,
+        ))
+        .await
     }
 
     async fn send(&self, mut request: Request) -> (Duration, Result<Value, ApiError>) {
@@ -131,17 +137,6 @@ impl Api {
                 }),
             });
         (duration, result)
-    }
-
-    fn url(&self, path: &str) -> Url {
-        let (path, query) = path
-            .split_once('?')
-            .map_or((path, None), |(p, q)| (p, Some(q)));
-        let mut url = self.base.clone();
-        let base = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&format!("{base}{path}"));
-        url.set_query(query);
-        url
     }
 
     /// The path of the collections, followed by `rest`; `parameters` without the leading `&`.

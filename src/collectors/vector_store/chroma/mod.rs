@@ -70,14 +70,7 @@ pub fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         section.error("url", "key \"url\" is missing", "add url: http://HOST:8000");
     }
     let http = HttpConfig::read(section);
-    let client = Client::build(&http).unwrap_or_else(|e| {
-        section.error(
-            "tls_config",
-            e.to_string(),
-            "check the HTTP settings of this target",
-        );
-        Client::plain()
-    });
+    let client = Client::or_plain(Client::build(&http), section);
     let mut headers = HeaderMap::new();
     if let Some(token) = section.secret("token") {
         match HeaderValue::from_str(token.expose()) {
