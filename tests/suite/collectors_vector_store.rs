@@ -170,7 +170,11 @@ async fn a_canary_need_not_find_itself_where_another_may_be_nearer() {
         chroma.collection_in("products", "ip", &multiples).await;
         chroma.collection_in("angles", "cosine", &multiples).await;
         chroma
-            .collection_in("zeros", "cosine", &[vec![0.0; 3], vec![1.0, 2.0, 3.0]])
+            .collection_in("zeros", "cosine", &[vec![0.0; 3], vec![0.0; 3]])
+            .await;
+        // One without a direction is passed over where it is not found.
+        chroma
+            .collection_in("mixed", "cosine", &[vec![0.0; 3], vec![1.0, 2.0, 3.0]])
             .await;
         let (batch, result) = collect(
             "vector_store",
@@ -179,7 +183,7 @@ async fn a_canary_need_not_find_itself_where_another_may_be_nearer() {
         .await;
         result.expect("all is well");
         let of = |name: &str, collection: &str| value(&batch, name, &[("collection", collection)]);
-        for collection in ["products", "angles", "zeros"] {
+        for collection in ["products", "angles", "zeros", "mixed"] {
             assert_eq!(
                 of("vectorstore_canary_success", collection),
                 Some(1.0),
@@ -194,6 +198,7 @@ async fn a_canary_need_not_find_itself_where_another_may_be_nearer() {
         let itself = ["products", "angles", "zeros"]
             .map(|collection| of("vectorstore_canary_self_match", collection));
         assert_eq!(itself, [None, Some(1.0), None]);
+        assert_ne!(of("vectorstore_canary_self_match", "mixed"), Some(0.0));
     }
 }
 

@@ -159,6 +159,42 @@ async fn a_qdrant_that_refuses_or_forgets_says_so() {
     assert_eq!(asked, 1);
 }
 
+/// An approximate index may never reach some vector; that others are found is what counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_vector_that_the_index_never_reaches_is_passed_over() {
+    let patchy = HttpServer::answering(|request| {
+        let (_, path, body) = parts(request);
+        let (_, unreached) = vectors().remove(0);
+        if path.contains("/points/query") && body["query"] == json!(unreached) {
+            return ok(json!({"result": {"points": [{"id": 19, "score": 0.7}]}}));
+        }
+        qdrant(request)
+    });
+    let yaml = format!(
+        "store: qdrant\nurl: http://127.0.0.1:{}\ntoken: secret\ncollections: [docs]\n",
+        patchy.port
+    );
+    let docs = ("collection", "docs");
+    let (mut collector, batch, result) = measured(&yaml).await;
+    result.expect("it answers");
+    expect(&batch, &[("canary_self_match", &[docs], 1.0)]);
+    let asked = |server: &HttpServer, what: &str| {
+        let requests = server.requests();
+        requests.iter().filter(|r| r.contains(what)).count()
+    };
+    assert_eq!(asked(&patchy, "/points/query"), 2);
+    // The one that is found is kept.
+    let (batch, _) = collect("vector_store", &mut collector).await;
+    expect(&batch, &[("canary_self_match", &[docs], 1.0)]);
+    assert_eq!(
+        (
+            asked(&patchy, "/points/query"),
+            asked(&patchy, "/points/scroll")
+        ),
+        (3, 1)
+    );
+}
+
 fn milvus(request: &str) -> (&'static str, String) {
     let (_, path, body) = parts(request);
     if path == "/healthz" {
@@ -258,9 +294,11 @@ fn weaviate(request: &str) -> (&'static str, String) {
             {"name": "node2", "status": "UNAVAILABLE",
              "shards": [{"name": "s1", "class": "Book", "objectCount": 19, "vectorQueueLength": 0}]},
         ]})),
-        "/v1/objects?class=Book&limit=1&include=vector" => {
-            let (id, vector) = vectors().remove(0);
-            ok(json!({"objects": [{"class": "Book", "id": format!("u{id}"), "vector": vector}]}))
+        "/v1/objects?class=Book&limit=3&include=vector" => {
+            let object =
+                |(id, vector)| json!({"class": "Book", "id": format!("u{id}"), "vector": vector});
+            let objects: Vec<Value> = vectors().into_iter().take(3).map(object).collect();
+            ok(json!({"objects": objects}))
         }
         "/v1/graphql" => {
             let query = body["query"].as_str().expect("a query");

@@ -11,7 +11,7 @@ mod metrics;
 mod settings;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 
 use futures_util::FutureExt as _;
@@ -128,6 +128,7 @@ impl Containers {
         let now = Timestamp::now();
         let mut unreadable = 0;
         let mut running = Vec::new();
+        let mut running_names = HashSet::new();
         for (found, usage) in &measured.running {
             let shown = Shown {
                 path: found.path.clone(),
@@ -139,6 +140,7 @@ impl Containers {
             shown.push(&m::LAST_SEEN, None, now.seconds(), batch);
             usage.iter().for_each(|usage| shown.usage(usage, batch));
             shown.engine(batch);
+            running_names.insert(shown.known.name.clone());
             self.seen.insert(shown.known.name.clone(), (shown, now));
         }
         // What the engine knows and does not run.
@@ -173,17 +175,16 @@ impl Containers {
                     GONE
                 }
         });
-        for (shown, at) in self
+        let gone = self
             .seen
-            .values()
-            .filter(|(_, at)| *at != now)
-            .take(MAX_GONE)
-        {
+            .iter()
+            .filter(|(name, _)| !running_names.contains(*name));
+        for (_, (shown, at)) in gone.take(MAX_GONE) {
             shown.push(&m::UP, None, 0.0, batch);
             shown.push(&m::LAST_SEEN, None, at.seconds(), batch);
         }
         if self.seen.len() > self.settings.limit + MAX_GONE {
-            self.seen.retain(|_, (_, at)| *at == now);
+            self.seen.retain(|name, _| running_names.contains(name));
         }
         batch.push(&m::FOUND, &[], count as f64);
         batch.push(&m::OMITTED, &[], omitted as f64);

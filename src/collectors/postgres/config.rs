@@ -1,7 +1,8 @@
 //! The section `postgres`: where the server is, and how much of it is looked at.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
@@ -9,6 +10,9 @@ use sqlx::postgres::PgConnectOptions;
 use crate::config::{Secret, Section};
 
 use super::dsn::{Dsn, Refusal};
+
+/// How long a busy server may count a session that has said goodbye.
+const STILL_COUNTED: Duration = Duration::from_secs(10);
 
 /// What the collector does.
 #[derive(Clone, Debug)]
@@ -33,6 +37,25 @@ pub struct Config {
     pub limits: Limits,
     /// Whether the texts of statements are read for reports.
     pub statement_texts: bool,
+    /// When a session of this collector was closed last.
+    pub closed: LastClosed,
+}
+
+/// When a session was closed last; clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct LastClosed(Arc<Mutex<Option<Instant>>>);
+
+impl LastClosed {
+    /// Notes that one is closed now.
+    pub fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether one was closed so lately that the server may still count it.
+    pub fn is_recent(&self) -> bool {
+        let at = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        at.is_some_and(|at| at.elapsed() < STILL_COUNTED)
+    }
 }
 
 /// A bound on rows, set in the configuration.
@@ -135,6 +158,7 @@ impl Config {
             table_interval,
             limits,
             statement_texts,
+            closed: LastClosed::default(),
         })
     }
 

@@ -123,9 +123,6 @@ const RARE: Duration = Duration::from_secs(300);
 /// How long a database that refused us is left alone: each refusal is a line in the server's log.
 const REFUSED: Duration = Duration::from_secs(600);
 
-/// How long a role with one connection waits until the server has forgotten the last one.
-const FAREWELL: Duration = Duration::from_millis(50);
-
 /// The busiest first. A limit of -2 marks what an interrupted DROP DATABASE left.
 const DATABASES: &str = "SELECT /* nightbell */ d.datname::text, has_database_privilege(d.oid, 'CONNECT')
         AND (d.datconnlimit = -1 OR s.numbackends < d.datconnlimit OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user))
@@ -344,7 +341,7 @@ impl Postgres {
         };
         if session.server.alone && !wanted.is_empty() {
             session.close(round.deadline).await;
-            tokio::time::sleep(FAREWELL).await;
+            tokio::time::sleep(session::FAREWELL).await;
         } else {
             self.main = Some(session);
         }
@@ -614,18 +611,7 @@ impl Round<'_> {
     async fn ask_database(&mut self, name: &str) -> Result<(), Error> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let until = Instant::now() + left / 2;
-        let mut session = loop {
-            match Session::open(self.config, Some(name), true, PARTS, until).await {
-                // The server counts a session for a moment after it has said goodbye.
-                Err(Error::Refused(text))
-                    if text.contains("too many connections for role")
-                        && Instant::now() + FAREWELL < until =>
-                {
-                    tokio::time::sleep(FAREWELL).await;
-                }
-                opened => break opened?,
-            }
-        };
+        let mut session = Session::open(self.config, Some(name), true, PARTS, until).await?;
         let read = self.ask_all(&mut session, &mut 0).await;
         session.close(self.deadline).await;
         read

@@ -71,6 +71,11 @@ async fn run_here(
     deadline: Instant,
     runs: &mut Vec<Run>,
 ) -> Option<Session> {
+    let parts = if database.is_none() {
+        super::PARTS
+    } else {
+        &[]
+    };
     for query in queries {
         let started = Instant::now();
         // What is not run for lack of time is said by who asked.
@@ -80,7 +85,7 @@ async fn run_here(
         }
         let mut open = match session.take() {
             Some(session) => session,
-            None => match open(config, database, deadline).await {
+            None => match Session::open(config, database, true, parts, deadline).await {
                 Ok(session) => session,
                 Err(error) => {
                     let failure = database_failure(&error, database, config);
@@ -122,30 +127,6 @@ async fn run_here(
         });
     }
     session
-}
-
-async fn open(
-    config: &Config,
-    database: Option<&str>,
-    deadline: Instant,
-) -> Result<Session, Error> {
-    let parts = if database.is_none() {
-        super::PARTS
-    } else {
-        &[]
-    };
-    loop {
-        match Session::open(config, database, true, parts, deadline).await {
-            // The server counts a session for a moment after it has said goodbye.
-            Err(Error::Refused(text))
-                if text.contains("too many connections for role")
-                    && Instant::now() + GRACE < deadline =>
-            {
-                tokio::time::sleep(super::FAREWELL).await;
-            }
-            opened => return opened,
-        }
-    }
 }
 
 /// Why a run gave nothing.

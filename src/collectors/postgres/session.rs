@@ -6,17 +6,25 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
 use super::address;
-use super::config::Config;
+use super::config::{Config, LastClosed};
 use super::part::{self, Grant, Part, Query, Scope};
 
 /// How long a goodbye may take that nobody waits for.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+/// The SQLSTATE of a limit on connections, of the role, the database or the server.
+const TOO_MANY_CONNECTIONS: &str = "53300";
+
+/// Pauses until the server has forgotten the session that was closed last, each twice the one
+/// before, and how many.
+pub const FAREWELL: Duration = Duration::from_millis(50);
+const FAREWELLS: u32 = 6;
 
 /// Why an answer did not come.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -108,6 +116,7 @@ impl Server {
 pub struct Session {
     /// There until it is dropped.
     pub(super) connection: Option<PgConnection>,
+    closed: LastClosed,
     /// Where the goodbye is sent from.
     runtime: Handle,
     /// Whether text comes as the bytes that are stored: the server cannot turn all of it into
@@ -147,7 +156,7 @@ impl Session {
             .await
             .map_err(|_| lost())?;
         let options = reached.map_err(|e| Error::Lost(format!("connect: {e}")))?;
-        let connected = timeout_at(deadline, options.connect())
+        let connected = timeout_at(deadline, connect(&options, &config.closed))
             .await
             .map_err(|_| lost())?;
         let connection = connected.map_err(|error| {
@@ -161,6 +170,7 @@ impl Session {
         let (server, queries) = (Server::default(), Vec::new());
         let mut session = Session {
             connection: Some(connection),
+            closed: config.closed.clone(),
             runtime: Handle::current(),
             raw: false,
             server,
@@ -270,6 +280,7 @@ impl Session {
         if let Some(connection) = self.connection.take() {
             // A server that does not take the goodbye has lost nothing.
             let _best_effort = timeout_at(deadline, connection.close()).await;
+            self.closed.note();
         }
     }
 }
@@ -278,10 +289,31 @@ impl Drop for Session {
     /// A connection that just breaks off would be an error in the server's log.
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
+            self.closed.note();
             self.runtime
                 .spawn(tokio::time::timeout(GOODBYE, connection.close()));
         }
     }
+}
+
+/// Connects. A limit that is reached because the server still counts a session of ours is waited
+/// for, with pauses that grow: each refusal is a line in the server's log.
+async fn connect(options: &PgConnectOptions, closed: &LastClosed) -> sqlx::Result<PgConnection> {
+    let is_ours = |error: &sqlx::Error| {
+        let sqlx::Error::Database(error) = error else {
+            return false;
+        };
+        error.code().as_deref() == Some(TOO_MANY_CONNECTIONS) && closed.is_recent()
+    };
+    for attempt in 0..FAREWELLS {
+        match options.connect().await {
+            Err(error) if is_ours(&error) => {
+                tokio::time::sleep(FAREWELL * 2_u32.pow(attempt)).await;
+            }
+            connected => return connected,
+        }
+    }
+    options.connect().await
 }
 
 fn learn(row: &PgRow) -> sqlx::Result<Server> {

@@ -1,7 +1,7 @@
 //! Looks at a store: what it holds, whether a search still finds a vector that is stored, and how
 //! much of what is nearest it finds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -21,6 +21,8 @@ const RECALL_RETRY: Duration = Duration::from_secs(60);
 const OPS: [&str; 4] = ["list", "sample", "query", "exact"];
 /// Neighbours that a canary asks for: a collection with equal vectors may name others first.
 const CANARY_NEIGHBOURS: usize = 3;
+/// Stored vectors that are tried in turn where the canary was not found.
+const CANARY_CANDIDATES: usize = 3;
 /// Part of the deadline that one request may take.
 const SHARE: f64 = 0.4;
 
@@ -352,30 +354,37 @@ impl Looking {
     }
 
     /// Searches for the canary: how long it took, how many rows came, whether it was among them. One
-    /// that is not found may have been deleted: a new one gets one chance before that counts as
-    /// wrong.
+    /// that is not found may have been deleted, or be one of the few that an approximate index never
+    /// reaches: only when other stored vectors are not found either does that count as wrong.
     async fn ask_canary(
         &mut self,
         collection: &Collection,
         memory: &mut Memory,
     ) -> Looked<Option<(Duration, (usize, bool))>> {
-        let mut renewed = collection.inner_product;
+        let mut candidates: VecDeque<Stored> = memory.canary.iter().cloned().collect();
+        let mut is_renewed = false;
+        let mut answer = None;
         loop {
-            if memory.canary.is_none() {
+            let Some(canary) = candidates.pop_front() else {
+                if is_renewed {
+                    return Ok(answer);
+                }
+                is_renewed = true;
                 let started = Instant::now();
-                let stored = self.store.sample(collection, 1, self.timeout).await;
-                memory.canary = self.note("sample", started, stored)?.into_iter().next();
-                renewed = true;
-            }
-            let Some(canary) = &memory.canary else {
-                return Ok(None);
+                let stored = self
+                    .store
+                    .sample(collection, CANARY_CANDIDATES, self.timeout)
+                    .await;
+                candidates.extend(self.note("sample", started, stored)?);
+                continue;
             };
+            memory.canary = Some(canary.clone());
             let started = Instant::now();
             let hits = self
                 .store
                 .nearest(
                     collection,
-                    canary,
+                    &canary,
                     CANARY_NEIGHBOURS,
                     Search::Usual,
                     self.timeout,
@@ -385,13 +394,14 @@ impl Looking {
             let Some(hits) = self.note("query", started, hits)? else {
                 return Ok(None);
             };
+            memory.durations.observe(time.as_secs_f64());
             let itself = hits.iter().any(|hit| hit.id == canary.id)
                 || hits.first().is_some_and(|hit| hit.equal == Some(true));
-            if itself || renewed {
-                memory.durations.observe(time.as_secs_f64());
-                return Ok(Some((time, (hits.len(), itself))));
+            answer = Some((time, (hits.len(), itself)));
+            // By the inner product others may be nearer: there is nothing to try again.
+            if itself || collection.inner_product {
+                return Ok(answer);
             }
-            memory.canary = None;
         }
     }
 

@@ -266,13 +266,14 @@ impl Api {
         )
     }
 
-    /// Any stored vector, `None` when the collection is empty. It needs no embedding model.
-    pub async fn any_vector(
+    /// Any stored vectors, at most so many. They need no embedding model.
+    pub async fn any_vectors(
         &self,
         generation: Generation,
         id: &str,
-    ) -> Result<Option<Canary>, ApiError> {
-        let body = serde_json::json!({ "limit": 1, "include": ["embeddings"] });
+        most: usize,
+    ) -> Result<Vec<Canary>, ApiError> {
+        let body = serde_json::json!({ "limit": most, "include": ["embeddings"] });
         let json = self
             .post(
                 &self.collections(generation, &format!("/{id}/get"), ""),
@@ -280,19 +281,25 @@ impl Api {
             )
             .await
             .1?;
-        let read = || {
+        let read = |(index, id): (usize, &Value)| {
             let embedding = json["embeddings"]
-                .get(0)?
+                .get(index)?
                 .as_array()?
                 .iter()
                 .map(Value::as_f64)
                 .collect::<Option<Vec<f64>>>()?;
             Some(Canary {
-                id: json["ids"].get(0)?.as_str()?.to_owned(),
+                id: id.as_str()?.to_owned(),
                 embedding,
             })
         };
-        Ok(read())
+        let ids = json["ids"].as_array().map(Vec::as_slice);
+        Ok(ids
+            .unwrap_or_default()
+            .iter()
+            .enumerate()
+            .filter_map(read)
+            .collect())
     }
 
     /// Asks for the vector nearest to the canary.

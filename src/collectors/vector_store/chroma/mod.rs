@@ -8,7 +8,7 @@ mod api;
 mod disk;
 pub mod embedded;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,8 @@ const STORE: &str = "chroma";
 const DISK_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a collection waits for the disk; a look that takes longer goes on beside the next ones.
 const DISK_PATIENCE: Duration = Duration::from_secs(1);
+/// Stored vectors that are tried in turn where the canary was not found.
+const CANARY_CANDIDATES: usize = 3;
 /// Kinds of request, the values of the `op` label.
 const OPS: [&str; 4] = ["heartbeat", "list", "count", "query"];
 
@@ -393,30 +395,40 @@ impl VectorStore {
         result.map(drop)
     }
 
-    /// Queries for the canary. One that is not found may have been deleted: a new one gets one
-    /// chance before that counts as wrong.
+    /// Queries for the canary. One that is not found may have been deleted, or be one of the few
+    /// that an approximate index never reaches: only when other stored vectors are not found either
+    /// does that count as wrong.
     async fn ask_canary(
         &mut self,
         generation: Generation,
         collection: &Collection,
         look: &mut CanaryLook,
     ) -> Result<Option<(Duration, api::Found)>, ApiError> {
-        let (id, mut renewed) = (collection.id.as_str(), collection.inner_product);
+        let id = collection.id.as_str();
+        let mut candidates: VecDeque<Canary> = look.canary.take().into_iter().collect();
+        let mut is_renewed = false;
+        let mut last = Ok(None);
         loop {
-            if look.canary.is_none() {
-                look.canary = self.api.any_vector(generation, id).await?;
-                renewed = true;
-            }
-            let Some(canary) = &look.canary else {
-                return Ok(None);
+            let Some(canary) = candidates.pop_front() else {
+                if is_renewed {
+                    return last;
+                }
+                is_renewed = true;
+                let stored = self.api.any_vectors(generation, id, CANARY_CANDIDATES);
+                candidates.extend(stored.await?);
+                continue;
             };
-            let (time, answer) = self.api.query(generation, id, canary).await;
+            let (time, answer) = self.api.query(generation, id, &canary).await;
+            look.canary = Some(canary);
+            look.durations.observe(time.as_secs_f64());
             let answer = self.note("query", time, answer);
-            if answer.as_ref().is_ok_and(|f| f.itself) || renewed {
-                look.durations.observe(time.as_secs_f64());
-                return answer.map(|found| Some((time, found)));
+            let itself = answer.as_ref().is_ok_and(|found| found.itself);
+            // A query that fails fails with every vector.
+            let is_last = itself || collection.inner_product || (is_renewed && answer.is_err());
+            last = answer.map(|found| Some((time, found)));
+            if is_last {
+                return last;
             }
-            look.canary = None;
         }
     }
 
