@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
+use super::DeliveryEnded;
 use super::config::{Alerting, Integration};
 use super::delivery::action::{REMEMBERED, decision_row};
 use super::delivery::deliverer::Fallbacks;
@@ -630,13 +631,15 @@ impl Dispatch {
         }
     }
 
-    /// Runs until `stop` becomes true, then lets attempts under way end. Errs when a notifier ended
-    /// by itself.
+    /// Runs until `stop` becomes true, then lets attempts under way end.
+    ///
+    /// # Errors
+    /// When a delivery task ended by itself.
     pub(super) async fn run(
         mut self,
         mut commands: mpsc::Receiver<Command>,
         mut stop: watch::Receiver<bool>,
-    ) -> Result<(), String> {
+    ) -> Result<(), DeliveryEnded> {
         let mut deliveries = Deliveries::start(self.deliverers().into_iter());
         let result = loop {
             self.flush(Timestamp::now()).await;
@@ -651,7 +654,7 @@ impl Dispatch {
                 },
                 () = tokio::time::sleep(sleep) => {}
                 Some(ended) = deliveries.tasks.join_next(), if !deliveries.tasks.is_empty() => {
-                    break Err(format!("a delivery task ended: {}", ended.err().map_or("without a reason".into(), |e| e.to_string())));
+                    break Err(DeliveryEnded(ended.err()));
                 }
                 _ = stop.changed() => break Ok(()),
             }
@@ -757,7 +760,7 @@ async fn read(state: &State, now: Timestamp) -> (Restored, bool) {
     let silences = silences.into_iter().filter_map(|row| {
         let id = row.id.clone();
         Silence::from_row(row)
-            .map_err(|error| error!(id, error, "Silence in the state database cannot be read."))
+            .map_err(|error| error!(id, %error, "Silence in the state database cannot be read."))
             .ok()
     });
     (

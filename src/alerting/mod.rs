@@ -54,8 +54,13 @@ pub struct Handle {
     metrics: Metrics,
 }
 
+/// A delivery task that ended by itself, which none does.
+#[derive(Debug, thiserror::Error)]
+#[error("a delivery task ended: {}", .0.as_ref().map_or("without a reason".to_owned(), ToString::to_string))]
+pub struct DeliveryEnded(Option<tokio::task::JoinError>);
+
 /// Restores the dispatcher from `state` and returns its handle and its loop. The loop runs until
-/// `stop` becomes true (then it lets attempts under way end) and errs when a delivery task dies.
+/// `stop` becomes true; then it lets attempts under way end.
 pub async fn start(
     config: Alerting,
     state: State,
@@ -63,7 +68,7 @@ pub async fn start(
     stop: watch::Receiver<bool>,
 ) -> (
     Handle,
-    impl Future<Output = Result<(), String>> + Send + 'static,
+    impl Future<Output = Result<(), DeliveryEnded>> + Send + 'static,
 ) {
     let metrics = Metrics::register(telemetry);
     let dispatch =

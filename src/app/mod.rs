@@ -105,8 +105,8 @@ pub struct App {
     /// Held as long as the state folder is ours.
     folder: Option<FolderLock>,
     stop: watch::Sender<bool>,
-    alerting_loop: Loop<String>,
-    telling_loop: Loop<String>,
+    alerting_loop: Loop<alerting::DeliveryEnded>,
+    telling_loop: Loop<std::convert::Infallible>,
     ready: Arc<AtomicBool>,
     threads: Threads,
 }
@@ -417,8 +417,8 @@ impl App {
 struct Loops {
     discovery: JoinHandle<TaskEnded>,
     rules: Loop<anyhow::Error>,
-    telling: Loop<String>,
-    alerting: Loop<String>,
+    telling: Loop<std::convert::Infallible>,
+    alerting: Loop<alerting::DeliveryEnded>,
     upkeep: Loop<tokio::task::JoinError>,
     heartbeat: Loop<std::convert::Infallible>,
     peers: Loop<std::convert::Infallible>,
@@ -603,9 +603,9 @@ impl Parts {
                 let parts = parts.clone();
                 let reloaded = control.spawn(async move { parts.reload().await });
                 Box::pin(async move {
-                    reloaded
-                        .await
-                        .unwrap_or_else(|error| Err(format!("the reload ended early: {error}")))
+                    reloaded.await.unwrap_or_else(|error| {
+                        Err(anyhow::anyhow!("the reload ended early: {error}"))
+                    })
                 })
             }),
         }

@@ -63,9 +63,11 @@ impl ReloadMetrics {
 }
 
 impl Parts {
-    /// Reads the configuration again and puts it in force; the error is for people, and then
-    /// nothing has changed.
-    pub(super) async fn reload(&self) -> Result<(), String> {
+    /// Reads the configuration again and puts it in force.
+    ///
+    /// # Errors
+    /// When it cannot be used; then nothing has changed.
+    pub(super) async fn reload(&self) -> anyhow::Result<()> {
         let _one_at_a_time = self.reloading.lock().await;
         let options = self.options.clone();
         // Files may hang, and a large configuration takes its time.
@@ -78,23 +80,17 @@ impl Parts {
             Err(refused) => {
                 self.reloads.failed(Timestamp::now());
                 error!(error = %refused, "The configuration was not reloaded; the old one runs on.");
-                return Err(refused.to_string());
+                return Err(refused);
             }
         };
         config.log_warnings();
         config.reach_at(self.listen);
-        if let Err(error) = self.apply(config.take_plan()).await {
-            return Err(error.to_string());
-        }
+        self.apply(config.take_plan()).await?;
         let settings = config.rule_settings();
-        if let Err(error) = self
-            .rules
+        // The loop of the rules ends with the same error, and the process with it.
+        self.rules
             .reload(config.groups, settings, Timestamp::now())
-            .await
-        {
-            // The loop of the rules ends with the same error, and the process with it.
-            return Err(error.to_string());
-        }
+            .await?;
         self.outside.replace(config.outside);
         *self.heartbeat.write() = config.heartbeat;
         self.peers.replace(config.peers, Timestamp::now());

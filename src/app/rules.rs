@@ -1,5 +1,6 @@
 //! The rules that are in force, and the way from a judgement to those who are notified.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::promql::{self, Engine, Expr, Sharing, Value};
 use crate::remote::alertmanager::{Known, Metrics, Sender};
 use crate::rules::RuleGroup;
 use crate::rules::backend::{Backend, Hits, RangeSeries, hits};
+use crate::rules::error::RuleError;
 use crate::rules::explain::feed;
 use crate::rules::file::{parse_text, read};
 use crate::rules::threshold::apply;
@@ -43,12 +45,7 @@ pub struct Judge {
 
 impl Judge {
     fn value(&self, engine: &Engine, expr: &Expr, at: Timestamp) -> Hits {
-        hits(
-            engine
-                .instant(&self.store, expr, at)
-                .map_err(|e| e.to_string())?
-                .value,
-        )
+        hits(engine.instant(&self.store, expr, at)?.value)
     }
 }
 
@@ -68,15 +65,12 @@ impl Backend for Judge {
         )
     }
 
-    fn series(&self, expr: &Expr, at: Timestamp) -> Result<LabelSets, String> {
-        self.engine
-            .series(&self.store, expr, at)
-            .map_err(|e| e.to_string())
+    fn series(&self, expr: &Expr, at: Timestamp) -> Result<LabelSets, RuleError> {
+        Ok(self.engine.series(&self.store, expr, at)?)
     }
 
     fn query_text(&self, text: &str, at: Timestamp) -> Hits {
-        let expr = promql::parse(text).map_err(|e| e.to_string())?;
-        self.query(&expr, at)
+        self.query(&promql::parse(text)?, at)
     }
 
     fn range(
@@ -85,11 +79,8 @@ impl Backend for Judge {
         from: Timestamp,
         to: Timestamp,
         step: Duration,
-    ) -> Result<Vec<RangeSeries>, String> {
-        let evaluated = self
-            .engine
-            .range(&self.store, expr, from, to, step)
-            .map_err(|e| e.to_string())?;
+    ) -> Result<Vec<RangeSeries>, RuleError> {
+        let evaluated = self.engine.range(&self.store, expr, from, to, step)?;
         match evaluated.value {
             Value::Matrix(series) => Ok(series.into_iter().map(|s| (s.labels, s.points)).collect()),
             _ => Ok(Vec::new()),
@@ -320,7 +311,7 @@ pub async fn hand_on(
     scraper: Arc<Scraper>,
     alerting: alerting::Handle,
     outside: Arc<Outside>,
-) -> Result<(), String> {
+) -> Result<(), Infallible> {
     while let Some(mut batch) = alerts.recv().await {
         batch
             .iter_mut()

@@ -6,6 +6,21 @@ use std::path::Path;
 
 use super::error::ConfigError;
 
+/// A name without a value.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("environment variable {0} is not set")]
+pub struct UnsetVariable(pub String);
+
+impl UnsetVariable {
+    /// What to do about it.
+    pub fn remedy(&self) -> String {
+        format!(
+            "set it, name it in the --env-file, or write ${{{}:-default}}",
+            self.0
+        )
+    }
+}
+
 /// Named values for `${NAME}`; built once at start, passed on.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
@@ -142,10 +157,13 @@ impl Environment {
         out
     }
 
-    /// Replaces `${NAME}` and `${NAME:-default}`; `$${` stands for `${`. Errs with the name that is
-    /// not set. A name in lower case may be a group of a regular expression: where it is not set,
-    /// or stands in a template, it stays; in a template one that is not set does, too.
-    pub fn expand(&self, text: &str) -> Result<String, String> {
+    /// Replaces `${NAME}` and `${NAME:-default}`; `$${` stands for `${`. A name in lower case may be
+    /// a group of a regular expression: where it is not set, or stands in a template, it stays; in a
+    /// template one that is not set does, too.
+    ///
+    /// # Errors
+    /// On a name that is not set.
+    pub fn expand(&self, text: &str) -> Result<String, UnsetVariable> {
         if self.literal {
             return Ok(text.to_owned());
         }
@@ -172,7 +190,8 @@ impl Environment {
             let lower = name.bytes().any(|b| b.is_ascii_lowercase());
             let unset = default.is_none() && self.get(name).is_none();
             if is_name(name) && !(lower && template) && !(unset && (lower || template)) {
-                out.push_str(self.get(name).or(default).ok_or_else(|| name.to_owned())?);
+                let value = self.get(name).or(default);
+                out.push_str(value.ok_or_else(|| UnsetVariable(name.to_owned()))?);
             } else {
                 out.push_str(&tail[..=end]);
             }
@@ -238,7 +257,7 @@ mod tests {
             env.expand("${1}-$1-${PORT:-5432}-$${HOST}"),
             Ok("${1}-$1-5432-${HOST}".into())
         );
-        assert_eq!(env.expand("${NONE}"), Err("NONE".into()));
+        assert_eq!(env.expand("${NONE}"), Err(UnsetVariable("NONE".into())));
         assert_eq!(env.expand("${group}-x"), Ok("${group}-x".into()));
         let template = r#"{{ reReplaceAll "(?P<x>a.*)" "${x}${X}!" .Receiver }} ${HOST}"#;
         assert_eq!(env.expand(template), Ok(template.replace("${HOST}", "db1")));

@@ -18,12 +18,12 @@ mod section;
 mod value;
 
 pub use document::{Document, Node, ScalarStyle, Value};
-pub use environment::Environment;
+pub use environment::{Environment, UnsetVariable};
 pub use error::{ConfigError, ConfigErrors};
 pub use glob::{BadPattern, file_name_pattern, glob, glob_at_most};
 pub use position::Position;
 pub use redacted::{ENCODE, redacted, shown_url, sounds_secret, splits_its_password, to_yaml};
 pub use renewal::{Renewal, Stamp, stamp};
-pub use secret::{Secret, SecretSource};
+pub use secret::{Secret, SecretError, SecretSource};
 pub use section::{AskedKey, FromNode, Loader, Section};
 pub use value::ByteSize;

@@ -58,13 +58,24 @@ pub enum SecretSource {
     File(PathBuf),
 }
 
+/// The file of a secret that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: cannot be read: {source}", path.display())]
+pub struct SecretError {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
 /// Most of a secret's file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
 impl SecretSource {
     /// The secret as it is now, without the white space around a file's text. Reading the file may
-    /// take its time; the error names it.
-    pub fn current(&self) -> Result<Secret, String> {
+    /// take its time.
+    ///
+    /// # Errors
+    /// When the file cannot be read as UTF-8.
+    pub fn current(&self) -> Result<Secret, SecretError> {
         let path = match self {
             SecretSource::Given(secret) => return Ok(secret.clone()),
             SecretSource::File(path) => path,
@@ -72,7 +83,10 @@ impl SecretSource {
         let mut text = String::new();
         let read = std::fs::File::open(path)
             .and_then(|file| file.take(MAX_FILE).read_to_string(&mut text));
-        read.map_err(|error| format!("{}: cannot be read: {error}", path.display()))?;
+        read.map_err(|source| SecretError {
+            path: path.clone(),
+            source,
+        })?;
         Ok(Secret::new(text.trim()))
     }
 

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -261,7 +262,7 @@ impl<'a> Section<'a> {
             self.non_fatal_at(
                 self.position(key),
                 key,
-                problem,
+                problem.to_string(),
                 "check the path and its permissions".into(),
             );
         }
@@ -442,8 +443,13 @@ impl<'a> Section<'a> {
     }
 
     /// Records a mistake in the value of `key`.
-    pub fn error(&self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
-        self.error_at(self.position(key), key, problem.into(), remedy.into());
+    pub fn error(&self, key: &str, problem: impl Display, remedy: impl Display) {
+        self.error_at(
+            self.position(key),
+            key,
+            problem.to_string(),
+            remedy.to_string(),
+        );
     }
 
     /// Records a mistake at a position of its own; `key` is relative to this section, `""` for the
@@ -458,8 +464,9 @@ impl<'a> Section<'a> {
     }
 
     /// Says what holds instead of what the value of `key` says: it is no mistake.
-    pub fn note(&self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
-        let note = self.about(self.position(key), key, problem.into(), remedy.into(), true);
+    pub fn note(&self, key: &str, problem: impl Display, remedy: impl Display) {
+        let (problem, remedy) = (problem.to_string(), remedy.to_string());
+        let note = self.about(self.position(key), key, problem, remedy, true);
         let mut notes = self.loader.notes.borrow_mut();
         if !notes.contains(&note) {
             notes.push(note);

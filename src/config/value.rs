@@ -31,13 +31,8 @@ fn text(section: &Section<'_>, key: &str, node: &Node, wanted: &str) -> Option<S
         }
         Value::Scalar { text, .. } if !node.is_null() => match section.environment().expand(text) {
             Ok(text) => Some(text),
-            Err(name) => {
-                section.error_at(
-                    node.position,
-                    key,
-                    format!("environment variable {name} is not set"),
-                    format!("set it, name it in the --env-file, or write ${{{name}:-default}}"),
-                );
+            Err(unset) => {
+                section.error_at(node.position, key, unset.to_string(), unset.remedy());
                 None
             }
         },

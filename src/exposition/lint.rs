@@ -49,7 +49,41 @@ pub struct LintError {
     /// Line, from 1.
     pub line: usize,
     /// What is wrong.
-    pub problem: String,
+    pub problem: LintProblem,
+}
+
+/// What is wrong with a line of a page, in the words of Go's parser.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum LintProblem {
+    /// It is no line of the format.
+    #[error("{0}")]
+    Line(&'static str),
+    /// A second text for a metric.
+    #[error("second HELP line for metric name {}", quote(.0))]
+    SecondHelp(String),
+    /// A second type, or one that comes late.
+    #[error("second TYPE line for metric name {}, or TYPE reported after samples", quote(.0))]
+    LateType(String),
+    /// A backslash before a character that needs none.
+    #[error("invalid escape sequence '\\{0}'")]
+    Escape(char),
+    /// A name that is none.
+    #[error("invalid metric name {}", quote(.0))]
+    MetricName(String),
+    /// A label of this metric whose name is none.
+    #[error("invalid label name for metric {}", quote(.0))]
+    LabelName(String),
+    /// A bound or a quantile that is no number.
+    #[error("expected float as value for '{label}' label, got {}", quote(value))]
+    Bound {
+        /// `le` or `quantile`.
+        label: &'static str,
+        /// What stands there.
+        value: String,
+    },
+    /// The last line has no end.
+    #[error("unexpected end of input stream")]
+    End,
 }
 
 /// Something unusual.
@@ -85,7 +119,7 @@ pub fn families(page: &[u8]) -> Result<Families, LintError> {
     loop {
         let item = lines.next(b"").map_err(|e| LintError {
             line: e.line,
-            problem: e.problem.to_owned(),
+            problem: LintProblem::Line(e.problem),
         })?;
         let Some(item) = item else { break };
         take(&mut families, item).map_err(|problem| LintError {
@@ -96,29 +130,26 @@ pub fn families(page: &[u8]) -> Result<Families, LintError> {
     if !page.is_empty() && !page.ends_with(b"\n") {
         return Err(LintError {
             line: lines.line(),
-            problem: "unexpected end of input stream".to_owned(),
+            problem: LintProblem::End,
         });
     }
     families.retain(|_, family| !family.metrics.is_empty());
     Ok(families)
 }
 
-fn take(families: &mut Families, item: Item<'_>) -> Result<(), String> {
+fn take(families: &mut Families, item: Item<'_>) -> Result<(), LintProblem> {
     match item {
         Item::Help(name, text) => {
             let family = families.entry(name.to_string()).or_default();
             if family.has_help {
-                return Err(format!("second HELP line for metric name {}", quote(&name)));
+                return Err(LintProblem::SecondHelp(name.to_string()));
             }
             family.has_help = !help_text(text.trim_start(), Format::Text).is_empty();
         }
         Item::Type(name, kind) => {
             let family = families.entry(name.to_string()).or_default();
             if family.kind.is_some() || !family.metrics.is_empty() {
-                return Err(format!(
-                    "second TYPE line for metric name {}, or TYPE reported after samples",
-                    quote(&name)
-                ));
+                return Err(LintProblem::LateType(name.to_string()));
             }
             family.kind = Some(kind);
         }
@@ -128,22 +159,22 @@ fn take(families: &mut Families, item: Item<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn sample(families: &mut Families, line: &Line<'_>) -> Result<(), String> {
+fn sample(families: &mut Families, line: &Line<'_>) -> Result<(), LintProblem> {
     if let Some(escaped) = bad_escape(line.series) {
-        return Err(format!("invalid escape sequence '\\{escaped}'"));
+        return Err(LintProblem::Escape(escaped));
     }
     let mut builder = LabelsBuilder::new();
-    labels(line.series, MetricKind::Untyped, &mut builder)?;
+    labels(line.series, MetricKind::Untyped, &mut builder).map_err(LintProblem::Line)?;
     let all = builder.build();
     let name = all.metric_name().to_owned();
     if !is_legacy_metric_name(&name) {
-        return Err(format!("invalid metric name {}", quote(&name)));
+        return Err(LintProblem::MetricName(name));
     }
     if all
         .iter()
         .any(|(label, _)| label != METRIC_NAME && !is_legacy_label_name(label))
     {
-        return Err(format!("invalid label name for metric {}", quote(&name)));
+        return Err(LintProblem::LabelName(name));
     }
     let owner = owner(families, &name).to_owned();
     let family = families.entry(owner).or_default();
@@ -158,10 +189,10 @@ fn sample(families: &mut Families, line: &Line<'_>) -> Result<(), String> {
     };
     let value = all.get(part).map(str::to_owned);
     if let Some(text) = value.as_deref().filter(|text| text.parse::<f64>().is_err()) {
-        return Err(format!(
-            "expected float as value for '{part}' label, got {}",
-            quote(text)
-        ));
+        return Err(LintProblem::Bound {
+            label: part,
+            value: text.to_owned(),
+        });
     }
     builder.remove(part);
     family.add(builder.build(), false);

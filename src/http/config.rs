@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use super::oauth2::OAuth2;
-use crate::config::{Node, Secret, SecretSource, Section, Stamp, Value, stamp};
+use crate::config::{Node, Secret, SecretError, SecretSource, Section, Stamp, Value, stamp};
 
 /// Headers that nobody may set by `http_headers`, as in Prometheus: others of the settings, or the
 /// client itself, write them.
@@ -409,8 +409,8 @@ impl TlsConfig {
         self.files.0.iter().map(|file| stamp(&file.path)).collect()
     }
 
-    /// The same settings with what the files hold now; the error names the file.
-    pub(super) fn read_again(&self) -> Result<Self, String> {
+    /// The same settings with what the files hold now.
+    pub(super) fn read_again(&self) -> Result<Self, SecretError> {
         let mut config = self.clone();
         for file in &self.files.0 {
             let text = Some(SecretSource::File(file.path.clone()).current()?);

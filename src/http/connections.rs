@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::client::build;
 use super::config::{HttpConfig, TlsConfig};
 use super::error::HttpError;
-use crate::config::Stamp;
+use crate::config::{SecretError, Stamp};
 
 /// Unused connections that are kept for each host.
 const IDLE: usize = 2;
@@ -36,13 +36,14 @@ impl Followed {
 
     /// What `make` makes of the settings, where a file has changed since the last look and they can
     /// be used: else the former ones are. Reads files, so it may take its time.
-    pub fn look<T>(&mut self, make: impl FnOnce(&TlsConfig) -> Result<T, String>) -> Option<T> {
+    pub fn look<T>(&mut self, make: impl FnOnce(&TlsConfig) -> Result<T, HttpError>) -> Option<T> {
         let stamps = self.tls.stamps_now();
         if stamps == self.seen {
             return None;
         }
         self.seen = stamps;
-        match self.tls.read_again().and_then(|tls| Ok((make(&tls)?, tls))) {
+        let renewed = self.tls.read_again().map_err(RenewalError::from);
+        match renewed.and_then(|tls| Ok((make(&tls)?, tls))) {
             Ok((made, tls)) => {
                 info!(
                     files = self.tls.shown_files(),
@@ -54,12 +55,21 @@ impl Followed {
             Err(error) => {
                 warn!(
                     files = self.tls.shown_files(),
-                    error, "Changed TLS files cannot be used; the former ones are."
+                    %error, "Changed TLS files cannot be used; the former ones are."
                 );
                 None
             }
         }
     }
+}
+
+/// Why changed TLS files cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum RenewalError {
+    #[error(transparent)]
+    Unreadable(#[from] SecretError),
+    #[error(transparent)]
+    Unusable(#[from] HttpError),
 }
 
 /// The clients of a configuration.
@@ -106,9 +116,7 @@ impl Connections {
                     tls: tls.clone(),
                     ..this.config.clone()
                 };
-                build(&config, IDLE, this.keeps_body)
-                    .map(|kept| (kept, config))
-                    .map_err(|error| error.to_string())
+                build(&config, IDLE, this.keeps_body).map(|kept| (kept, config))
             };
             if let Some((kept, config)) = followed.look(make) {
                 let fresh = build(&config, 0, this.keeps_body).ok();

@@ -24,5 +24,5 @@ pub use oauth2::OAuth2;
 pub use relay::{Relay, RelayedBody};
 pub use reqwest::Method;
 pub use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-pub use socket::{get_by_socket, send_by_socket};
+pub use socket::{SocketError, get_by_socket, send_by_socket};
 pub use tls::{anchors, client_config};

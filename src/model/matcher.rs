@@ -175,7 +175,7 @@ pub fn anchored(pattern: &str) -> Result<Regex, MatcherError> {
             reason: format!("it is longer than {MAX_PATTERN} bytes"),
         });
     }
-    let translated = translate(pattern).map_err(fail)?;
+    let translated = translate(pattern).map_err(|error| fail(error.to_string()))?;
     let compiled = RegexBuilder::new(&format!("^(?s:{translated})$"))
         .size_limit(compiled_size(pattern.len()))
         .build();

@@ -13,9 +13,21 @@ const MAX_REPEAT: u64 = 1_000;
 /// Go's limit for nesting.
 const MAX_DEPTH: usize = 1_000;
 
-/// The pattern in the dialect of the `regex` crate, or why it is none, as Go says it: ``missing
-/// closing ): `(` ``.
-pub fn translate(pattern: &str) -> Result<String, String> {
+/// Why a pattern is none, in Go's words: ``missing closing ): `(` ``.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{reason}: `{fragment}`")]
+pub struct PatternError {
+    /// What is wrong.
+    pub reason: &'static str,
+    /// The part of the pattern that it is about.
+    pub fragment: String,
+}
+
+/// The pattern in the dialect of the `regex` crate.
+///
+/// # Errors
+/// What Go's `regexp` refuses.
+pub fn translate(pattern: &str) -> Result<String, PatternError> {
     let mut translator = Translator {
         whole: pattern,
         rest: pattern,
@@ -41,8 +53,11 @@ struct Translator<'a> {
     names: HashSet<&'a str>,
 }
 
-fn refuse<T>(reason: &str, fragment: &str) -> Result<T, String> {
-    Err(format!("{reason}: `{fragment}`"))
+fn refuse<T>(reason: &'static str, fragment: &str) -> Result<T, PatternError> {
+    Err(PatternError {
+        reason,
+        fragment: fragment.to_owned(),
+    })
 }
 
 /// The part of `from` before `to`, one of its tails.
@@ -51,7 +66,7 @@ fn between<'a>(from: &'a str, to: &str) -> &'a str {
 }
 
 impl<'a> Translator<'a> {
-    fn run(&mut self) -> Result<(), String> {
+    fn run(&mut self) -> Result<(), PatternError> {
         let mut last_repeat: Option<&'a str> = None;
         while let Some(c) = self.rest.chars().next() {
             let before = self.rest;
@@ -125,7 +140,7 @@ impl<'a> Translator<'a> {
         last: Option<&'a str>,
         text: &str,
         counts: Option<(u64, Option<u64>)>,
-    ) -> Result<(), String> {
+    ) -> Result<(), PatternError> {
         let lazy = self.rest.starts_with('?');
         if lazy {
             self.bump();
@@ -154,7 +169,7 @@ impl<'a> Translator<'a> {
         Ok(())
     }
 
-    fn open(&mut self) -> Result<(), String> {
+    fn open(&mut self) -> Result<(), PatternError> {
         if self.groups.len() >= MAX_DEPTH {
             return refuse("expression nests too deeply", self.whole);
         }
@@ -172,7 +187,7 @@ impl<'a> Translator<'a> {
         (self.heaviest, self.atom) = (1, None);
     }
 
-    fn close(&mut self) -> Result<(), String> {
+    fn close(&mut self) -> Result<(), PatternError> {
         let Some(outer) = self.groups.pop() else {
             return refuse("unexpected )", self.whole);
         };
@@ -185,7 +200,7 @@ impl<'a> Translator<'a> {
     }
 
     /// `(?P<name>`, `(?<name>`, `(?flags)`, `(?flags:`.
-    fn perl_group(&mut self) -> Result<(), String> {
+    fn perl_group(&mut self) -> Result<(), PatternError> {
         let start = self.rest;
         if let Some(named) = start
             .strip_prefix("(?P<")
@@ -244,7 +259,7 @@ impl<'a> Translator<'a> {
         }
     }
 
-    fn escape(&mut self) -> Result<(), String> {
+    fn escape(&mut self) -> Result<(), PatternError> {
         let start = self.rest;
         let mut chars = start[1..].chars();
         match chars.next() {
@@ -285,7 +300,7 @@ impl<'a> Translator<'a> {
     }
 
     /// `\pL`, `\p{Greek}`, `\P{^Greek}`.
-    fn unicode_class(&mut self) -> Result<String, String> {
+    fn unicode_class(&mut self) -> Result<String, PatternError> {
         let start = self.rest;
         let mut negated = start.starts_with("\\P");
         self.rest = &start[2..];
@@ -314,7 +329,7 @@ impl<'a> Translator<'a> {
     }
 
     /// The character that an escape stands for.
-    fn escaped_char(&mut self) -> Result<char, String> {
+    fn escaped_char(&mut self) -> Result<char, PatternError> {
         let start = self.rest;
         self.bump();
         let Some(c) = self.bump() else {
@@ -347,7 +362,7 @@ impl<'a> Translator<'a> {
         }
     }
 
-    fn hex_char(&mut self, start: &'a str) -> Result<char, String> {
+    fn hex_char(&mut self, start: &'a str) -> Result<char, PatternError> {
         let digits = match self.rest.strip_prefix('{') {
             Some(braced) => {
                 let length = braced.len()
@@ -386,7 +401,7 @@ impl<'a> Translator<'a> {
         )
     }
 
-    fn class(&mut self) -> Result<(), String> {
+    fn class(&mut self) -> Result<(), PatternError> {
         let start = self.rest;
         self.bump();
         self.out.push('[');
@@ -424,7 +439,7 @@ impl<'a> Translator<'a> {
     }
 
     /// `[:alpha:]` inside a class.
-    fn posix_class(&mut self) -> Result<bool, String> {
+    fn posix_class(&mut self) -> Result<bool, PatternError> {
         const NAMES: [&str; 14] = [
             "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print",
             "punct", "space", "upper", "word", "xdigit",
@@ -445,7 +460,7 @@ impl<'a> Translator<'a> {
         Ok(true)
     }
 
-    fn class_range(&mut self, class: &'a str) -> Result<(), String> {
+    fn class_range(&mut self, class: &'a str) -> Result<(), PatternError> {
         let start = self.rest;
         let low = self.class_char(class)?;
         push_class_char(&mut self.out, low);
@@ -461,7 +476,7 @@ impl<'a> Translator<'a> {
         Ok(())
     }
 
-    fn class_char(&mut self, class: &str) -> Result<char, String> {
+    fn class_char(&mut self, class: &str) -> Result<char, PatternError> {
         if self.rest.starts_with('\\') {
             return self.escaped_char();
         }
@@ -580,7 +595,8 @@ mod tests {
             (r"\8", r"invalid escape sequence: `\8`"),
             (r"\", "trailing backslash at end of expression: ``"),
         ] {
-            assert_eq!(translate(pattern).expect_err(pattern), reason);
+            let error = translate(pattern).expect_err(pattern);
+            assert_eq!(error.to_string(), reason);
         }
     }
 }

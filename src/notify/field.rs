@@ -398,14 +398,8 @@ impl Tree {
                     Some(value) => Tree::Plain(value),
                     None if node.is_null() => Tree::Plain(Value::Null),
                     None => {
-                        let text = section.environment().expand(text).unwrap_or_else(|name| {
-                            let remedy = format!("set it, or write ${{{name}:-default}}");
-                            section.error_at(
-                                node.position,
-                                key,
-                                format!("environment variable {name} is not set"),
-                                remedy,
-                            );
+                        let text = section.environment().expand(text).unwrap_or_else(|unset| {
+                            section.error_at(node.position, key, unset.to_string(), unset.remedy());
                             String::new()
                         });
                         Tree::Text(Field::at(section, node.position, key, text))

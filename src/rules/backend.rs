@@ -2,31 +2,29 @@
 
 use std::time::Duration;
 
+use super::error::RuleError;
 use crate::model::{HistogramSample, LabelSets, Labels, Sample, Timestamp};
 use crate::promql::{Expr, Sharing, Value, VectorSample};
 
 /// A series of a range query.
 pub type RangeSeries = (Labels, Vec<(Timestamp, f64)>);
 
-/// What an expression gives, or a text for people.
-pub type Hits = Result<Vec<VectorSample>, String>;
+/// What an expression gives.
+pub type Hits = Result<Vec<VectorSample>, RuleError>;
 
 /// The samples of a value; a scalar is one sample without labels.
 pub fn hits(value: Value) -> Hits {
     match value {
         Value::Vector(samples) => Ok(samples),
         Value::Scalar(value) => Ok(vec![(Labels::empty(), value).into()]),
-        Value::String(_) | Value::Matrix(_) => {
-            Err("rule result is not a vector or scalar".to_owned())
-        }
+        Value::String(_) | Value::Matrix(_) => Err(RuleError::NotAVector),
     }
 }
 
 /// Answers expressions at an instant and takes samples: the engine with its store, and the store of
 /// a rule test.
 pub trait Backend: Send + Sync {
-    /// The instant vector of `expr` at `at`; a scalar is one sample without labels. The error is a
-    /// text for people.
+    /// The instant vector of `expr` at `at`; a scalar is one sample without labels.
     fn query(&self, expr: &Expr, at: Timestamp) -> Hits;
 
     /// The same, with what other rules of this instant have computed; the answer is equal.
@@ -36,7 +34,7 @@ pub trait Backend: Send + Sync {
     }
 
     /// The series that `expr` has a result for, as a list that others may share.
-    fn series(&self, expr: &Expr, at: Timestamp) -> Result<LabelSets, String> {
+    fn series(&self, expr: &Expr, at: Timestamp) -> Result<LabelSets, RuleError> {
         Ok(self
             .query(expr, at)?
             .into_iter()
@@ -54,7 +52,7 @@ pub trait Backend: Send + Sync {
         _from: Timestamp,
         _to: Timestamp,
         _step: Duration,
-    ) -> Result<Vec<RangeSeries>, String> {
+    ) -> Result<Vec<RangeSeries>, RuleError> {
         Ok(Vec::new())
     }
 

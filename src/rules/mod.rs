@@ -4,6 +4,7 @@
 
 pub mod backend;
 pub mod backtest;
+pub mod error;
 pub mod evaluate;
 pub mod explain;
 pub mod file;

@@ -18,6 +18,7 @@ use crate::store::{Appended, Owner, Refused, SeriesId, Store};
 use crate::telemetry::{Standstill, Telemetry, watched};
 
 use super::config::protocol::Encoding;
+use super::error::{PageError, ScrapeError};
 use super::metrics::{Metrics, Refusals};
 use super::page::body::Body;
 use super::page::cache::{Cache, Entry};
@@ -223,7 +224,10 @@ impl Collection {
                             Ok(id) => Some(id),
                             Err(Refused::TooManySeries(_)) => None,
                             Err(refused) => {
-                                *error = self.metrics.beyond(&self.shared.info, &stored, &refused);
+                                *error = self
+                                    .metrics
+                                    .beyond(&self.shared.info, &stored, refused)
+                                    .to_string();
                                 return None;
                             }
                         };
@@ -251,7 +255,7 @@ impl Collection {
             for sample in &family.samples {
                 outcome.figures.scraped += 1;
                 if hits.len() >= limit {
-                    error = over(hits.len() + 1, limit);
+                    error = over(hits.len() + 1, limit).to_string();
                 } else if let Some(index) = index_of(&sample.labels, &mut error) {
                     hits.push((index, number, sample.value, sample.timestamp));
                 }
@@ -261,7 +265,7 @@ impl Collection {
         for sample in &batch.histograms {
             outcome.figures.scraped += 1;
             if hits.len() + histograms.len() >= limit {
-                error = over(hits.len() + histograms.len() + 1, limit);
+                error = over(hits.len() + histograms.len() + 1, limit).to_string();
             } else if let Some(index) = index_of(&sample.labels, &mut error) {
                 histograms.push((index, sample));
             }
@@ -307,14 +311,18 @@ impl Collection {
     }
 
     /// A page that was fetched: all of it or nothing (SEMANTICS 13).
-    fn take_page(&mut self, page: Result<Fetched, String>, at: Timestamp) -> Outcome {
+    fn take_page(
+        &mut self,
+        page: Result<Fetched, impl Into<ScrapeError>>,
+        at: Timestamp,
+    ) -> Outcome {
         let Fetched {
             mut scanned,
             format,
             body,
         } = match page {
             Ok(page) => page,
-            Err(error) => return self.take_nothing(error),
+            Err(error) => return self.take_nothing(error.into().to_string()),
         };
         let mut figures = Figures {
             scraped: scanned.scraped,
@@ -326,7 +334,7 @@ impl Collection {
             Err(error) => {
                 return Outcome {
                     figures,
-                    ..self.take_nothing(error)
+                    ..self.take_nothing(error.to_string())
                 };
             }
         };
@@ -349,7 +357,7 @@ impl Collection {
                 None | Some((_, Err(Refused::TooManySeries(_)))) => None,
                 Some((_, Ok(id))) => Some(id),
                 Some((labels, Err(refused))) => {
-                    return Err(self.metrics.beyond(&self.shared.info, labels, &refused));
+                    return Err(self.metrics.beyond(&self.shared.info, labels, refused));
                 }
             };
             let refused = new.labels.is_some() && id.is_none();
@@ -358,7 +366,7 @@ impl Collection {
                 Entry::new(id, new.kind, ()).refused_if(refused),
             ))
         };
-        let added: Result<Vec<usize>, String> = std::mem::take(&mut scanned.new)
+        let added: Result<Vec<usize>, PageError> = std::mem::take(&mut scanned.new)
             .into_iter()
             .map(put)
             .collect();
@@ -368,7 +376,7 @@ impl Collection {
             Err(error) => {
                 return Outcome {
                     figures,
-                    ..self.take_nothing(error)
+                    ..self.take_nothing(error.to_string())
                 };
             }
         };

@@ -12,6 +12,7 @@ use crate::model::Labels;
 use crate::store::Refused;
 use crate::telemetry::{Sparing, Telemetry};
 
+use super::error::PageError;
 use super::target_info::TargetInfo;
 
 /// Counters that every target's task shares.
@@ -118,17 +119,14 @@ impl Metrics {
 
     /// Counts a collection that brought a series which the store does not take from this target;
     /// gives back what to say.
-    pub(super) fn beyond(&self, info: &TargetInfo, labels: &Labels, refused: &Refused) -> String {
-        let name = labels.metric_name();
+    pub(super) fn beyond(&self, info: &TargetInfo, labels: &Labels, refused: Refused) -> PageError {
+        let name = labels.metric_name().to_owned();
         match refused {
             Refused::ShareTaken(most) => {
                 self.beyond.get_or_create(&Target::of(info)).inc();
-                format!(
-                    "series limit exceeded: no room for {name:?}, since a target may have {most} series in memory \
-                     (limits.series_per_target); those that ended count for some minutes"
-                )
+                PageError::SeriesLimit { name, most }
             }
-            refused => format!("a series of {name:?} cannot be stored: {refused}"),
+            refused => PageError::NotStored { name, refused },
         }
     }
 }

@@ -3,6 +3,7 @@
 mod collection;
 mod config;
 mod discovery;
+mod error;
 mod metrics;
 mod page;
 mod report;

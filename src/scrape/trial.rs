@@ -109,12 +109,16 @@ impl Trial {
                 };
                 match fetch.page(reader).await {
                     Ok(page) => Tried {
-                        error: page.body.err().unwrap_or_default(),
+                        error: page
+                            .body
+                            .err()
+                            .map(|error| error.to_string())
+                            .unwrap_or_default(),
                         samples: page.scanned.scraped,
                         ..Tried::default()
                     },
                     Err(error) => Tried {
-                        error,
+                        error: error.to_string(),
                         ..Tried::default()
                     },
                 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 
 use crate::model::text::{is_active, visible};
 
@@ -17,10 +18,32 @@ pub enum LogFormat {
     Json,
 }
 
+/// Why logging did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The level is no filter.
+    #[error("log level {level:?}: {source}")]
+    Level {
+        /// As it was given.
+        level: String,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+    /// This process logs already.
+    #[error("logs cannot be started: {0}")]
+    Start(#[from] Box<dyn std::error::Error + Send + Sync>),
+}
+
 /// Starts logging for this process; `level` is a level or a filter such as
-/// `info,nightbell::scrape=debug`. Errs on a malformed filter.
-pub fn start_logs(level: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(level).map_err(|e| format!("log level {level:?}: {e}"))?;
+/// `info,nightbell::scrape=debug`.
+///
+/// # Errors
+/// On a malformed filter, and where the process logs already.
+pub fn start_logs(level: &str, format: LogFormat) -> Result<(), LogError> {
+    let filter = EnvFilter::try_new(level).map_err(|source| LogError::Level {
+        level: level.to_owned(),
+        source,
+    })?;
     let is_colored = format == LogFormat::Text && io::stderr().is_terminal();
     let writer = move || Lines {
         to: io::stderr(),
@@ -31,11 +54,11 @@ pub fn start_logs(level: &str, format: LogFormat) -> Result<(), String> {
         .with_env_filter(filter)
         .with_writer(writer)
         .with_target(false);
-    let done = match format {
+    match format {
         LogFormat::Text => builder.with_ansi(is_colored).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    };
-    done.map_err(|e| format!("logs cannot be started: {e}"))
+    }
+    .map_err(LogError::Start)
 }
 
 /// Writes each event, which comes whole, as one line: whatever texts from outside stand in it, they

@@ -314,7 +314,7 @@ fn query(context: &Context, args: &[Value]) -> Outcome {
         Some(Ok(samples)) => Ok(Value::List(
             samples.iter().map(super::rule::sample).collect(),
         )),
-        Some(Err(error)) => fail(error),
+        Some(Err(error)) => fail(error.to_string()),
         None => fail("there is nothing to ask"),
     }
 }

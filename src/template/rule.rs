@@ -13,8 +13,11 @@ use super::go::typed::Dialect;
 use super::{Template, text};
 use crate::model::{Labels, NativeHistogram, Timestamp};
 
-/// Answers an expression at the evaluation's time: samples with their labels, or an error's text.
-pub type Query = Arc<dyn Fn(&str) -> Result<Vec<Queried>, String> + Send + Sync>;
+/// Answers an expression at the evaluation's time: samples with their labels.
+pub type Query = Arc<dyn Fn(&str) -> Result<Vec<Queried>, QueryError> + Send + Sync>;
+
+/// Why an expression of a template has no answer.
+pub type QueryError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A sample that a template asked for.
 #[derive(Clone, Debug)]

@@ -146,7 +146,7 @@ impl WebConfig {
 }
 
 /// Builds everything anew from the configuration file; the error is for people.
-pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
 
 /// How the last attempt to load a configuration ended.
 #[derive(Clone, Copy, Debug, Default)]

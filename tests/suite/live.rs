@@ -13,16 +13,11 @@ pub struct Live {
 
 impl Backend for Live {
     fn query(&self, expr: &Expr, at: Timestamp) -> Hits {
-        hits(
-            self.engine
-                .instant(&self.store, expr, at)
-                .map_err(|e| e.to_string())?
-                .value,
-        )
+        hits(self.engine.instant(&self.store, expr, at)?.value)
     }
 
     fn query_text(&self, text: &str, at: Timestamp) -> Hits {
-        self.query(&parse(text).map_err(|e| e.to_string())?, at)
+        self.query(&parse(text)?, at)
     }
 
     fn append(&self, at: Timestamp, samples: &[Sample]) {

@@ -40,12 +40,7 @@ impl Local {
     }
 
     fn value(&self, engine: &Engine, expr: &Expr, at: Timestamp) -> Hits {
-        hits(
-            engine
-                .instant(&self.store, expr, at)
-                .map_err(|e| e.to_string())?
-                .value,
-        )
+        hits(engine.instant(&self.store, expr, at)?.value)
     }
 
     fn sample(&self, at: i64, pairs: &[(&str, &str)], value: f64) {
@@ -105,7 +100,7 @@ impl Backend for Local {
     }
 
     fn query_text(&self, text: &str, at: Timestamp) -> Hits {
-        self.query(&parse(text).map_err(|e| e.to_string())?, at)
+        self.query(&parse(text)?, at)
     }
 
     fn append(&self, at: Timestamp, samples: &[Sample]) {

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use nightbell::config::Position;
 use nightbell::model::{Alert, Labels, METRIC_NAME, Sample, Stage, Timestamp, is_stale};
-use nightbell::promql::VectorSample;
 use nightbell::promql::syntax::ast::{Expr, Span, VectorSelector};
+use nightbell::promql::{EvalError, VectorSample};
 use nightbell::rules::backend::{self, Backend};
+use nightbell::rules::error::RuleError;
 use nightbell::rules::evaluate::active::{ActiveAlert, AlertState};
 use nightbell::rules::evaluate::group::{Group, Settings};
 use nightbell::rules::file::parse_text;
@@ -20,7 +21,7 @@ use nightbell::state::RuleAlertRow;
 use parking_lot::Mutex;
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 
-type Hits = Result<Vec<(Labels, f64)>, String>;
+type Hits = Result<Vec<(Labels, f64)>, EvalError>;
 type Stored = Vec<(Timestamp, Labels, f64)>;
 
 /// Answers a selector by its name: from the script, otherwise with what was stored at that instant.
@@ -48,7 +49,7 @@ impl Script {
 impl Backend for Script {
     fn query(&self, expr: &Expr, at: Timestamp) -> backend::Hits {
         let Expr::VectorSelector(selector) = expr else {
-            return Err("only selectors".into());
+            return Err(RuleError::NotAVector);
         };
         let answer = match self.answers.lock().get(&selector.name) {
             Some(answer) => answer.clone()?,
@@ -316,7 +317,10 @@ fn keep_firing_for_bridges_a_gap() {
 fn an_error_changes_no_alert() {
     let mut line = Timeline::new(group(vec![Rule::Alerting(alert("A", 0, 0))]));
     line.step(1, Ok(vec![hit("x", 1.0)]));
-    assert!(line.step(2, Err("no".into())).is_empty());
+    assert!(
+        line.step(2, Err(EvalError::Execution("no".into())))
+            .is_empty()
+    );
     assert_eq!(line.states(), [(AlertState::Firing, 1)]);
     assert_eq!(
         (
@@ -443,7 +447,7 @@ fn a_recording_rule_that_fails_writes_nothing() {
         line.group.rules[0].health.last_error.as_deref(),
         Some("exceeded limit of 1 with 2 series")
     );
-    line.step(3, Err("broken".into()));
+    line.step(3, Err(EvalError::Execution("broken".into())));
     assert_eq!(
         (health(&line), line.script.stored("r", 180_000).len()),
         ("err", 0)
@@ -585,7 +589,7 @@ fn hits() -> impl Strategy<Value = Hits> {
         ]
     };
     prop_oneof![
-        1 => Just(Err("no".to_owned())),
+        1 => Just(Err(EvalError::Execution("no".into()))),
         9 => (one("x"), one("y")).prop_map(|(mut x, y)| { x.extend(y); Ok(x) }),
     ]
 }

@@ -7,7 +7,7 @@
 //! they disagree, a warning says so.
 
 use crate::model::text::{is_legacy_metric_name, quote};
-use crate::model::{MatchOp, Matcher};
+use crate::model::{MatchOp, Matcher, MatcherError};
 
 /// The operators, longest first.
 const OPERATORS: [(&str, MatchOp); 4] = [
@@ -17,24 +17,81 @@ const OPERATORS: [(&str, MatchOp); 4] = [
     ("=", MatchOp::Equal),
 ];
 
-/// Reads one matcher, `name="value"`, without braces. Errs with a reason in words.
-pub fn parse_matcher(text: &str) -> Result<Matcher, String> {
+/// Why a text is no matcher, or no list of them.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum MatcherSyntax {
+    /// Braces around a single matcher.
+    #[error("{0:?} has braces, which only a list of matchers may have")]
+    Braces(String),
+    /// Another number of matchers than one.
+    #[error("{text:?} holds {found} matchers instead of one")]
+    NotOne {
+        /// As it was given.
+        text: String,
+        /// Matchers in it.
+        found: usize,
+    },
+    /// The classic syntax does not know it.
+    #[error("bad matcher format: {0}")]
+    Format(String),
+    /// A quote inside a value.
+    #[error("matcher value contains unescaped double quote: {0}")]
+    UnescapedQuote(String),
+    /// A quoted value without its end.
+    #[error("matcher value has no closing double quote: {0}")]
+    OpenValue(String),
+    /// One brace of two.
+    #[error("an opening and a closing brace must both be there, or neither")]
+    OneBrace,
+    /// Something else stands there.
+    #[error("{rest:?}: expected {wanted}")]
+    Expected {
+        /// What stands there.
+        rest: String,
+        /// What may stand there.
+        wanted: &'static str,
+    },
+    /// A matcher of no label.
+    #[error("a label name is empty")]
+    NoName,
+    /// A string without its end.
+    #[error("{0}: the closing double quote is missing")]
+    OpenString(String),
+    /// An escape that Go does not know.
+    #[error("{text}: invalid escape \\{escape}")]
+    Escape {
+        /// The string.
+        text: String,
+        /// What stands behind the backslash.
+        escape: char,
+    },
+    /// A pattern is no regular expression.
+    #[error(transparent)]
+    Pattern(#[from] MatcherError),
+}
+
+/// Reads one matcher, `name="value"`, without braces.
+///
+/// # Errors
+/// On a text that is another number of matchers, or none.
+pub fn parse_matcher(text: &str) -> Result<Matcher, MatcherSyntax> {
     if text.trim_start().starts_with('{') || text.trim_end().ends_with('}') {
-        return Err(format!(
-            "{text:?} has braces, which only a list of matchers may have"
-        ));
+        return Err(MatcherSyntax::Braces(text.to_owned()));
     }
     match parse_matchers(text)?.as_slice() {
         [one] => Ok(one.clone()),
-        found => Err(format!(
-            "{text:?} holds {} matchers instead of one",
-            found.len()
-        )),
+        found => Err(MatcherSyntax::NotOne {
+            text: text.to_owned(),
+            found: found.len(),
+        }),
     }
 }
 
-/// Reads matchers separated by commas, with or without braces. Errs with a reason in words.
-pub fn parse_matchers(text: &str) -> Result<Vec<Matcher>, String> {
+/// Reads matchers separated by commas, with or without braces.
+///
+/// # Errors
+/// On a text that is none in either syntax.
+pub fn parse_matchers(text: &str) -> Result<Vec<Matcher>, MatcherSyntax> {
     match (classic(text), Utf8 { rest: text }.list()) {
         (Ok(classic), Ok(utf8)) if classic == utf8 => Ok(utf8),
         (Ok(classic), _) if !classic.is_empty() || text.trim().is_empty() => {
@@ -49,7 +106,7 @@ pub fn parse_matchers(text: &str) -> Result<Vec<Matcher>, String> {
     }
 }
 
-fn classic(text: &str) -> Result<Vec<Matcher>, String> {
+fn classic(text: &str) -> Result<Vec<Matcher>, MatcherSyntax> {
     let inner = text.strip_prefix('{').unwrap_or(text);
     let inner = inner.strip_suffix('}').unwrap_or(inner);
     let mut parts = vec![String::new()];
@@ -77,8 +134,8 @@ fn classic(text: &str) -> Result<Vec<Matcher>, String> {
     parts.iter().map(|part| classic_one(part)).collect()
 }
 
-fn classic_one(text: &str) -> Result<Matcher, String> {
-    let bad = || format!("bad matcher format: {text}");
+fn classic_one(text: &str) -> Result<Matcher, MatcherSyntax> {
+    let bad = || MatcherSyntax::Format(text.to_owned());
     let trimmed = text.trim();
     let end = trimmed
         .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
@@ -110,17 +167,15 @@ fn classic_one(text: &str) -> Result<Matcher, String> {
             },
             '"' if expects_quote && characters.peek().is_none() => closed = true,
             '"' => {
-                return Err(format!(
-                    "matcher value contains unescaped double quote: {raw}"
-                ));
+                return Err(MatcherSyntax::UnescapedQuote(raw.to_owned()));
             }
             c => value.push(c),
         }
     }
     if expects_quote && !closed {
-        return Err(format!("matcher value has no closing double quote: {raw}"));
+        return Err(MatcherSyntax::OpenValue(raw.to_owned()));
     }
-    Matcher::new(name, op, &value).map_err(|e| e.to_string())
+    Ok(Matcher::new(name, op, &value)?)
 }
 
 struct Utf8<'a> {
@@ -128,7 +183,7 @@ struct Utf8<'a> {
 }
 
 impl Utf8<'_> {
-    fn list(mut self) -> Result<Vec<Matcher>, String> {
+    fn list(mut self) -> Result<Vec<Matcher>, MatcherSyntax> {
         let braces = self.eat("{");
         let mut matchers = Vec::new();
         loop {
@@ -142,31 +197,38 @@ impl Utf8<'_> {
             }
         }
         if braces != self.eat("}") {
-            return Err("an opening and a closing brace must both be there, or neither".into());
+            return Err(MatcherSyntax::OneBrace);
         }
         self.skip_space();
         if self.rest.is_empty() {
             Ok(matchers)
         } else {
-            Err(format!("{:?}: expected a comma or the end", self.rest))
+            Err(self.expected("a comma or the end"))
         }
     }
 
-    fn matcher(&mut self) -> Result<Matcher, String> {
+    fn matcher(&mut self) -> Result<Matcher, MatcherSyntax> {
         let name = self.token("a label name")?;
         self.skip_space();
         let found = OPERATORS.iter().find(|(op, _)| self.rest.starts_with(op));
-        let (text, op) = *found
-            .ok_or_else(|| format!("{:?}: expected an operator such as = != =~ !~", self.rest))?;
+        let (text, op) = *found.ok_or_else(|| self.expected("an operator such as = != =~ !~"))?;
         self.rest = &self.rest[text.len()..];
         let value = self.token("a label value")?;
         if name.is_empty() {
-            return Err("a label name is empty".into());
+            return Err(MatcherSyntax::NoName);
         }
-        Matcher::new(&name, op, &value).map_err(|e| e.to_string())
+        Ok(Matcher::new(&name, op, &value)?)
     }
 
-    fn token(&mut self, wanted: &str) -> Result<String, String> {
+    /// The error that something else stands here.
+    fn expected(&self, wanted: &'static str) -> MatcherSyntax {
+        MatcherSyntax::Expected {
+            rest: self.rest.to_owned(),
+            wanted,
+        }
+    }
+
+    fn token(&mut self, wanted: &'static str) -> Result<String, MatcherSyntax> {
         self.skip_space();
         if self.rest.starts_with('"') {
             return self.quoted();
@@ -174,7 +236,7 @@ impl Utf8<'_> {
         let reserved = |c: char| c.is_whitespace() || "{}!=~,\\'\"`".contains(c);
         let end = self.rest.find(reserved).unwrap_or(self.rest.len());
         if end == 0 {
-            return Err(format!("{:?}: expected {wanted}", self.rest));
+            return Err(self.expected(wanted));
         }
         let (token, rest) = self.rest.split_at(end);
         self.rest = rest;
@@ -182,9 +244,13 @@ impl Utf8<'_> {
     }
 
     /// A Go string literal in double quotes.
-    fn quoted(&mut self) -> Result<String, String> {
+    fn quoted(&mut self) -> Result<String, MatcherSyntax> {
         let whole = self.rest;
-        let unterminated = || format!("{whole}: the closing double quote is missing");
+        let unterminated = || MatcherSyntax::OpenString(whole.to_owned());
+        let invalid = |escape| MatcherSyntax::Escape {
+            text: whole.to_owned(),
+            escape,
+        };
         let mut out = String::new();
         let mut characters = whole.char_indices().skip(1);
         while let Some((at, c)) = characters.next() {
@@ -214,9 +280,9 @@ impl Utf8<'_> {
                             let code: String =
                                 characters.by_ref().take(digits).map(|(_, c)| c).collect();
                             let code = u32::from_str_radix(&code, 16).ok().and_then(char::from_u32);
-                            code.ok_or_else(|| format!("{whole}: invalid escape \\{escape}"))?
+                            code.ok_or_else(|| invalid(escape))?
                         }
-                        _ => return Err(format!("{whole}: invalid escape \\{escape}")),
+                        _ => return Err(invalid(escape)),
                     });
                 }
                 '\n' => return Err(unterminated()),

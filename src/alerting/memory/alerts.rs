@@ -41,30 +41,33 @@ pub struct PostedAlert {
 }
 
 impl PostedAlert {
-    /// Fills in what is missing (SEMANTICS 136) or says why the alert is refused (137).
-    pub fn accept(self, now: Timestamp, resolve_timeout: Duration) -> Result<Incoming, String> {
-        if let Some((name, _)) = self
-            .labels
-            .iter()
-            .chain(&self.annotations)
-            .find(|(name, _)| name.is_empty())
-        {
-            return Err(format!("invalid label name {name:?}"));
+    /// Fills in what is missing (SEMANTICS 136).
+    ///
+    /// # Errors
+    /// When the alert is refused (SEMANTICS 137).
+    pub fn accept(
+        self,
+        now: Timestamp,
+        resolve_timeout: Duration,
+    ) -> Result<Incoming, RefusedAlert> {
+        let mut pairs = self.labels.iter().chain(&self.annotations);
+        if pairs.any(|(name, _)| name.is_empty()) {
+            return Err(RefusedAlert::NoName);
         }
         bounded("label", &self.labels, MAX_LABEL)?;
         bounded("annotation", &self.annotations, MAX_ANNOTATION)?;
         if self.generator_url.len() > MAX_URL {
-            return Err(format!("generatorURL is longer than {MAX_URL} bytes"));
+            return Err(RefusedAlert::LongUrl);
         }
         let labels = Labels::from_pairs(self.labels);
         if labels.is_empty() {
-            return Err("at least one label pair required".into());
+            return Err(RefusedAlert::NoLabels);
         }
         let starts_at = self.starts_at.or(self.ends_at).unwrap_or(now);
         let timeout = self.ends_at.is_none();
         let ends_at = self.ends_at.unwrap_or(now + resolve_timeout);
         if ends_at < starts_at {
-            return Err("start time must be before end time".into());
+            return Err(RefusedAlert::EndsFirst);
         }
         let alert = Alert {
             labels,
@@ -86,25 +89,89 @@ impl PostedAlert {
     }
 }
 
+/// Why an alert from outside is refused.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RefusedAlert {
+    /// A label or an annotation has an empty name.
+    #[error("invalid label name \"\"")]
+    NoName,
+    /// It has no labels.
+    #[error("at least one label pair required")]
+    NoLabels,
+    /// It ends before it starts.
+    #[error("start time must be before end time")]
+    EndsFirst,
+    /// Its link is too long.
+    #[error("generatorURL is longer than {MAX_URL} bytes")]
+    LongUrl,
+    /// It has too many labels or annotations.
+    #[error("{count} {what}s are more than {MAX_PAIRS}")]
+    ManyPairs {
+        /// `label` or `annotation`.
+        what: &'static str,
+        /// How many it has.
+        count: usize,
+    },
+    /// A name is too long.
+    #[error("{what} name {name:?}… is longer than {MAX_NAME} bytes")]
+    LongName {
+        /// `label` or `annotation`.
+        what: &'static str,
+        /// The beginning of the name.
+        name: String,
+    },
+    /// A value is too long.
+    #[error("the value of {what} {name:?} is longer than {longest} bytes")]
+    LongValue {
+        /// `label` or `annotation`.
+        what: &'static str,
+        /// The beginning of the name.
+        name: String,
+        /// Bytes that it may have.
+        longest: usize,
+    },
+    /// No database could keep it.
+    #[error("{what} {name:?} holds the byte 0")]
+    ZeroByte {
+        /// `label` or `annotation`.
+        what: &'static str,
+        /// The beginning of the name.
+        name: String,
+    },
+}
+
 /// Says what is too much of labels or annotations from outside, or what no database could keep.
-fn bounded(what: &str, pairs: &[(String, String)], longest: usize) -> Result<(), String> {
+fn bounded(
+    what: &'static str,
+    pairs: &[(String, String)],
+    longest: usize,
+) -> Result<(), RefusedAlert> {
     if pairs.len() > MAX_PAIRS {
-        return Err(format!("{} {what}s are more than {MAX_PAIRS}", pairs.len()));
+        return Err(RefusedAlert::ManyPairs {
+            what,
+            count: pairs.len(),
+        });
     }
     for (name, value) in pairs {
-        let shown: String = name.chars().take(100).collect();
+        let shown = || name.chars().take(100).collect();
         if name.len() > MAX_NAME {
-            return Err(format!(
-                "{what} name {shown:?}… is longer than {MAX_NAME} bytes"
-            ));
+            return Err(RefusedAlert::LongName {
+                what,
+                name: shown(),
+            });
         }
         if value.len() > longest {
-            return Err(format!(
-                "the value of {what} {shown:?} is longer than {longest} bytes"
-            ));
+            return Err(RefusedAlert::LongValue {
+                what,
+                name: shown(),
+                longest,
+            });
         }
         if name.contains('\0') || value.contains('\0') {
-            return Err(format!("{what} {shown:?} holds the byte 0"));
+            return Err(RefusedAlert::ZeroByte {
+                what,
+                name: shown(),
+            });
         }
     }
     Ok(())
@@ -588,7 +655,7 @@ mod tests {
             ),
         ] {
             assert!(
-                refused(labels.clone(), annotations).is_some_and(|why| why.len() < 400),
+                refused(labels.clone(), annotations).is_some_and(|why| why.to_string().len() < 400),
                 "{labels:?}"
             );
         }

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use crate::alerting::config::matchers::parse_matchers;
+use crate::alerting::config::matchers::{MatcherSyntax, parse_matchers};
 use crate::alerting::config::route::read_matchers;
 use crate::config::Section;
 use crate::model::{Alert, Labels, Matcher};
@@ -51,8 +51,11 @@ impl InhibitRule {
         rule
     }
 
-    /// A rule of our own, from matchers as text; errs where that is none.
-    pub fn shipped(source: &str, target: &str, equal: &[&str]) -> Result<Self, String> {
+    /// A rule of our own, from matchers as text.
+    ///
+    /// # Errors
+    /// Where a text is none.
+    pub fn shipped(source: &str, target: &str, equal: &[&str]) -> Result<Self, MatcherSyntax> {
         let equal = equal.iter().map(|name| (*name).to_owned()).collect();
         Ok(InhibitRule {
             source: parse_matchers(source)?,

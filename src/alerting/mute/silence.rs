@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Labels, MatchOp, Matcher, Timestamp};
+use crate::model::{Labels, MatchOp, Matcher, MatcherError, Timestamp};
 use crate::state::SilenceRow;
 
 /// How long an expired silence is kept.
@@ -82,6 +82,20 @@ struct Body {
     annotations: Vec<(String, String)>,
 }
 
+/// Why a row of the database is no silence.
+#[derive(Debug, thiserror::Error)]
+pub enum UnreadableSilence {
+    /// Its body is another JSON, or none.
+    #[error(transparent)]
+    Body(#[from] serde_json::Error),
+    /// A matcher has an operator that there is not.
+    #[error("operator {0:?}")]
+    Operator(String),
+    /// A matcher's pattern is none.
+    #[error(transparent)]
+    Pattern(#[from] MatcherError),
+}
+
 impl Silence {
     /// Where it is in its life at `now`.
     pub fn state(&self, now: Timestamp) -> SilenceState {
@@ -119,18 +133,21 @@ impl Silence {
         }
     }
 
-    /// From a row of the database; errs with a reason when it was not written by this program.
-    pub fn from_row(row: SilenceRow) -> Result<Self, String> {
-        let body: Body = serde_json::from_str(&row.body).map_err(|e| e.to_string())?;
+    /// From a row of the database.
+    ///
+    /// # Errors
+    /// When it was not written by this program.
+    pub fn from_row(row: SilenceRow) -> Result<Self, UnreadableSilence> {
+        let body: Body = serde_json::from_str(&row.body)?;
         let matcher = |(name, op, value): &(String, String, String)| {
             let op = match op.as_str() {
                 "=" => MatchOp::Equal,
                 "!=" => MatchOp::NotEqual,
                 "=~" => MatchOp::Regex,
                 "!~" => MatchOp::NotRegex,
-                other => return Err(format!("operator {other:?}")),
+                other => return Err(UnreadableSilence::Operator(other.to_owned())),
             };
-            Matcher::new(name, op, value).map_err(|e| e.to_string())
+            Ok(Matcher::new(name, op, value)?)
         };
         Ok(Silence {
             id: row.id,
@@ -384,7 +401,7 @@ mod tests {
     #[test]
     fn the_database_gives_back_what_it_was_given() {
         let silence = silence("id", 1, 2);
-        assert_eq!(Silence::from_row(silence.to_row()), Ok(silence));
+        assert_eq!(Silence::from_row(silence.to_row()).ok(), Some(silence));
         assert!(
             Silence::from_row(SilenceRow {
                 body: "x".into(),

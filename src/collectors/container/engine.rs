@@ -3,13 +3,13 @@
 //! changed.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::http::get_by_socket;
+use crate::http::{SocketError, get_by_socket};
 
 /// Largest answers, in bytes.
 const MAX_LIST: usize = 16 << 20;
@@ -82,20 +82,33 @@ fn short(text: &str) -> String {
         .collect()
 }
 
+/// Why the engine brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error("{}: status {status}", socket.display())]
+    Status { socket: PathBuf, status: u16 },
+    #[error("{}: the list of containers cannot be read: {source}", socket.display())]
+    Answer {
+        socket: PathBuf,
+        source: serde_json::Error,
+    },
+}
+
 impl Engine {
     /// Asks anew, within a time. What was known stands when the engine does not answer.
-    pub async fn ask(&mut self, socket: &Path, timeout: Duration) -> Result<(), String> {
+    pub async fn ask(&mut self, socket: &Path, timeout: Duration) -> Result<(), EngineError> {
         let deadline = Instant::now() + timeout;
         let (status, body) =
             get_by_socket(socket, "/containers/json?all=1", timeout, MAX_LIST).await?;
         if status != 200 {
-            return Err(format!("{}: status {status}", socket.display()));
+            let socket = socket.to_owned();
+            return Err(EngineError::Status { socket, status });
         }
-        let wrong = |error: serde_json::Error| {
-            format!(
-                "{}: the list of containers cannot be read: {error}",
-                socket.display()
-            )
+        let wrong = |source| EngineError::Answer {
+            socket: socket.to_owned(),
+            source,
         };
         let listed: Vec<Listed> = serde_json::from_slice(&body).map_err(wrong)?;
         let mut known = HashMap::new();

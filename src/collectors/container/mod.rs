@@ -95,7 +95,7 @@ impl Collector for Containers {
                     .ask(socket, self.target.timeout.mul_f64(ENGINE))
                     .await;
                 batch.push(&m::SOCKET_UP, &[], f64::from(u8::from(asked.is_ok())));
-                problem = asked.err();
+                problem = asked.err().map(|error| error.to_string());
             }
             let measured = self.measure().await.map_err(CollectError::new)?;
             problem = problem.or(measured.problem.clone());

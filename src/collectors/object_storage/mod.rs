@@ -252,8 +252,10 @@ impl ObjectStorage {
         let mut request = Request::get(url, left);
         request.max_body = MAX_BODY;
         if let Some((access, secret)) = &self.keys {
-            let current =
-                |key: &SecretSource| key.current().map_err(|error| ("credentials", error));
+            let current = |key: &SecretSource| {
+                key.current()
+                    .map_err(|error| ("credentials", error.to_string()))
+            };
             let (access, secret) = (current(access)?, current(secret)?);
             let at = amz_date(Timestamp::now());
             let signer = Signer {

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::http::{Anchors, Followed, TlsConfig, anchors, client_config};
+use crate::http::{Anchors, Followed, HttpError, TlsConfig, anchors, client_config};
 use crate::model::Timestamp;
 use crate::net;
 
@@ -62,14 +62,13 @@ struct Tls {
 }
 
 impl Tls {
-    fn new(settings: &TlsConfig, protocols: &[&[u8]]) -> Result<Self, String> {
-        let mut config = client_config(settings).map_err(|e| e.to_string())?;
+    fn new(settings: &TlsConfig, protocols: &[&[u8]]) -> Result<Self, HttpError> {
+        let mut config = client_config(settings)?;
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         let lenient = client_config(&TlsConfig {
             insecure_skip_verify: true,
             ..settings.clone()
-        })
-        .map_err(|e| e.to_string())?;
+        })?;
         Ok(Tls {
             settings: settings.clone(),
             config: config.into(),
@@ -110,12 +109,15 @@ impl Tls {
 }
 
 impl Connector {
-    /// Errs, in words, when the TLS settings cannot be used.
+    /// Connects with these settings.
+    ///
+    /// # Errors
+    /// When the TLS settings cannot be used.
     pub fn new(
         tls: TlsConfig,
         family: Family,
         protocols: &'static [&'static [u8]],
-    ) -> Result<Self, String> {
+    ) -> Result<Self, HttpError> {
         let followed = Followed::new(tls.clone());
         let has_files = followed.has_files();
         let tls = Mutex::new(Arc::new(Tls::new(&tls, protocols)?));

@@ -256,11 +256,7 @@ impl Redis {
         }
         self.round = 0;
         if let Some(tls) = &config.tls {
-            let made = |tls: &TlsConfig| {
-                client_config(tls)
-                    .map(Arc::new)
-                    .map_err(|error| error.to_string())
-            };
+            let made = |tls: &TlsConfig| client_config(tls).map(Arc::new);
             let followed = self
                 .followed
                 .get_or_insert_with(|| Followed::new(tls.clone()));

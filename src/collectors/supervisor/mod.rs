@@ -14,7 +14,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use url::Url;
 
-use crate::config::Section;
+use crate::config::{SecretSource, Section};
 use crate::http::{Client, HeaderName, HeaderValue, HttpConfig, Method, Request, send_by_socket};
 use crate::model::Batch;
 use crate::model::MetricKind::Gauge;
@@ -150,8 +150,12 @@ impl Supervisor {
                 send_by_socket(path, request, timeout, MAX_BODY)
                     .await
                     .map_err(|error| {
-                        let is_late = error.ends_with("timed out");
-                        (if is_late { "timeout" } else { "connect" }, error)
+                        let kind = if error.is_timeout() {
+                            "timeout"
+                        } else {
+                            "connect"
+                        };
+                        (kind, error.to_string())
                     })?
             }
             Way::Http(client, url) => {
@@ -181,7 +185,8 @@ impl Supervisor {
         let Some((name, password)) = &self.http.basic_auth else {
             return Ok(None);
         };
-        let (name, password) = (name.current()?, password.current()?);
+        let current = |source: &SecretSource| source.current().map_err(|error| error.to_string());
+        let (name, password) = (current(name)?, current(password)?);
         let pair = format!("{}:{}", name.expose(), password.expose());
         let text = base64::engine::general_purpose::STANDARD.encode(pair);
         let mut value = HeaderValue::from_str(&format!("Basic {text}"))

@@ -119,7 +119,10 @@ impl<'a> Query<'a> {
             .fetch_add(samples, Relaxed)
             .saturating_add(samples);
         self.read.fetch_add(samples, Relaxed);
-        self.held.fetch_max(total, Relaxed);
+        // Most loads set no record.
+        if total > self.held.load(Relaxed) {
+            self.held.fetch_max(total, Relaxed);
+        }
         if total > self.engine.max_samples {
             Err(EvalError::TooManySamples)
         } else {

@@ -22,6 +22,10 @@ use crate::store::{TimedHistogram, Window};
 /// millions of samples.
 const LOOK: usize = 64;
 
+/// Samples of one series that are not counted while they are looked at, in bytes: no more than a
+/// thread's worth of them is there at a time, and counting them costs as much as looking at a few.
+const UNCOUNTED: usize = 16 << 10;
+
 /// The samples of one series, floats and native histograms apart, no stale marker among them.
 #[derive(Clone, Copy)]
 struct Samples<'a> {
@@ -173,8 +177,7 @@ impl<'a> Evaluator<'a> {
     ) -> Result<(), EvalError> {
         let steps = self.steps;
         let (row, positions) = frame.push(self.query, series)?;
-        let mut bounds = Vec::new();
-        windows.bounds(steps, samples.times, &mut bounds);
+        let bounds = windows.bounds(steps, samples.times);
         let windowed = Windowed {
             times: samples.times,
             values: samples.values,
@@ -387,12 +390,17 @@ impl<'a> Evaluator<'a> {
             values,
             histograms: window.histograms,
         };
-        let bytes = held.saturating_mul(POINT);
         self.query.load(held)?;
-        self.query.memory.take(bytes)?;
+        let bytes = held.saturating_mul(POINT);
+        let is_counted = bytes > UNCOUNTED;
+        if is_counted {
+            self.query.memory.take(bytes)?;
+        }
         let outcome = visit(samples);
         self.query.release(held);
-        self.query.memory.give(bytes);
+        if is_counted {
+            self.query.memory.give(bytes);
+        }
         outcome
     }
 

@@ -1,5 +1,7 @@
 //! The windows of a range expression: which samples of a series each step sees.
 
+use std::ops::Deref;
+
 use super::evaluator::{Query, Steps};
 use crate::promql::value::EvalError;
 use crate::store::{Seen, TimedHistogram};
@@ -55,15 +57,34 @@ impl Windows {
     }
 
     /// Where the window of each step begins in a list of instants, and where it ends.
-    pub(super) fn bounds(&self, steps: Steps, times: &[i64], into: &mut Vec<(u32, u32)>) {
-        into.clear();
-        into.reserve(steps.count);
+    pub(super) fn bounds(&self, steps: Steps, times: &[i64]) -> Bounds {
         let (mut low, mut high) = (0, 0);
-        for at in steps.iter() {
+        let mut next = |at| {
             let (start, end) = self.at(at);
             high = after(times, high, end);
             low = after(times, low, start);
-            into.push((low.min(high) as u32, high as u32));
+            (low.min(high) as u32, high as u32)
+        };
+        if steps.count == 1 {
+            return Bounds::One([next(steps.start)]);
+        }
+        Bounds::Many(steps.iter().map(next).collect())
+    }
+}
+
+/// The bounds of windows. Those of a single step, as rules have them, need no allocation.
+pub(super) enum Bounds {
+    One([(u32, u32); 1]),
+    Many(Vec<(u32, u32)>),
+}
+
+impl Deref for Bounds {
+    type Target = [(u32, u32)];
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Bounds::One(bounds) => bounds,
+            Bounds::Many(bounds) => bounds,
         }
     }
 }

@@ -47,16 +47,20 @@ pub(super) fn regression(times: &[i64], values: &[f64], origin: i64) -> (f64, f6
             (0.0, first)
         };
     }
-    let (x, xx) = instants(times, origin);
+    // The four sums in one loop: each waits for its own last addition only.
+    let (mut sum_x, mut sum_xx) = (Sum::default(), Sum::default());
     let (mut sum_y, mut sum_xy) = (Sum::default(), Sum::default());
     for (time, y) in times.iter().zip(values) {
+        let x = seconds_from(origin, *time);
+        sum_x.add(x);
+        sum_xx.add(x * x);
         sum_y.add(*y);
-        sum_xy.add(seconds_from(origin, *time) * y);
+        sum_xy.add(x * y);
     }
     Moments {
         count: values.len() as f64,
-        x,
-        xx,
+        x: sum_x.total(),
+        xx: sum_xx.total(),
         y: sum_y.total(),
         xy: sum_xy.total(),
     }

@@ -56,7 +56,7 @@ fn check_node(expr: &mut Expr, text: &str) -> Result<ValueType, Fault> {
     }
 }
 
-fn fail<T>(span: Span, message: impl Into<String>) -> Result<T, Fault> {
+fn fail<T>(span: Span, message: impl std::fmt::Display) -> Result<T, Fault> {
     Err(Fault::new(span, message))
 }
 

@@ -1,5 +1,7 @@
 //! A mistake in an expression, before its line and column are known.
 
+use std::fmt;
+
 use super::ast::Span;
 
 /// A mistake before its line and column are known.
@@ -10,10 +12,10 @@ pub(in crate::promql) struct Fault {
 }
 
 impl Fault {
-    pub fn new(span: Span, message: impl Into<String>) -> Self {
+    pub fn new(span: Span, message: impl fmt::Display) -> Self {
         Fault {
             span,
-            message: message.into(),
+            message: message.to_string(),
         }
     }
 }

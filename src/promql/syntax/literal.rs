@@ -1,20 +1,40 @@
 //! The values of PromQL's literals: numbers as Go's `strconv` reads them, durations, quoted
 //! strings.
 
-use crate::model::parse_duration;
 use crate::model::text::quote;
+use crate::model::{DurationError, parse_duration};
+
+/// Why a literal has no value, in Prometheus's words.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(in crate::promql) enum LiteralError {
+    /// It is no number that Go reads.
+    #[error(
+        "error parsing number: strconv.ParseFloat: parsing {}: {reason}",
+        quote(text)
+    )]
+    Number { text: String, reason: &'static str },
+    /// It is no duration.
+    #[error(transparent)]
+    Duration(#[from] DurationError),
+    /// Its escapes are none.
+    #[error("error unquoting string {}: invalid syntax", quote(.0))]
+    String(String),
+    /// Its escapes give other bytes than text.
+    #[error("string {0} is not UTF-8 after its escapes")]
+    Encoding(String),
+}
 
 /// A number: Go's integer forms (`0x1f`, `0755`, `1_000`), else a float; infinities and NaN in any
 /// case.
-pub(in crate::promql) fn parse_number(text: &str) -> Result<f64, String> {
+pub(in crate::promql) fn parse_number(text: &str) -> Result<f64, LiteralError> {
     if let Some(value) = parse_integer(text) {
         return Ok(value as f64);
     }
-    let fail = |reason: &str| {
-        Err(format!(
-            "error parsing number: strconv.ParseFloat: parsing {}: {reason}",
-            quote(text)
-        ))
+    let fail = |reason| {
+        Err(LiteralError::Number {
+            text: text.to_owned(),
+            reason,
+        })
     };
     let well_formed = !text.contains('_') || underscores_separate_digits(text);
     match text.replace('_', "").parse::<f64>() {
@@ -64,15 +84,13 @@ fn underscores_separate_digits(text: &str) -> bool {
 }
 
 /// The seconds of a duration literal.
-pub(in crate::promql) fn parse_seconds(text: &str) -> Result<f64, String> {
-    parse_duration(text)
-        .map(|d| d.as_secs_f64())
-        .map_err(|e| e.to_string())
+pub(in crate::promql) fn parse_seconds(text: &str) -> Result<f64, LiteralError> {
+    Ok(parse_duration(text)?.as_secs_f64())
 }
 
 /// The text inside a string literal whose escapes the lexer has already approved.
-pub(in crate::promql) fn unquote(literal: &str) -> Result<String, String> {
-    let fail = || format!("error unquoting string {}: invalid syntax", quote(literal));
+pub(in crate::promql) fn unquote(literal: &str) -> Result<String, LiteralError> {
+    let fail = || LiteralError::String(literal.to_owned());
     let inner = literal
         .get(1..literal.len().saturating_sub(1))
         .ok_or_else(fail)?;
@@ -115,7 +133,7 @@ pub(in crate::promql) fn unquote(literal: &str) -> Result<String, String> {
             _ => out.push(u8::try_from(code).map_err(|_| fail())?),
         }
     }
-    String::from_utf8(out).map_err(|_| format!("string {literal} is not UTF-8 after its escapes"))
+    String::from_utf8(out).map_err(|_| LiteralError::Encoding(literal.to_owned()))
 }
 
 fn simple_escape(c: char) -> u8 {

@@ -324,8 +324,7 @@ impl<'a> Parser<'a> {
             }),
             Kind::String => {
                 self.next()?;
-                let value =
-                    unquote(token.text).map_err(|message| Fault::new(token.span, message))?;
+                let value = unquote(token.text).map_err(|error| Fault::new(token.span, error))?;
                 Ok(Tree {
                     expr: Expr::String(StringLiteral {
                         value,
@@ -374,7 +373,7 @@ impl<'a> Parser<'a> {
         } else {
             parse_number(token.text)
         };
-        let value = value.map_err(|message| Fault::new(token.span, message))?;
+        let value = value.map_err(|error| Fault::new(token.span, error))?;
         Ok(NumberLiteral {
             value,
             duration,
@@ -576,7 +575,7 @@ impl<'a> Parser<'a> {
             names.push(match token.kind {
                 Kind::String => {
                     let name =
-                        unquote(token.text).map_err(|message| Fault::new(token.span, message))?;
+                        unquote(token.text).map_err(|error| Fault::new(token.span, error))?;
                     if name.is_empty() {
                         return Err(Fault::new(
                             token.span,

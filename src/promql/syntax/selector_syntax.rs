@@ -75,7 +75,7 @@ impl<'a> Parser<'a> {
             let name = match label.kind {
                 Kind::Identifier => label.text.to_owned(),
                 Kind::String => {
-                    unquote(label.text).map_err(|message| Fault::new(label.span, message))?
+                    unquote(label.text).map_err(|error| Fault::new(label.span, error))?
                 }
                 _ => return self.unexpected_in((WHAT, "identifier or \"}\"")),
             };
@@ -86,7 +86,7 @@ impl<'a> Parser<'a> {
                         return self.unexpected_in((WHAT, "string"));
                     };
                     let text =
-                        unquote(value.text).map_err(|message| Fault::new(value.span, message))?;
+                        unquote(value.text).map_err(|error| Fault::new(value.span, error))?;
                     let matcher = Matcher::new(&name, op, &text);
                     let span = Span::new(label.span.start, value.span.end);
                     matchers.push(matcher.map_err(|e| {

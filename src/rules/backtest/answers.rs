@@ -131,12 +131,7 @@ impl Answers {
     }
 
     fn instant(&self, expr: &Expr, at: Timestamp) -> Hits {
-        hits(
-            self.engine
-                .instant(&self.store, expr, at)
-                .map_err(|e| e.to_string())?
-                .value,
-        )
+        hits(self.engine.instant(&self.store, expr, at)?.value)
     }
 
     /// Stores what a recording rule writes at the slots of the window, ends of series included, for
@@ -215,7 +210,7 @@ impl Backend for Answers {
     }
 
     fn query_text(&self, text: &str, at: Timestamp) -> Hits {
-        self.instant(&parse(text).map_err(|e| e.to_string())?, at)
+        self.instant(&parse(text)?, at)
     }
 
     fn append(&self, at: Timestamp, samples: &[Sample]) {

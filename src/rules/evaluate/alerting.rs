@@ -15,6 +15,7 @@ use crate::model::{Alert, LabelSets, Labels, LabelsBuilder, METRIC_NAME, Stage, 
 use crate::promql::syntax::ast::BinaryOp;
 use crate::promql::{Expr, VectorSample};
 use crate::rules::AlertingRule;
+use crate::rules::error::{RuleError, RuleKind};
 use crate::template::{RuleData, RuleText};
 
 /// How long a resolved alert is kept, so that its end is sent again.
@@ -142,7 +143,7 @@ impl AlertingState {
         now: Timestamp,
         context: &Context<'_>,
         held: HeldFn<'_>,
-    ) -> Result<Step, String> {
+    ) -> Result<Step, RuleError> {
         let mut step = Step::default();
         if hits.found.is_empty() && self.alerts.is_empty() {
             return Ok(step);
@@ -213,7 +214,7 @@ impl AlertingState {
         hits: &Hits<'h>,
         now: Timestamp,
         context: &Context<'_>,
-    ) -> Result<BTreeMap<u64, Present<'h>>, String> {
+    ) -> Result<BTreeMap<u64, Present<'h>>, RuleError> {
         let (mut present, texts) = (BTreeMap::new(), texts(rule, &rule.labels));
         for (index, sample) in hits.found.iter().enumerate() {
             let mut labels = sample.labels.without_name().to_builder();
@@ -238,10 +239,7 @@ impl AlertingState {
                 )
                 .is_some()
             {
-                return Err(
-                    "vector contains metrics with the same labelset after applying alert labels"
-                        .into(),
-                );
+                return Err(RuleError::EqualLabels(RuleKind::Alerting));
             }
         }
         let stays = |alert: &ActiveAlert| {
@@ -254,10 +252,11 @@ impl AlertingState {
             .filter(|(key, alert)| !present.contains_key(key) && stays(alert));
         let count = present.len() + held.count();
         if context.limit > 0 && count > context.limit {
-            return Err(format!(
-                "exceeded limit of {} with {count} alerts",
-                context.limit
-            ));
+            return Err(RuleError::Limit {
+                limit: context.limit,
+                found: count,
+                kind: RuleKind::Alerting,
+            });
         }
         Ok(present)
     }

@@ -15,6 +15,7 @@ use crate::model::clock::Jump;
 use crate::model::{Alert, Labels, Stage, Timestamp};
 use crate::promql::{Marks, Plan, Results, Sharing, VectorSample};
 use crate::rules::backend::Backend;
+use crate::rules::error::RuleError;
 use crate::rules::explain::evidence::Scene;
 use crate::rules::{Rule, RuleGroup};
 use crate::state::{DecisionRow, RuleAlertChanges, RuleAlertRow};
@@ -545,7 +546,7 @@ impl RunningRule {
         context: &Context<'_>,
         results: Option<&Arc<Results>>,
         outcome: &mut GroupOutcome,
-    ) -> Result<(), String> {
+    ) -> Result<(), RuleError> {
         let hits = match results {
             Some(results) => backend.query_sharing(
                 self.rule.expr(),
@@ -592,7 +593,7 @@ impl RunningRule {
         (at, now): (Timestamp, Timestamp),
         context: &Context<'_>,
         outcome: &mut GroupOutcome,
-    ) -> Result<(), String> {
+    ) -> Result<(), RuleError> {
         let (Rule::Alerting(rule), Some(state)) = (&*self.rule, &mut self.alerting) else {
             return Ok(());
         };
@@ -649,7 +650,7 @@ impl RunningRule {
     /// Takes down how an evaluation went.
     fn examined(
         &mut self,
-        result: Result<(), String>,
+        result: Result<(), RuleError>,
         now: Timestamp,
         begun: Instant,
         outcome: &mut GroupOutcome,
@@ -658,7 +659,7 @@ impl RunningRule {
         outcome.failures += u64::from(result.is_err());
         self.health = Health {
             ok: Some(result.is_ok()),
-            last_error: result.err(),
+            last_error: result.err().map(|error| error.to_string()),
             last_evaluation: Some(now),
             evaluation_time: begun.elapsed(),
         };

@@ -24,6 +24,7 @@ use crate::model::{LabelSets, Labels, METRIC_NAME, Timestamp};
 use crate::promql::syntax::ast::{MatrixSelector, ValueType, VectorSelector};
 use crate::promql::{Expr, VectorSample, deep, parse};
 use crate::rules::backend::Backend;
+use crate::rules::error::RuleError;
 use crate::rules::{AlertingRule, NoData};
 
 /// What collectors say of parts that they could not read; the first is of any collector, the others
@@ -90,7 +91,7 @@ pub(in crate::rules) struct Inputs<'a> {
     /// Labels, without the name, of series with too few samples for the function that reads them.
     thin: Option<SeriesSet>,
     /// The labels for which the alert has recovered.
-    recovered: Option<Result<Vec<Labels>, String>>,
+    recovered: Option<Result<Vec<Labels>, RuleError>>,
 }
 
 impl<'a> Inputs<'a> {
@@ -162,9 +163,9 @@ impl<'a> Inputs<'a> {
     }
 
     /// Why `recover_expr` could not be evaluated.
-    pub fn error(&self) -> Option<String> {
+    pub fn error(&self) -> Option<RuleError> {
         let error = self.recovered.as_ref()?.as_ref().err()?;
-        Some(format!("recover_expr: {error}"))
+        Some(RuleError::Recovery(Box::new(error.clone())))
     }
 
     /// The series that an alert lacks, as far as they hold it.

@@ -6,6 +6,7 @@ use crate::model::text::format_float_g;
 use crate::model::{HistogramSample, Labels, METRIC_NAME, NativeHistogram, Sample};
 use crate::promql::VectorSample;
 use crate::rules::RecordingRule;
+use crate::rules::error::{RuleError, RuleKind};
 
 /// What a recording rule writes at an instant.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +16,7 @@ pub struct Recorded {
     /// Native histograms.
     pub histograms: Vec<HistogramSample>,
     /// Why one of the native histograms is not among them: no storage takes it.
-    pub discarded: Option<String>,
+    pub discarded: Option<RuleError>,
 }
 
 impl Recorded {
@@ -33,18 +34,21 @@ impl Recorded {
     }
 }
 
-/// The samples that a result becomes. Errs when two get equal labels, or there are more than
-/// `limit` (0: no limit).
+/// The samples that a result becomes.
+///
+/// # Errors
+/// When two get equal labels, or there are more than `limit` (0: no limit).
 pub fn record(
     rule: &RecordingRule,
     hits: Vec<VectorSample>,
     limit: usize,
-) -> Result<Recorded, String> {
+) -> Result<Recorded, RuleError> {
     if limit > 0 && hits.len() > limit {
-        return Err(format!(
-            "exceeded limit of {limit} with {} series",
-            hits.len()
-        ));
+        return Err(RuleError::Limit {
+            limit,
+            found: hits.len(),
+            kind: RuleKind::Recording,
+        });
     }
     let mut seen: HashSet<Labels, ahash::RandomState> =
         HashSet::with_capacity_and_hasher(hits.len(), ahash::RandomState::new());
@@ -65,19 +69,17 @@ pub fn record(
         }
         let labels = builder.build();
         if !seen.insert(labels.clone()) {
-            return Err(
-                "vector contains metrics with the same labelset after applying rule labels".into(),
-            );
+            return Err(RuleError::EqualLabels(RuleKind::Recording));
         }
         match histogram {
-            Some(histogram) if negative_bucket(&histogram).is_some() => {
-                recorded.discarded = negative_bucket(&histogram)
-            }
-            Some(histogram) => recorded.histograms.push(HistogramSample {
-                labels,
-                histogram,
-                timestamp: None,
-            }),
+            Some(histogram) => match negative_bucket(&histogram) {
+                Some(refused) => recorded.discarded = Some(refused),
+                None => recorded.histograms.push(HistogramSample {
+                    labels,
+                    histogram,
+                    timestamp: None,
+                }),
+            },
             None => recorded.samples.push(Sample {
                 labels,
                 value,
@@ -88,9 +90,8 @@ pub fn record(
     Ok(recorded)
 }
 
-/// A bucket of fewer than no observations, as differences of histograms have them: Prometheus's
-/// storage refuses those, in these words.
-fn negative_bucket(histogram: &NativeHistogram) -> Option<String> {
+/// The first bucket of fewer than no observations.
+fn negative_bucket(histogram: &NativeHistogram) -> Option<RuleError> {
     [
         ("negative", &histogram.negative),
         ("positive", &histogram.positive),
@@ -102,10 +103,10 @@ fn negative_bucket(histogram: &NativeHistogram) -> Option<String> {
             .iter()
             .enumerate()
             .find(|(_, count)| **count < 0.0)?;
-        let (number, count) = (position + 1, format_float_g(*count));
-        let reason = "histogram has a bucket whose observation count is negative";
-        Some(format!(
-            "{side} side: bucket number {number} has observation count of {count}: {reason}"
-        ))
+        Some(RuleError::NegativeBucket {
+            side,
+            bucket: position + 1,
+            count: format_float_g(*count),
+        })
     })
 }

@@ -8,6 +8,7 @@ use crate::model::{Labels, Matcher, Stage, Timestamp};
 use crate::promql::syntax::ast::{Binary, BinaryOp, Matching, ValueType};
 use crate::promql::{Expr, VectorSample, deep};
 use crate::rules::backend::Backend;
+use crate::rules::error::RuleError;
 use crate::rules::evaluate::active::AlertState;
 use crate::rules::evaluate::context::Context;
 use crate::rules::evaluate::group::{Group, RunningRule, Settings};
@@ -176,7 +177,9 @@ impl Wanted<'_> {
             Ok(Some(stage)) => stage,
             // The condition holds at an instant that the rule has not judged yet.
             Ok(None) => Stage::NotEvaluated,
-            Err(error) => Stage::RuleFailing { error },
+            Err(error) => Stage::RuleFailing {
+                error: error.to_string(),
+            },
         }
     }
 }
@@ -189,7 +192,7 @@ fn explain(
     backend: &dyn Backend,
     at: Timestamp,
     keep: Keep<'_>,
-) -> Result<Option<Stage>, String> {
+) -> Result<Option<Stage>, RuleError> {
     deep(|| explain_node(expr, backend, at, keep))
 }
 
@@ -198,7 +201,7 @@ fn explain_node(
     backend: &dyn Backend,
     at: Timestamp,
     keep: Keep<'_>,
-) -> Result<Option<Stage>, String> {
+) -> Result<Option<Stage>, RuleError> {
     let expr = expr.without_parens();
     match expr {
         Expr::Binary(binary) if binary.op.is_comparison() && !binary.return_bool => {
@@ -239,7 +242,7 @@ fn meets(
     backend: &dyn Backend,
     at: Timestamp,
     keep: Keep<'_>,
-) -> Result<Option<Stage>, String> {
+) -> Result<Option<Stage>, RuleError> {
     let found = backend.query(expr, at)?.iter().any(|hit| keep(&hit.labels));
     Ok((!found).then(|| Stage::ConditionFalse {
         expression: expr.to_string(),
@@ -252,7 +255,7 @@ fn compare(
     backend: &dyn Backend,
     at: Timestamp,
     keep: Keep<'_>,
-) -> Result<Option<Stage>, String> {
+) -> Result<Option<Stage>, RuleError> {
     // `90 < x` asks the same as `x > 90`.
     let turned = binary.lhs.value_type() == ValueType::Scalar;
     let (values, limit) = if turned {

@@ -3,6 +3,7 @@
 //!
 //! Values are taken as they stand: `${NAME}` means nothing here, because annotations may hold it.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use super::{RuleFileError, RuleFileErrors, RuleLocation, Unportable};
@@ -202,7 +203,7 @@ impl<'a> Reading<'a> {
 
     pub fn duration(&mut self, node: &Node, key: &str) -> Option<Duration> {
         let text = self.text(node, key)?;
-        self.parsed(node, key, parse_duration(&text).map_err(|e| e.to_string()))
+        self.parsed(node, key, parse_duration(&text))
     }
 
     pub fn integer(&mut self, node: &Node, key: &str) -> Option<i64> {
@@ -222,7 +223,12 @@ impl<'a> Reading<'a> {
     }
 
     /// The value of a result; its error stands at `key`.
-    pub fn parsed<T>(&mut self, node: &Node, key: &str, result: Result<T, String>) -> Option<T> {
+    pub fn parsed<T, E: Display>(
+        &mut self,
+        node: &Node,
+        key: &str,
+        result: Result<T, E>,
+    ) -> Option<T> {
         let position = node.get(key).map_or(node.position, |n| n.position);
         result
             .map_err(|problem| self.error(position, format!("{key}: {problem}")))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::{Document, Node};
 use crate::model::{Labels, Timestamp};
-use crate::promql::{SeriesDescription, SeriesValue, parse_metric, parse_series};
+use crate::promql::{ParseError, SeriesDescription, SeriesValue, parse_metric, parse_series};
 use crate::rules::file::RuleFileErrors;
 use crate::rules::file::reading::Reading;
 
@@ -80,7 +80,7 @@ pub struct ExprTest {
     /// Time after the start.
     pub eval_time: Duration,
     /// All samples; an error stands for one whose labels or histogram could not be read.
-    pub expected: Vec<Result<ExpectedSample, String>>,
+    pub expected: Vec<Result<ExpectedSample, SampleError>>,
 }
 
 /// One sample that an expression must have.
@@ -260,13 +260,17 @@ fn read_expr_test(reading: &mut Reading<'_>, node: &Node) -> ExprTest {
             "{value:?} is not a number; YAML writes .inf and .nan"
         ));
         let value = reading.parsed(sample, "value", value).unwrap_or(f64::NAN);
-        let labels = parse_metric(&written).map_err(|e| format!("labels {written:?}: {e}"));
+        let refused = |problem| SampleError {
+            labels: written.clone(),
+            problem,
+        };
+        let labels = parse_metric(&written).map_err(|error| refused(error.into()));
         let histogram = reading
             .text(sample, "histogram")
             .filter(|text| !text.is_empty())
             .map(|text| read_histogram(&text))
             .transpose();
-        let histogram = histogram.map_err(|error| format!("labels {written:?}: {error}"));
+        let histogram = histogram.map_err(refused);
         expected.push(labels.and_then(|labels| {
             Ok(ExpectedSample {
                 labels,
@@ -283,16 +287,35 @@ fn read_expr_test(reading: &mut Reading<'_>, node: &Node) -> ExprTest {
     }
 }
 
+/// Why an expected sample is none, in promtool's words.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[error("labels {labels:?}: {problem}")]
+pub struct SampleError {
+    labels: String,
+    problem: SampleProblem,
+}
+
+/// Why a text is neither a sample's labels nor a native histogram.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+enum SampleProblem {
+    #[error(transparent)]
+    Notation(#[from] ParseError),
+    #[error("expected histogram, got {0:.6}")]
+    Float(f64),
+    #[error("expected histogram, got _")]
+    Gap,
+    #[error("expected 1 value, got {0}")]
+    Values(usize),
+}
+
 /// A native histogram in the one way that it is printed.
-fn read_histogram(text: &str) -> Result<String, String> {
-    let values = parse_series(&format!("{{}} {text}"))
-        .map_err(|error| error.to_string())?
-        .values;
+fn read_histogram(text: &str) -> Result<String, SampleProblem> {
+    let values = parse_series(&format!("{{}} {text}"))?.values;
     match values.get(0).filter(|_| values.len() == 1) {
         Some(SeriesValue::Histogram(histogram)) => Ok(histogram.notation()),
-        Some(SeriesValue::Float(value)) => Err(format!("expected histogram, got {value:.6}")),
-        Some(SeriesValue::Gap) => Err("expected histogram, got _".into()),
-        None => Err(format!("expected 1 value, got {}", values.len())),
+        Some(SeriesValue::Float(value)) => Err(SampleProblem::Float(*value)),
+        Some(SeriesValue::Gap) => Err(SampleProblem::Gap),
+        None => Err(SampleProblem::Values(values.len())),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::coverage::Coverage;
 use super::definition::{
-    AlertTest, ExpectedAlert, ExpectedSample, ExprTest, Pairs, TestFile, TestGroup,
+    AlertTest, ExpectedAlert, ExpectedSample, ExprTest, Pairs, SampleError, TestFile, TestGroup,
 };
 use super::diff;
 use crate::model::text::{format_float_f, go_exponent, is_legacy_label_name, quote};
@@ -16,6 +16,7 @@ use crate::promql::{
     Engine, Expr, Plan, Results, SeriesValue, Sharing, Value, VectorSample, parse,
 };
 use crate::rules::backend::{Backend, Hits, hits};
+use crate::rules::error::RuleError;
 use crate::rules::evaluate::active::AlertState;
 use crate::rules::evaluate::group::{Group, Settings};
 use crate::rules::{Rule, RuleGroup};
@@ -68,12 +69,7 @@ struct TestBackend {
 
 impl TestBackend {
     fn value(&self, engine: &Engine, expr: &Expr, at: Timestamp) -> Hits {
-        hits(
-            engine
-                .instant(&self.store, expr, at)
-                .map_err(|e| e.to_string())?
-                .value,
-        )
+        hits(engine.instant(&self.store, expr, at)?.value)
     }
 }
 
@@ -94,7 +90,7 @@ impl Backend for TestBackend {
     }
 
     fn query_text(&self, text: &str, at: Timestamp) -> Hits {
-        self.value(&self.engine, &parse(text).map_err(|e| e.to_string())?, at)
+        self.value(&self.engine, &parse(text)?, at)
     }
 
     fn append(&self, at: Timestamp, samples: &[Sample]) {
@@ -403,8 +399,8 @@ impl<'a> Run<'a> {
             quote(&test.expr),
             format_duration(test.eval_time)
         );
-        let query = || -> Result<Vec<ExpectedSample>, String> {
-            let expr = parse(&test.expr).map_err(|e| e.to_string())?;
+        let query = || -> Result<Vec<ExpectedSample>, RuleError> {
+            let expr = parse(&test.expr)?;
             let found = self
                 .backend
                 .query(&expr, self.test.start + test.eval_time)?;
@@ -415,7 +411,7 @@ impl<'a> Run<'a> {
             };
             Ok(found.into_iter().map(shown).collect())
         };
-        let wanted: Result<Vec<ExpectedSample>, &String> = test
+        let wanted: Result<Vec<ExpectedSample>, &SampleError> = test
             .expected
             .iter()
             .map(|sample| sample.as_ref().cloned())

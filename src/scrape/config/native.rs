@@ -5,6 +5,7 @@
 use crate::config::Section;
 use crate::model::NativeHistogram;
 use crate::model::native_histogram::EXPONENTIAL_SCHEMAS;
+use crate::scrape::error::PageError;
 
 /// What a job, or `global` for all, makes of histograms.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,11 +75,14 @@ impl NativeHistograms {
         )
     }
 
-    /// Makes a histogram as coarse as the configuration wants it. The error fails the scrape.
+    /// Makes a histogram as coarse as the configuration wants it.
+    ///
+    /// # Errors
+    /// When that is not possible, which fails the scrape.
     pub(in crate::scrape) fn fit(
         &self,
         histogram: NativeHistogram,
-    ) -> Result<NativeHistogram, String> {
+    ) -> Result<NativeHistogram, PageError> {
         let mut histogram = histogram;
         if self.min_bucket_factor > 1.0 {
             histogram = histogram.reduced_to(finest(self.min_bucket_factor));
@@ -90,10 +94,8 @@ impl NativeHistograms {
             |h: &NativeHistogram| (h.positive.counts().len() + h.negative.counts().len()) as u64;
         while buckets(&histogram) > limit {
             if histogram.is_custom() || histogram.schema <= *EXPONENTIAL_SCHEMAS.start() {
-                return Err(format!(
-                    "histogram bucket limit exceeded: {} buckets, at most {limit} allowed",
-                    buckets(&histogram)
-                ));
+                let found = buckets(&histogram);
+                return Err(PageError::BucketLimit { found, limit });
             }
             let coarser = histogram.schema - 1;
             histogram = histogram.reduced_to(coarser);
@@ -146,8 +148,8 @@ mod tests {
                 ..NativeHistograms::default()
             };
             assert_eq!(
-                settings.fit(histogram(8, 10)).map(|h| h.schema),
-                Ok(schema),
+                settings.fit(histogram(8, 10)).ok().map(|h| h.schema),
+                Some(schema),
                 "{factor}"
             );
         }
@@ -168,6 +170,7 @@ mod tests {
             settings
                 .fit(histogram(-4, 5))
                 .expect_err("cannot be merged")
+                .to_string()
                 .contains("at most 4")
         );
         let custom = NativeHistogram {

@@ -11,6 +11,7 @@ use crate::model::{Labels, LabelsBuilder, parse_duration};
 use super::config::global::Limits;
 use super::config::job::{Job, TargetGroup};
 use super::config::relabel;
+use super::error::AddressError;
 use super::page::fetch::url_of;
 use super::target_info::TargetInfo;
 
@@ -20,7 +21,7 @@ pub(super) struct HttpTarget {
     pub(super) key: u64,
     pub(super) info: TargetInfo,
     /// Or why it cannot be scraped: the target is listed and down.
-    pub(super) url: Result<Url, String>,
+    pub(super) url: Result<Url, AddressError>,
 }
 
 /// What discovery made of a job.
@@ -65,12 +66,12 @@ pub(super) fn targets_of(job: &Job, from_files: &[TargetGroup]) -> Found {
     // As in Prometheus, a limit that the file sets and that is exceeded is a failure of every
     // target of the job.
     if limit != own && found.targets.len() as u64 > limit {
-        let reason = format!(
-            "target_limit exceeded (number of targets: {}, limit: {limit})",
-            found.targets.len()
-        );
+        let reason = AddressError::TargetLimit {
+            found: found.targets.len(),
+            limit,
+        };
         for target in &mut found.targets {
-            target.key = super::config::identity::hash(&(target.key, &reason));
+            target.key = super::config::identity::hash(&(target.key, reason.to_string()));
             target.url = Err(reason.clone());
         }
     }
@@ -105,10 +106,14 @@ fn discovered_labels(job: &Job, group: &TargetGroup, address: &str) -> Labels {
     labels.build()
 }
 
-fn target(job: &Job, discovered: Labels, mut labels: LabelsBuilder) -> Result<HttpTarget, String> {
+fn target(
+    job: &Job,
+    discovered: Labels,
+    mut labels: LabelsBuilder,
+) -> Result<HttpTarget, AddressError> {
     let address = labels
         .get("__address__")
-        .ok_or("no address after relabelling")?
+        .ok_or(AddressError::Missing)?
         .to_owned();
     let scheme = labels.get("__scheme__").unwrap_or("http").to_owned();
     let path = labels
@@ -125,8 +130,8 @@ fn target(job: &Job, discovered: Labels, mut labels: LabelsBuilder) -> Result<Ht
             }
         }
     }
-    let duration = |name: &str, default: Duration| match labels.get(name) {
-        Some(text) => parse_duration(text).map_err(|e| format!("{name}: {e}")),
+    let duration = |label: &'static str, default: Duration| match labels.get(label) {
+        Some(text) => parse_duration(text).map_err(|error| AddressError::Duration { label, error }),
         None => Ok(default),
     };
     let times = duration("__scrape_interval__", job.interval).and_then(|interval| {
@@ -135,15 +140,15 @@ fn target(job: &Job, discovered: Labels, mut labels: LabelsBuilder) -> Result<Ht
         if fit {
             Ok((interval, timeout))
         } else {
-            Err("the timeout must be above 0 and at most the interval".to_owned())
+            Err(AddressError::Times)
         }
     });
     let url = match &times {
         Err(problem) => Err(problem.clone()),
-        Ok(_) if address.contains('/') => Err("the address is not host:port".to_owned()),
-        Ok(_) if !matches!(scheme.as_str(), "http" | "https") => Err(format!(
-            "unsupported scheme {scheme:?}: neither http nor https"
-        )),
+        Ok(_) if address.contains('/') => Err(AddressError::Path),
+        Ok(_) if !matches!(scheme.as_str(), "http" | "https") => {
+            Err(AddressError::Scheme(scheme.clone()))
+        }
         Ok(_) => url_of(&scheme, &address, &path, &params),
     };
     let (interval, timeout) = times.unwrap_or((job.interval, job.timeout));
@@ -154,7 +159,7 @@ fn target(job: &Job, discovered: Labels, mut labels: LabelsBuilder) -> Result<Ht
     let key = super::config::identity::hash(&(
         job.identity,
         &labels,
-        url.as_ref().map(Url::as_str),
+        url.as_ref().map(Url::as_str).map_err(ToString::to_string),
         interval,
         timeout,
     ));

@@ -15,12 +15,13 @@ use crate::http::{
     Request, within,
 };
 use crate::scrape::config::protocol::Encoding;
+use crate::scrape::error::{AddressError, ScrapeError};
 
 /// How to fetch one target's page.
 pub(in crate::scrape) struct Fetch {
     client: Client,
     /// Where the page is, or why that is no address at all.
-    url: Result<Url, String>,
+    url: Result<Url, AddressError>,
     headers: HeaderMap,
     timeout: Duration,
     max_body: usize,
@@ -34,7 +35,7 @@ impl Fetch {
     /// building it again can only fail when the machine's certificates went away meanwhile.
     pub(in crate::scrape) fn new(
         client: Client,
-        url: Result<Url, String>,
+        url: Result<Url, AddressError>,
         job: &crate::scrape::Job,
         timeout: Duration,
     ) -> Self {
@@ -65,8 +66,14 @@ impl Fetch {
         }
     }
 
-    /// Fetches the page and reads it. The error is one line without secrets.
-    pub(in crate::scrape) async fn page(&self, mut reader: Reader<'_>) -> Result<Fetched, String> {
+    /// Fetches the page and reads it.
+    ///
+    /// # Errors
+    /// When there is none; the text is one line without secrets.
+    pub(in crate::scrape) async fn page(
+        &self,
+        mut reader: Reader<'_>,
+    ) -> Result<Fetched, ScrapeError> {
         let request = Request {
             method: Method::GET,
             url: self.url.clone()?,
@@ -91,7 +98,7 @@ impl Fetch {
                 Ok(encoding) => {
                     let body = incoming.read(reader.room(), self.max_body).await?;
                     not_empty(&incoming)?;
-                    reader.whole(body, encoding)
+                    reader.whole(body, encoding).map_err(ScrapeError::Page)
                 }
                 Err(error) => {
                     incoming.pass(self.max_body, |_| {}).await?;
@@ -101,9 +108,7 @@ impl Fetch {
             self.kept.store(true, Ordering::Relaxed);
             Ok(page)
         };
-        within(self.timeout, exchange)
-            .await
-            .unwrap_or_else(|e| Err(format!("{}: {e}", e.kind.as_str())))
+        within(self.timeout, exchange).await?
     }
 
     /// Sends the request. A connection that was used before may be closed by the other side just as
@@ -117,9 +122,9 @@ impl Fetch {
         }
     }
 
-    fn encoding(&self, answer: &Incoming) -> Result<Encoding, String> {
+    fn encoding(&self, answer: &Incoming) -> Result<Encoding, ScrapeError> {
         if answer.status != 200 {
-            return Err(format!("server returned HTTP status {}", answer.status));
+            return Err(ScrapeError::Status(answer.status));
         }
         let written = answer
             .headers
@@ -132,7 +137,7 @@ impl Fetch {
                 .filter(|c| !c.is_control())
                 .take(60)
                 .collect();
-            format!("unsupported Content-Type {shown:?} and no fallback_scrape_protocol")
+            ScrapeError::ContentType(shown)
         })
     }
 }
@@ -170,12 +175,11 @@ pub(in crate::scrape) fn url_of(
     address: &str,
     path: &str,
     params: &BTreeMap<String, Vec<String>>,
-) -> Result<Url, String> {
+) -> Result<Url, AddressError> {
     let (path, query) = path
         .split_once('?')
         .map_or((path, None), |(p, q)| (p, Some(q)));
-    let mut url = Url::parse(&format!("{scheme}://{address}"))
-        .map_err(|error| format!("the address is not host:port: {error}"))?;
+    let mut url = Url::parse(&format!("{scheme}://{address}"))?;
     url.set_path(path);
     url.set_query(query);
     if !params.is_empty() {

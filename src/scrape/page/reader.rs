@@ -15,6 +15,7 @@ use super::body::{Body, Writer};
 use super::labelling::Labelling;
 use super::scan::{Hit, PageCache, Scanned, Scanner};
 use crate::scrape::config::protocol::Encoding;
+use crate::scrape::error::PageError;
 
 /// A protobuf body may become so many times its size limit: text is longer, and a histogram takes
 /// more room in memory.
@@ -24,7 +25,7 @@ const EXPANDED: u64 = 2;
 pub(in crate::scrape) struct Fetched {
     pub(in crate::scrape) scanned: Scanned,
     pub(in crate::scrape) format: Format,
-    pub(in crate::scrape) body: Result<Body, String>,
+    pub(in crate::scrape) body: Result<Body, PageError>,
 }
 
 /// What reads the next page of a target.
@@ -43,13 +44,15 @@ impl<'a> Reader<'a> {
         self.cache.room()
     }
 
-    /// Reads a page that is there as a whole; the error says why what is no text cannot be read at
-    /// all.
+    /// Reads a page that is there as a whole.
+    ///
+    /// # Errors
+    /// When what is no text cannot be read at all.
     pub(in crate::scrape) fn whole(
         self,
         body: Bytes,
         encoding: Encoding,
-    ) -> Result<Fetched, String> {
+    ) -> Result<Fetched, PageError> {
         let Reader {
             cache,
             labelling,
@@ -66,7 +69,7 @@ impl<'a> Reader<'a> {
                     classic: labelling.native.classic,
                     bound,
                 };
-                let expanded = expand(&body, &options).map_err(|error| error.to_string())?;
+                let expanded = expand(&body, &options)?;
                 (
                     Bytes::from(expanded.text),
                     Format::Text,
@@ -82,7 +85,7 @@ impl<'a> Reader<'a> {
             if often {
                 Ok(Body::Plain(text))
             } else {
-                Body::of(text).map_err(not_kept)
+                Ok(Body::of(text)?)
             }
         });
         Ok(Fetched {
@@ -113,7 +116,7 @@ pub(in crate::scrape) struct Parts<'a> {
     left: Vec<u8>,
     /// How long it must become before it is read again.
     enough: usize,
-    writer: Result<Writer, String>,
+    writer: Result<Writer, PageError>,
 }
 
 impl Parts<'_> {
@@ -125,7 +128,7 @@ impl Parts<'_> {
         if let Ok(writer) = &mut self.writer
             && let Err(error) = writer.write(part)
         {
-            self.writer = Err(not_kept(error));
+            self.writer = Err(error.into());
         }
         if !self.left.is_empty() {
             let Some(end) = memchr(b'\n', part) else {
@@ -155,17 +158,13 @@ impl Parts<'_> {
         let (scanned, done) = self.scanner.finish();
         let body = done
             .and(self.writer)
-            .and_then(|writer| writer.finish().map_err(not_kept));
+            .and_then(|writer| Ok(writer.finish()?));
         Fetched {
             scanned,
             format: self.format,
             body,
         }
     }
-}
-
-fn not_kept(error: std::io::Error) -> String {
-    format!("the page cannot be kept: {error}")
 }
 
 #[cfg(test)]
@@ -270,7 +269,9 @@ mod tests {
             &scanned.hits,
             &scanned.histograms,
         );
-        let body = body.map(|body| String::from_utf8_lossy(&body.text()).into_owned());
+        let body = body
+            .map(|body| String::from_utf8_lossy(&body.text()).into_owned())
+            .map_err(|error| error.to_string());
         format!("{counts:?} {stamps:?} {new:?} {body:?}")
     }
 
@@ -361,7 +362,7 @@ mod tests {
             }
             assert!(reads < 20, "{reads}");
             assert_eq!(
-                parts.finish().body.expect_err("unsound"),
+                parts.finish().body.expect_err("unsound").to_string(),
                 "line 2: quoted text without closing quote"
             );
         }

@@ -11,6 +11,7 @@ use super::cache::{Cache, Entry};
 use super::convert::Converter;
 use super::labelling::Labelling;
 use crate::scrape::config::global::{Limits, bound_of};
+use crate::scrape::error::PageError;
 
 /// A page may bring this many times its sample limit where relabelling drops the rest.
 const DROPPED: usize = 10;
@@ -234,7 +235,7 @@ pub(in crate::scrape) struct Scanner<'a> {
     native: Vec<Exposed>,
     converter: Option<Converter>,
     scanned: Scanned,
-    done: Result<(), String>,
+    done: Result<(), PageError>,
 }
 
 impl<'a> Scanner<'a> {
@@ -300,7 +301,7 @@ impl<'a> Scanner<'a> {
 
     /// What the page brought, and whether it is sound: on an error the counts so far stand beside
     /// it; above the sample limit counting goes on (SEMANTICS 26).
-    pub(in crate::scrape) fn finish(mut self) -> (Scanned, Result<(), String>) {
+    pub(in crate::scrape) fn finish(mut self) -> (Scanned, Result<(), PageError>) {
         let mut histograms = std::mem::take(&mut self.native);
         histograms.extend(
             self.converter
@@ -313,14 +314,14 @@ impl<'a> Scanner<'a> {
         (self.scanned, done)
     }
 
-    fn lines(&mut self, lines: &mut Lines<'_>, part: &[u8]) -> Result<(), String> {
+    fn lines(&mut self, lines: &mut Lines<'_>, part: &[u8]) -> Result<(), PageError> {
         let cache = self.cache;
         loop {
             let probable = cache
                 .probable(self.previous)
                 .filter(|probable| probable.entry.kind == self.kind);
             let hint = probable.map_or(&[][..], |probable| probable.bytes);
-            let line = match lines.next(hint).map_err(|e| e.to_string())? {
+            let line = match lines.next(hint)? {
                 None => return Ok(()),
                 Some(Item::Help(..) | Item::Unit(..)) => continue,
                 Some(Item::Type(family, declared)) => {
@@ -357,7 +358,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The native histograms, after all lines.
-    fn histograms(&mut self, histograms: Vec<Exposed>) -> Result<(), String> {
+    fn histograms(&mut self, histograms: Vec<Exposed>) -> Result<(), PageError> {
         let kind = MetricKind::Histogram;
         for Exposed {
             series,
@@ -387,15 +388,12 @@ impl<'a> Scanner<'a> {
         bytes: &[u8],
         kind: MetricKind,
         (value, timestamp): (f64, Option<Timestamp>),
-    ) -> Result<bool, String> {
+    ) -> Result<bool, PageError> {
         let (labelling, scanned, limit) =
             (self.labelling, &mut self.scanned, limit(self.labelling));
         scanned.scraped += 1;
         if scanned.scraped > limit.saturating_mul(DROPPED) {
-            return Err(format!(
-                "sample limit exceeded: more than {} samples before relabelling",
-                limit.saturating_mul(DROPPED)
-            ));
+            return Err(PageError::BeforeRelabelling(limit.saturating_mul(DROPPED)));
         }
         let (series, kept) = match series {
             Series::Known { index, kept } => (index, kept),
@@ -406,7 +404,7 @@ impl<'a> Scanner<'a> {
                 return Ok(false);
             }
             Series::New(fingerprint) => {
-                let labels = labelling.of_text(bytes, kind).map_err(String::from)?;
+                let labels = labelling.of_text(bytes, kind).map_err(PageError::Series)?;
                 let kept = labels.is_some();
                 if scanned.kept <= limit {
                     scanned.new.push(NewSeries {
@@ -438,11 +436,11 @@ impl<'a> Scanner<'a> {
 }
 
 /// Why a page with so many samples is not taken.
-pub(in crate::scrape) fn over(samples: usize, limit: usize) -> String {
-    format!(
-        "sample limit exceeded: {samples} samples, {}",
-        bound_of("sample_limit", limit as u64, Limits::default().samples)
-    )
+pub(in crate::scrape) fn over(found: usize, limit: usize) -> PageError {
+    PageError::SampleLimit {
+        found,
+        bound: bound_of("sample_limit", limit as u64, Limits::default().samples),
+    }
 }
 
 fn limit(labelling: &Labelling) -> usize {

@@ -121,7 +121,7 @@ impl Context {
         }
         self.spend(PATTERN_COST)?;
         let refuse = |reason: String| Fault::Failed(format!("error parsing regexp: {reason}"));
-        let translated = translate(written).map_err(refuse)?;
+        let translated = translate(written).map_err(|error| refuse(error.to_string()))?;
         let built = RegexBuilder::new(&translated)
             .size_limit(MAX_PATTERN)
             .build();

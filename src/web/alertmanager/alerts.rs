@@ -98,7 +98,7 @@ async fn post(
     for alert in posted {
         match alert.accept(now, resolve_timeout) {
             Ok(incoming) => accepted.push(incoming),
-            Err(reason) => refusals.push(reason),
+            Err(refused) => refusals.push(refused.to_string()),
         }
     }
     let count = accepted.len() as u64;

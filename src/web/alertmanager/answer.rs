@@ -1,5 +1,7 @@
 //! How a refusal looks, how a request's body is read, and how labels and alerts look in JSON.
 
+use std::fmt::Display;
+
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
@@ -32,8 +34,8 @@ pub enum Problem {
 
 impl Problem {
     /// The request asks for what cannot be.
-    pub fn bad(message: impl Into<String>) -> Self {
-        Problem::Refused(StatusCode::BAD_REQUEST, message.into())
+    pub fn bad(message: impl Display) -> Self {
+        Problem::Refused(StatusCode::BAD_REQUEST, message.to_string())
     }
 
     /// The body is not what it should be.

@@ -17,9 +17,10 @@ use nightbell::alerting::metrics::Metrics;
 use nightbell::alerting::{Alerting, Incoming, Silence};
 use nightbell::model::{Alert, Labels, METRIC_NAME, Sample, Timestamp};
 use nightbell::notify::{Notification, NotifiedAlert, Notifier, NotifyError, Reason};
-use nightbell::promql::Expr;
+use nightbell::promql::{EvalError, Expr};
 use nightbell::rules::RuleGroup;
 use nightbell::rules::backend::{Backend, Hits};
+use nightbell::rules::error::RuleError;
 use nightbell::rules::evaluate::group::Settings;
 use nightbell::rules::file::parse_text;
 use nightbell::rules::scheduler::Scheduler;
@@ -120,13 +121,13 @@ impl Samples {
 impl Backend for Samples {
     fn query(&self, expr: &Expr, at: Timestamp) -> Hits {
         let Expr::VectorSelector(selector) = expr else {
-            return Err("only selectors".into());
+            return Err(RuleError::NotAVector);
         };
         let second = at.since(START).as_secs();
         if self.1.iter().any(|(name, broken)| {
             *name == selector.name && (*broken..broken + SLOT).contains(&second) && *name != "c"
         }) {
-            return Err("the query failed".into());
+            return Err(EvalError::Execution("the query failed".into()).into());
         }
         let of = self
             .0
@@ -146,7 +147,7 @@ impl Backend for Samples {
     }
 
     fn query_text(&self, _: &str, _: Timestamp) -> Hits {
-        Err("nothing asks".into())
+        Err(RuleError::NotAVector)
     }
 
     fn append(&self, _: Timestamp, _: &[Sample]) {}

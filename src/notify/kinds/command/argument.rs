@@ -77,14 +77,8 @@ impl Argument {
             );
             return None;
         }
-        let value = section.environment().expand(text).unwrap_or_else(|name| {
-            let remedy = format!("set it, or write ${{{name}:-default}}");
-            section.error_at(
-                node.position,
-                key,
-                format!("environment variable {name} is not set"),
-                remedy,
-            );
+        let value = section.environment().expand(text).unwrap_or_else(|unset| {
+            section.error_at(node.position, key, unset.to_string(), unset.remedy());
             String::new()
         });
         let field = Field::at(section, node.position, key, value);
