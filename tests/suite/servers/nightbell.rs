@@ -234,7 +234,7 @@ impl Nightbell {
         found.first()?.rsplit(' ').next()?.parse().ok()
     }
 
-    /// Waits until every one of these queries gives data; after 90 seconds it fails with those that
+    /// Waits until every one of these queries gives data; after three minutes it fails with those that
     /// give none.
     pub fn gives_data<'a>(&self, expressions: impl IntoIterator<Item = &'a str>) {
         let mut empty: Vec<&str> = expressions.into_iter().collect();
@@ -253,7 +253,7 @@ impl Nightbell {
             }
             let list = empty.join("\n");
             assert!(
-                start.elapsed() < Duration::from_secs(90),
+                start.elapsed() < Duration::from_secs(180),
                 "no data for:\n{list}"
             );
             std::thread::sleep(Duration::from_millis(500));
