@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::Value;
 
 use crate::config::{self, Node, Position, ScalarStyle, Section};
-use crate::template::{AlertData, Library, NotificationData, Template};
+use crate::template::{AlertData, Library, Mistake, NotificationData, RenderError, Template};
 
 use super::error::{NotifyError, Reason};
 use super::message::{Style, cut_bytes};
@@ -22,7 +22,7 @@ const MAX_ERROR: usize = 300;
 pub(super) struct Field {
     key: &'static str,
     /// What is wrong with it, where it cannot be read.
-    template: Result<Template, String>,
+    template: Result<Template, Mistake>,
     source: String,
     /// Whether what a template prints stands in HTML and is escaped for it.
     html: bool,
@@ -72,15 +72,13 @@ impl Field {
         source: String,
     ) -> Self {
         let library = section.given::<Library>().unwrap_or_default();
-        let template = Template::notification(&source, &library).map_err(|problem| {
-            let problem = problem.to_string();
+        let template = Template::notification(&source, &library).inspect_err(|problem| {
             section.non_fatal_at(
                 position,
                 key,
-                problem.clone(),
+                problem.to_string(),
                 "write it as Alertmanager's templates are written".into(),
             );
-            problem
         });
         for name in template.iter().flat_map(Template::undefined) {
             tracing::warn!(
@@ -102,8 +100,7 @@ impl Field {
     /// The field with another text instead of its own, of which nothing is said.
     pub(super) fn variant(&self, section: &Section<'_>, source: String) -> Self {
         let library = section.given::<Library>().unwrap_or_default();
-        let template =
-            Template::notification(&source, &library).map_err(|problem| problem.to_string());
+        let template = Template::notification(&source, &library);
         Field {
             key: self.key,
             template,
@@ -164,19 +161,26 @@ impl Field {
         }
     }
 
-    fn render(&self, notification: &Notification) -> Result<Cow<'_, str>, String> {
+    fn render(&self, notification: &Notification) -> Result<Cow<'_, str>, Unrendered> {
         if !self.is_template() {
             return Ok(Cow::Borrowed(&self.source));
         }
-        self.template
-            .as_ref()
-            .map_err(Clone::clone)?
-            .notify(
-                &data(notification, &notification.quoted_receiver()),
-                self.html,
-            )
-            .map(Cow::Owned)
+        let template = self.template.as_ref().map_err(Clone::clone)?;
+        let text = template.notify(
+            &data(notification, &notification.quoted_receiver()),
+            self.html,
+        )?;
+        Ok(Cow::Owned(text))
     }
+}
+
+/// Why a field has no text.
+#[derive(Debug, thiserror::Error)]
+enum Unrendered {
+    #[error(transparent)]
+    Unreadable(#[from] Mistake),
+    #[error(transparent)]
+    Failed(#[from] RenderError),
 }
 
 fn data<'a>(notification: &'a Notification, receiver: &'a str) -> NotificationData<'a> {
@@ -255,7 +259,7 @@ impl<'a> Rendering<'a> {
             None => built_in(),
             Some((_, Ok(text))) => text.into_owned(),
             Some((key, Err(error))) => {
-                self.failed(key, &error);
+                self.failed(key, &error.to_string());
                 built_in()
             }
         }
@@ -291,7 +295,7 @@ impl<'a> Rendering<'a> {
 
     /// Notes a failure, logs and counts it.
     fn failed(&mut self, key: &str, error: &str) {
-        let error: String = error.chars().take(MAX_ERROR).collect();
+        let error: String = error.to_string().chars().take(MAX_ERROR).collect();
         tracing::warn!(
             receiver = self.notification.receiver,
             key,
@@ -318,7 +322,7 @@ impl<'a> Rendering<'a> {
     pub(super) fn address(&self, field: &Field) -> Result<String, NotifyError> {
         let text = field.render(self.notification).map_err(|error| {
             let _ = FAILED.try_with(|failed| failed.fetch_add(1, Ordering::Relaxed));
-            let error: String = error.chars().take(MAX_ERROR).collect();
+            let error: String = error.to_string().chars().take(MAX_ERROR).collect();
             NotifyError::permanent(
                 Reason::Template,
                 format!("template of {:?}: {error}", field.key),

@@ -2,7 +2,7 @@
 //! (SEMANTICS 178).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use gotmpl::parse::{ListNode, Node};
@@ -61,30 +61,53 @@ impl std::fmt::Debug for Library {
     }
 }
 
+/// Why a file of templates cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    /// The file is not there, or not for us.
+    #[error("{}: cannot be read: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is too large.
+    #[error("{}: is larger than {MAX_FILE} bytes", .0.display())]
+    TooLarge(PathBuf),
+    /// A template in it cannot be read.
+    #[error("{}:{}:{}: {}", path.display(), mistake.line, mistake.column, mistake.message)]
+    Mistake {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        mistake: Mistake,
+    },
+}
+
 impl Library {
     /// Adds the templates of a file, whose own name names what stands outside of `define`. A later
     /// one replaces an earlier one of the same name, unless it is empty.
-    pub fn add_file(&mut self, path: &Path) -> Result<(), String> {
-        let shown = path.display();
-        let cannot = |problem: String| format!("{shown}: {problem}");
-        let size = std::fs::metadata(path)
-            .map_err(|e| cannot(format!("cannot be read: {e}")))?
-            .len();
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is none of templates.
+    pub fn add_file(&mut self, path: &Path) -> Result<(), LibraryError> {
+        let unreadable = |error| LibraryError::Unreadable {
+            path: path.to_owned(),
+            error,
+        };
+        let size = std::fs::metadata(path).map_err(unreadable)?.len();
         if size > MAX_FILE {
-            return Err(cannot(format!("is larger than {MAX_FILE} bytes")));
+            return Err(LibraryError::TooLarge(path.to_owned()));
         }
-        let text =
-            std::fs::read_to_string(path).map_err(|e| cannot(format!("cannot be read: {e}")))?;
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
         let name = path
             .file_name()
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default();
-        self.add(&name, &text).map_err(|mistake| {
-            format!(
-                "{shown}:{}:{}: {}",
-                mistake.line, mistake.column, mistake.message
-            )
-        })
+        let path = path.to_owned();
+        self.add(&name, &text)
+            .map_err(|mistake| LibraryError::Mistake { path, mistake })
     }
 
     fn add(&mut self, file: &str, text: &str) -> Result<(), Mistake> {

@@ -53,6 +53,17 @@ struct Tree {
     undefined: Vec<String>,
 }
 
+/// Why a template that can be read gave no text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    /// It prints more than a message may be.
+    #[error("template: {0}: output is longer than {MAX_OUTPUT} bytes")]
+    TooLong(String),
+    /// Something in it failed, in Go's words.
+    #[error("{0}")]
+    Failed(String),
+}
+
 /// What Go refuses in a template, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -65,6 +76,8 @@ pub struct Mistake {
     /// The template's name.
     name: String,
 }
+
+impl std::error::Error for Mistake {}
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -218,7 +231,12 @@ impl Template {
     }
 
     /// Runs it over `data`; in `html`, values are escaped for the position where they stand.
-    fn execute(&self, context: &Arc<Context>, data: &Value, html: bool) -> Result<String, String> {
+    fn execute(
+        &self,
+        context: &Arc<Context>,
+        data: &Value,
+        html: bool,
+    ) -> Result<String, RenderError> {
         let tree = match &self.body {
             Body::Plain(text) => return Ok(text.as_ref().to_owned()),
             Body::Tree(tree) => tree,
@@ -239,20 +257,17 @@ impl Template {
         };
         match ran {
             Ok(()) => Ok(out.text),
-            Err(_) if out.full => Err(format!(
-                "template: {}: output is longer than {MAX_OUTPUT} bytes",
-                self.name
-            )),
+            Err(_) if out.full => Err(RenderError::TooLong(self.name.clone())),
             Err(TemplateError::Exec(placed)) if placed.contains(": executing ") => {
-                Err(format!("template: {placed}"))
+                Err(RenderError::Failed(format!("template: {placed}")))
             }
-            Err(error) => match bare(&error) {
+            Err(error) => Err(RenderError::Failed(match bare(&error) {
                 own if own.starts_with("html/template") => {
-                    Err(own.replace("html/template:: ", "html/template: "))
+                    own.replace("html/template:: ", "html/template: ")
                 }
-                other if self.name.is_empty() => Err(format!("template: {other}")),
-                other => Err(format!("template: {}: {other}", self.name)),
-            },
+                other if self.name.is_empty() => format!("template: {other}"),
+                other => format!("template: {}: {other}", self.name),
+            })),
         }
     }
 }

@@ -10,7 +10,7 @@ use gotmpl::Value;
 use super::go::call::Context;
 use super::go::typed;
 use super::go::typed::Dialect;
-use super::{Library, Mistake, Template, text};
+use super::{Library, Mistake, RenderError, Template, text};
 use crate::model::Timestamp;
 
 /// Pairs of a name and a value.
@@ -63,8 +63,10 @@ impl Template {
     }
 
     /// The text for this data; in `html` each value is escaped for the position where it stands.
-    /// Errs with what failed, in Go's words.
-    pub fn notify(&self, data: &NotificationData<'_>, html: bool) -> Result<String, String> {
+    ///
+    /// # Errors
+    /// When something in it fails, in Go's words.
+    pub fn notify(&self, data: &NotificationData<'_>, html: bool) -> Result<String, RenderError> {
         let context = Context::new(
             self,
             &NOTIFICATIONS,

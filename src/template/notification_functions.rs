@@ -77,7 +77,7 @@ const NOTIFICATION: &[Row] = &[
     ("toJson", Exactly(1), |_, args| {
         match json::encode(&args[0]) {
             Ok(written) => Ok(text(&written)),
-            Err(problem) => fail(problem),
+            Err(error) => fail(error.to_string()),
         }
     }),
     ("list", AtLeast(0), |_, args| held(Value::List(args.into()))),

@@ -10,7 +10,7 @@ use super::functions::RULES;
 use super::go::call::Context;
 use super::go::typed;
 use super::go::typed::Dialect;
-use super::{Template, text};
+use super::{Mistake, Template, text};
 use crate::model::{Labels, NativeHistogram, Timestamp};
 
 /// Answers an expression at the evaluation's time: samples with their labels.
@@ -52,11 +52,12 @@ pub struct RuleData<'a> {
 }
 
 impl Template {
-    /// Reads a label or annotation of the rule `alert`. Errs as Prometheus does when it loads
-    /// rules.
-    pub fn rule(alert: &str, written: &str) -> Result<Self, String> {
+    /// Reads a label or annotation of the rule `alert`.
+    ///
+    /// # Errors
+    /// As Prometheus does when it loads rules.
+    pub fn rule(alert: &str, written: &str) -> Result<Self, Mistake> {
         Template::parse(&format!("__alert_{alert}"), PRELUDE, written, &RULES, None)
-            .map_err(|mistake| mistake.to_string())
     }
 
     /// As [`Template::rule`]; a text that cannot be read becomes one that prints the error.
@@ -126,9 +127,11 @@ impl<'a> RuleText<'a> {
     }
 }
 
-/// Whether the text is a template that a rule may hold; the error in Prometheus's words. `alert` is
-/// the rule's name.
-pub fn check(alert: &str, written: &str) -> Result<(), String> {
+/// Whether the text is a template that a rule may hold. `alert` is the rule's name.
+///
+/// # Errors
+/// Where it is none, in Prometheus's words.
+pub fn check(alert: &str, written: &str) -> Result<(), Mistake> {
     Template::rule(alert, written).map(drop)
 }
 

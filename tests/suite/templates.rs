@@ -64,6 +64,7 @@ fn render(html: bool, data: &str, template: &str, library: &Library) -> Result<S
     Template::notification(template, library)
         .map_err(|mistake| mistake.to_string())?
         .notify(&data, html)
+        .map_err(|error| error.to_string())
 }
 
 fn library() -> Library {
@@ -227,7 +228,7 @@ fn a_template_is_refused_when_the_rules_are_read_where_prometheus_refuses_it() {
             serde_json::from_str(line).expect("one JSON array per line");
         match nightbell::template::check("A", &template) {
             Ok(()) if accepted => {}
-            Err(error) if !accepted && error == wanted => {}
+            Err(error) if !accepted && error.to_string() == wanted => {}
             Err(error) if !accepted => {
                 reworded.push(format!("{template:?}\n   got  {error}\n   want {wanted}"))
             }

@@ -524,7 +524,7 @@ fn read_templates(section: &Section<'_>) {
                 section.non_fatal_at(
                     node.position,
                     &key,
-                    problem,
+                    problem.to_string(),
                     "write it as Alertmanager's templates are written".into(),
                 );
             }

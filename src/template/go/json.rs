@@ -9,14 +9,27 @@ use super::typed::{self, DURATION, MONTH, TIME, WEEKDAY};
 use crate::model::text::go_exponent;
 use crate::template::MAX_OUTPUT;
 
-/// The value in JSON, or why there is none.
-pub(in crate::template) fn encode(value: &Value) -> Result<String, String> {
+/// Why a value has no JSON.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::template) enum JsonError {
+    #[error("json: unsupported type: func")]
+    Function,
+    #[error("json: unsupported value: {0}")]
+    Number(String),
+    #[error("it is not a time")]
+    NoTime,
+    #[error("a text is longer than {MAX_OUTPUT} bytes")]
+    TooLong,
+}
+
+/// The value in JSON.
+pub(in crate::template) fn encode(value: &Value) -> Result<String, JsonError> {
     let mut out = String::new();
     write(value, &mut out)?;
     Ok(out)
 }
 
-fn write(value: &Value, out: &mut String) -> Result<(), String> {
+fn write(value: &Value, out: &mut String) -> Result<(), JsonError> {
     match value {
         Value::Nil => out.push_str("null"),
         Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
@@ -34,7 +47,7 @@ fn write(value: &Value, out: &mut String) -> Result<(), String> {
         }
         Value::Map(_) => match typed::kind(value) {
             Some(TIME) => {
-                let moment = typed::as_moment(value).ok_or("it is not a time")?;
+                let moment = typed::as_moment(value).ok_or(JsonError::NoTime)?;
                 let written = super::time::format("2006-01-02T15:04:05.999999999Z07:00", &moment);
                 out.push_str(&format!("\"{written}\""));
             }
@@ -52,10 +65,10 @@ fn write(value: &Value, out: &mut String) -> Result<(), String> {
                 out.push('}');
             }
         },
-        Value::Function(_) => return Err("json: unsupported type: func".into()),
+        Value::Function(_) => return Err(JsonError::Function),
     }
     if out.len() > MAX_OUTPUT {
-        Err("a text is longer than 1048576 bytes".into())
+        Err(JsonError::TooLong)
     } else {
         Ok(())
     }
@@ -92,12 +105,9 @@ fn string(written: &str, out: &mut String) {
     out.push('"');
 }
 
-fn float(value: f64) -> Result<String, String> {
+fn float(value: f64) -> Result<String, JsonError> {
     if !value.is_finite() {
-        return Err(format!(
-            "json: unsupported value: {}",
-            crate::model::text::format_float(value)
-        ));
+        return Err(JsonError::Number(crate::model::text::format_float(value)));
     }
     let magnitude = value.abs();
     if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
