@@ -12,6 +12,7 @@ pub mod language;
 pub mod matcher;
 pub mod metric;
 pub mod native_histogram;
+pub mod needle;
 pub mod regex;
 pub mod sample;
 pub mod text;
@@ -28,6 +29,7 @@ pub use language::Language;
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metric::{MetricDesc, MetricKind};
 pub use native_histogram::{NativeHistogram, histogram_nan, is_histogram};
+pub use needle::{Needle, Position};
 pub use sample::{
     Batch, Family, Histogram, HistogramSample, STALE_NAN_BITS, Sample, any_stale, is_stale,
     stale_nan,

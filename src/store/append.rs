@@ -50,6 +50,7 @@ impl Inner {
     ) -> Option<Outcome> {
         let series = self.slots.get_mut(slot)?;
         if at < self.floor {
+            self.late.missed(at);
             return Some(Outcome::OutOfBounds);
         }
         // A marker never stands alone: a float with its bits is any NaN.
@@ -74,6 +75,7 @@ impl Inner {
     ) -> Option<Outcome> {
         let series = self.slots.get_mut(slot)?;
         if at < self.floor {
+            self.late.missed(at);
             return Some(Outcome::OutOfBounds);
         }
         let outcome = series.append_histogram(at, histogram, &mut self.columns, current);

@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 
-use super::Store;
+use parking_lot::RwLockReadGuard;
+
+use super::{AT_ONCE, Store};
 use crate::model::{METRIC_NAME, Timestamp};
 
 /// The greatest contributors, each list sorted from the greatest on.
@@ -30,51 +32,97 @@ pub struct Cardinality {
 impl Store {
     /// Counts, and at most `limit` entries of each list.
     pub fn cardinality(&self, limit: usize) -> Cardinality {
-        let inner = self.inner.read();
+        let mut inner = self.inner.read();
         let mut found = Cardinality {
             series: inner.by_labels.len(),
             ..Cardinality::default()
         };
-        let mut pairs = HashMap::new();
+        let (mut metrics, mut pairs) = (Greatest::new(limit), Greatest::new(limit));
         let (mut values, mut bytes) = (HashMap::new(), HashMap::new());
-        for (name, value, series) in inner.index.pairs() {
-            found.label_pairs += 1;
-            *values.entry(name).or_insert(0) += 1;
-            *bytes.entry(name).or_insert(0) += value.len() * series;
-            pairs.insert((name, value), series);
+        for (name, label) in inner.index.labels() {
+            let mut total = 0;
+            for (value, series) in label {
+                found.label_pairs += 1;
+                total += value.len() * series;
+                pairs.add((name, value), series);
+                if name == METRIC_NAME {
+                    metrics.add(value, series);
+                }
+                *values.entry(name).or_insert(0) += 1;
+            }
+            bytes.insert(name, total);
         }
-        for (_, series) in inner.slots.iter() {
-            found.chunks += series.chunk_count();
-            if let Some((first, last)) = series.span(&inner.columns) {
-                let (oldest, newest) = found.span.unwrap_or((Timestamp(first), Timestamp(last)));
-                found.span = Some((oldest.min(Timestamp(first)), newest.max(Timestamp(last))));
+        found.series_by_metric = metrics.take(str::to_owned);
+        found.series_by_pair = pairs.take(|(name, value)| format!("{name}={value}"));
+        let sorted = |counts: HashMap<&str, usize>| {
+            let mut all = Greatest::new(limit);
+            counts
+                .into_iter()
+                .for_each(|(name, count)| all.add(name, count));
+            all.take(str::to_owned)
+        };
+        found.values_by_label = sorted(values);
+        found.bytes_by_label = sorted(bytes);
+        let mut slot = 0;
+        while slot < inner.slots.end() {
+            if let Some(series) = inner.slots.get(slot) {
+                found.chunks += series.chunk_count();
+                if let Some((first, last)) = series.span(&inner.columns) {
+                    let (oldest, newest) =
+                        found.span.unwrap_or((Timestamp(first), Timestamp(last)));
+                    found.span = Some((oldest.min(Timestamp(first)), newest.max(Timestamp(last))));
+                }
+            }
+            slot += 1;
+            if slot.is_multiple_of(AT_ONCE) {
+                RwLockReadGuard::bump(&mut inner);
             }
         }
-        let metrics = pairs.iter().filter(|((name, _), _)| *name == METRIC_NAME);
-        found.series_by_metric = greatest(
-            metrics.map(|((_, value), series)| (*value, *series)),
-            limit,
-            str::to_owned,
-        );
-        found.values_by_label = greatest(values.into_iter(), limit, str::to_owned);
-        found.bytes_by_label = greatest(bytes.into_iter(), limit, str::to_owned);
-        found.series_by_pair = greatest(pairs.into_iter(), limit, |(name, value)| {
-            format!("{name}={value}")
-        });
         found
     }
 }
 
-/// The `limit` greatest; of equal ones those that sort first.
-fn greatest<K: Ord>(
-    all: impl Iterator<Item = (K, usize)>,
+/// The `limit` greatest; of equal ones those that sort first. It holds no more than twice as many.
+struct Greatest<K> {
     limit: usize,
-    text: impl Fn(K) -> String,
-) -> Vec<(String, usize)> {
-    let mut all: Vec<(K, usize)> = all.collect();
-    all.sort_unstable_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
-    all.truncate(limit);
-    all.into_iter()
-        .map(|(key, count)| (text(key), count))
-        .collect()
+    held: Vec<(K, usize)>,
+    /// Less is not among them.
+    least: usize,
+}
+
+impl<K: Ord> Greatest<K> {
+    fn new(limit: usize) -> Self {
+        Greatest {
+            limit,
+            held: Vec::new(),
+            least: 0,
+        }
+    }
+
+    fn add(&mut self, key: K, count: usize) {
+        if count < self.least {
+            return;
+        }
+        self.held.push((key, count));
+        if self.held.len() >= 2 * self.limit.max(64) {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        self.held
+            .sort_unstable_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
+        self.held.truncate(self.limit);
+        if self.held.len() == self.limit {
+            self.least = self.held.last().map_or(0, |(_, count)| *count);
+        }
+    }
+
+    fn take(mut self, text: impl Fn(K) -> String) -> Vec<(String, usize)> {
+        self.cut();
+        self.held
+            .into_iter()
+            .map(|(key, count)| (text(key), count))
+            .collect()
+    }
 }

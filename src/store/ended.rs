@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::ops::Range;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 
 use super::history::{History, Snapshot, order};
 use super::memory::series::{Gathered, Scratch};
-use super::{Inner, SeriesId, Store, Version};
+use super::{AT_ONCE, Inner, SeriesId, Store, Version};
 use crate::model::{Labels, Timestamp};
 
 /// How old a stale marker is when its series leaves memory: most rules look back five minutes.
@@ -42,8 +43,10 @@ struct State {
     /// Series on disk that are in memory still, since somebody reads who does not know of the file.
     leaving: Vec<Leaving>,
     /// Old series without a marker: their newest sample, and since when it is that.
-    silent: HashMap<SeriesId, (i64, Timestamp), ahash::RandomState>,
+    silent: Silent,
 }
+
+type Silent = HashMap<SeriesId, (i64, Timestamp), ahash::RandomState>;
 
 /// Series that were written.
 #[derive(Debug)]
@@ -79,13 +82,20 @@ impl Inner {
         self.departures += 1;
     }
 
-    /// The series that ended.
-    fn quiet(&self, state: &mut State, now: Timestamp) -> Vec<Quiet> {
+    /// Adds those of some slots whose series ended, and to `silent` those of which none came lately.
+    fn quiet(
+        &self,
+        slots: Range<u32>,
+        now: Timestamp,
+        before: &Silent,
+        silent: &mut Silent,
+        found: &mut Vec<Quiet>,
+    ) {
         let (marked, unmarked) = ((now - MARKED).0, (now - UNMARKED).0);
-        let mut silent: HashMap<SeriesId, (i64, Timestamp), ahash::RandomState> =
-            HashMap::default();
-        let mut found = Vec::new();
-        for (slot, series) in self.slots.iter() {
+        for slot in slots {
+            let Some(series) = self.slots.get(slot) else {
+                continue;
+            };
             let Some(last) = series.last(&self.columns).filter(|last| *last <= marked) else {
                 continue;
             };
@@ -96,7 +106,7 @@ impl Inner {
             if series.is_marked(&self.columns) {
                 found.push(Quiet { id, last });
             } else if last <= unmarked {
-                let before = state.silent.get(&id).filter(|(before, _)| *before == last);
+                let before = before.get(&id).filter(|(before, _)| *before == last);
                 let since = before.map_or(now, |(_, since)| *since);
                 silent.insert(id, (last, since));
                 if since <= now - SILENT {
@@ -104,8 +114,6 @@ impl Inner {
                 }
             }
         }
-        state.silent = silent;
-        found
     }
 
     /// Takes those out of memory that are as they were.
@@ -147,9 +155,26 @@ impl Store {
         }
     }
 
+    /// The series that ended. They are looked at a few at a time, so that collections are not held up.
+    fn quiet(&self, state: &mut State, now: Timestamp) -> Vec<Quiet> {
+        let (mut silent, mut found, mut next) = (Silent::default(), Vec::new(), 0);
+        loop {
+            let inner = self.inner.read();
+            let end = inner.slots.end();
+            let part = next..end.min(next + AT_ONCE);
+            next = part.end;
+            inner.quiet(part, now, &state.silent, &mut silent, &mut found);
+            if next >= end {
+                break;
+            }
+        }
+        state.silent = silent;
+        found
+    }
+
     /// Without a history: drops what ended longest ago beyond a bound.
     fn drop_ended(&self, state: &mut State, now: Timestamp) {
-        let mut quiet = self.inner.read().quiet(state, now);
+        let mut quiet = self.quiet(state, now);
         if let Some(over) = quiet
             .len()
             .checked_sub(WITHOUT_HISTORY)
@@ -162,7 +187,7 @@ impl Store {
 
     fn write_ended(&self, history: &History, state: &mut State, now: Timestamp) -> io::Result<()> {
         self.leave(state);
-        let mut quiet = self.inner.read().quiet(state, now);
+        let mut quiet = self.quiet(state, now);
         if !state.leaving.is_empty() {
             let written: HashMap<SeriesId, i64> = state
                 .leaving

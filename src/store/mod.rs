@@ -65,6 +65,12 @@ const MEMORY_RETENTION: Duration = Duration::from_secs(6 * 3600);
 /// needs a month.
 const RECORDED_RETENTION: Duration = Duration::from_secs(31 * 86_400);
 
+/// Bytes of a log that is long, unless somebody says otherwise.
+const LONG_LOG: u64 = 128 << 20;
+
+/// Series that upkeep goes through under one lock.
+const AT_ONCE: u32 = 4096;
+
 /// What the store refuses to exceed.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -150,6 +156,8 @@ pub struct Store {
     awaited: Option<Awaited>,
     endings: Endings,
     progress: Progress,
+    /// Bytes of a log that is long.
+    long_log: std::sync::atomic::AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -235,6 +243,7 @@ impl Store {
             awaited: None,
             endings: Endings::default(),
             progress: Progress::default(),
+            long_log: std::sync::atomic::AtomicU64::new(LONG_LOG),
         }
     }
 
@@ -329,15 +338,17 @@ impl Store {
     /// The label sets of all series that pass the matchers and may have samples in
     /// `from < timestamp <= to`, sorted.
     pub fn series(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<Labels> {
-        let inner = self.inner.read();
-        let known = self.known(&inner, matchers, false);
-        let here = known.ids.iter().filter_map(|id| inner.slots.known(*id));
-        let mut found: Vec<Labels> = here
-            .filter(|series| series.overlaps(from.0, to.0, &inner.columns))
-            .map(|series| series.labels.clone())
-            .collect();
+        let known = self.known(matchers, false);
+        let mut found: Vec<Labels> = Vec::new();
+        for ids in known.ids.chunks(AT_ONCE as usize) {
+            let inner = self.inner.read();
+            let here = ids.iter().filter_map(|id| inner.slots.known(*id));
+            found.extend(
+                here.filter(|series| series.overlaps(from.0, to.0, &inner.columns))
+                    .map(|series| series.labels.clone()),
+            );
+        }
         found.sort_unstable();
-        drop(inner);
         self.series_on_disk(matchers, from.0, to.0, &mut found);
         found
     }
@@ -377,17 +388,33 @@ impl Store {
         from: Timestamp,
         to: Timestamp,
     ) -> Vec<String> {
+        self.first_label_values(name, matchers, (from, to), usize::MAX)
+    }
+
+    /// The first so many of them; where there are more, it may give all.
+    pub fn first_label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        (from, to): (Timestamp, Timestamp),
+        most: usize,
+    ) -> Vec<String> {
         if matchers.is_empty() && !self.is_on_disk(from.0, to.0) {
-            return self.inner.read().index.values(name);
+            // Sorted without the lock.
+            let values = self.inner.read().index.values(name);
+            return values.map_or_else(Vec::new, |values| values.sorted(most));
         }
         if !self.may_be_on_disk(matchers, from.0, to.0) {
             let inner = &*self.inner.read();
             let series = inner
                 .index
                 .selected(matchers, |slot, matcher| inner.passes(slot, matcher));
-            return inner
-                .index
-                .values_among(name, &series, |slot| inner.lives(slot, from.0, to.0));
+            return inner.index.values_among(
+                name,
+                &series,
+                |slot| inner.lives(slot, from.0, to.0),
+                |slot| inner.slots.labels(slot),
+            );
         }
         let found = self.series(matchers, from, to);
         let mut values: Vec<String> = found
@@ -447,20 +474,30 @@ impl Store {
     /// Like [`Store::retain`], each series with an age of its own.
     pub fn retain_by(&self, before: impl Fn(&Labels) -> Timestamp) -> usize {
         self.decoded.clear();
-        let inner = &mut *self.inner.write();
-        let mut dropped = 0;
-        for slot in 0..inner.slots.end() {
-            let Some(series) = inner.slots.get_mut(slot) else {
-                continue;
-            };
-            let before = before(&series.labels);
-            series.settle(&mut inner.columns);
-            if !series.retain(before.0, &mut inner.columns) {
-                continue;
+        let (mut dropped, mut next) = (0, 0);
+        loop {
+            // A few at a time, so that collections are not held up.
+            let inner = &mut *self.inner.write();
+            let end = inner.slots.end();
+            let part = next..end.min(next + AT_ONCE);
+            next = part.end;
+            for slot in part {
+                let Some(series) = inner.slots.get_mut(slot) else {
+                    continue;
+                };
+                let before = before(&series.labels);
+                series.settle(&mut inner.columns);
+                if !series.retain(before.0, &mut inner.columns) {
+                    continue;
+                }
+                inner.remove(slot);
+                dropped += 1;
             }
-            inner.remove(slot);
-            dropped += 1;
+            if next >= end {
+                break;
+            }
         }
+        let inner = &mut *self.inner.write();
         inner.index.compress();
         inner.shares.tidy();
         dropped

@@ -134,18 +134,27 @@ impl Inner {
 /// A series as the log declares it, while that is read.
 #[derive(Clone, Debug, Default)]
 struct Logged {
-    labels: Labels,
+    /// Until it has a slot; from then on they stand there alone. Each segment declares all series
+    /// anew: kept as long as the segment is read, their labels would be in memory twice, and leave
+    /// holes in it.
+    labels: Option<Labels>,
     /// Milliseconds up to which its samples are on disk already.
     until: i64,
-    /// Known from its first sample on.
+    /// Known from its first sample on, or from the declaration where the store has it already.
     slot: Option<u32>,
 }
 
 impl Logged {
     /// Where its sample of this time goes, if it goes into memory.
     fn slot(&mut self, at: i64, inner: &mut Inner, limits: &Limits) -> Option<u32> {
-        if at > self.until && self.slot.is_none() {
-            self.slot = inner.find_or_create(&self.labels, limits, Asks::Vital).ok();
+        if at > self.until
+            && self.slot.is_none()
+            && let Some(labels) = &self.labels
+        {
+            self.slot = inner.find_or_create(labels, limits, Asks::Vital).ok();
+            if self.slot.is_some() {
+                self.labels = None;
+            }
         }
         self.slot.filter(|_| at > self.until)
     }
@@ -188,10 +197,11 @@ impl Replay {
                 series.resize(end.max(series.len()), Logged::default());
                 for (known, labels) in series[first as usize..end].iter_mut().zip(more) {
                     let until = if *turned { i64::MIN } else { ended.of(&labels) };
+                    let slot = inner.by_labels.find(&inner.slots, &labels);
                     *known = Logged {
                         until,
-                        labels,
-                        slot: None,
+                        labels: slot.is_none().then_some(labels),
+                        slot,
                     };
                 }
             }

@@ -2,6 +2,7 @@
 //! what is too old is dropped.
 
 use std::io;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -15,6 +16,10 @@ use crate::model::{Labels, Timestamp, clock};
 /// whose head takes what is up to an hour old: exporters of cloud services stamp their samples ten
 /// minutes back and more.
 const MARGIN: Duration = Duration::from_secs(60 * 60);
+
+/// The same where the log is long: what is in it is in memory too, and is read again by the next start.
+/// Samples may then come as late as some came in the last hours.
+const SHORT_MARGIN: Duration = Duration::from_secs(2 * 60);
 
 /// A block waits for late samples that are at most so far behind, and for so long for those that
 /// are further behind: what waits is in memory.
@@ -30,6 +35,10 @@ pub(super) struct Late {
     oldest: [i64; 2],
     /// When samples began to come that are further behind than [`PATIENCE`].
     since: Option<Timestamp>,
+    /// How far samples were behind at most, in milliseconds and within the margin: since `turned`,
+    /// and in the hour before that.
+    lags: [i64; 2],
+    turned: Option<Timestamp>,
 }
 
 impl Default for Late {
@@ -38,6 +47,8 @@ impl Default for Late {
             newest: i64::MIN,
             oldest: [i64::MAX; 2],
             since: None,
+            lags: [0; 2],
+            turned: None,
         }
     }
 }
@@ -49,7 +60,30 @@ impl Late {
             self.newest = at;
         } else if at < (Timestamp(self.newest) - MARGIN).0 {
             self.oldest[0] = self.oldest[0].min(at);
+        } else {
+            self.lags[0] = self.lags[0].max(self.newest - at);
         }
+    }
+
+    /// A sample was refused, since its time is in a block: further ones like it should find room.
+    pub(super) fn missed(&mut self, at: i64) {
+        if at < self.newest && at >= (Timestamp(self.newest) - MARGIN).0 {
+            self.lags[0] = self.lags[0].max(self.newest - at);
+        }
+    }
+
+    /// How long after the end of its span a block is written; call it at each upkeep.
+    fn margin(&mut self, now: Timestamp, is_long: bool) -> Duration {
+        let turned = *self.turned.get_or_insert(now);
+        if now >= turned + MARGIN || now < turned {
+            self.turned = Some(now);
+            self.lags = [0, self.lags[0]];
+        }
+        if !is_long {
+            return MARGIN;
+        }
+        let lag = self.lags[0].max(self.lags[1]).unsigned_abs();
+        Duration::from_millis(lag.saturating_mul(2)).clamp(SHORT_MARGIN, MARGIN)
     }
 
     /// The time from which on samples still come; call it at each upkeep.
@@ -73,6 +107,12 @@ impl Late {
 }
 
 impl Store {
+    /// Lets blocks be written as soon as their time has passed when the log takes so many bytes, 128
+    /// MB otherwise: the log is then as long as that, or as half an hour.
+    pub fn shorten_log_beyond(&self, bytes: u64) {
+        self.long_log.store(bytes, Relaxed);
+    }
+
     /// Writes blocks and drops what is too old, in memory and on disk. Call it about once a minute,
     /// off the async runtime: it reads and writes files.
     pub fn maintain(&self, now: Timestamp) {
@@ -84,8 +124,13 @@ impl Store {
         self.located.lock().upkeep();
         let (mut floor, mut open) = (i64::MIN, i64::MAX);
         if let Some(history) = self.history.get() {
-            open = self.inner.write().late.open_from(now);
-            let written = self.write_blocks(history, open.min((now - MARGIN).0));
+            let margin = {
+                let is_long = history.log_bytes() >= self.long_log.load(Relaxed);
+                let late = &mut self.inner.write().late;
+                open = late.open_from(now);
+                late.margin(now, is_long)
+            };
+            let written = self.write_blocks(history, open.min((now - margin).0));
             if let Err(error) = &written {
                 warn!(%error, "A block cannot be written; its samples stay in memory.");
             }
@@ -220,4 +265,31 @@ impl Store {
 /// The label set that comes first in a block.
 fn first(a: Option<&Labels>, b: Option<&Labels>) -> Option<Labels> {
     a.into_iter().chain(b).min_by(|a, b| order(a, b)).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_log_waits_for_late_samples_as_long_as_some_were_late() {
+        let minute = Duration::from_secs(60);
+        let (start, mut late) = (Timestamp(1_800_000_000_000), Late::default());
+        late.see(start.0);
+        late.see((start - Duration::from_secs(3)).0);
+        assert_eq!(late.margin(start, false), MARGIN);
+        assert_eq!(late.margin(start, true), SHORT_MARGIN);
+        // A service that lags, and one whose sample found a block there.
+        late.see((start - 5 * minute).0);
+        assert_eq!(late.margin(start, true), 10 * minute);
+        late.missed((start - 11 * minute).0);
+        assert_eq!(late.margin(start, true), 22 * minute);
+        late.missed((start - 40 * minute).0);
+        assert_eq!(late.margin(start, true), MARGIN);
+        // What no margin would have room for changes nothing; what has not come for hours is
+        // forgotten.
+        late.missed(0);
+        assert_eq!(late.margin(start + MARGIN, true), MARGIN);
+        assert_eq!(late.margin(start + 2 * MARGIN, true), SHORT_MARGIN);
+    }
 }

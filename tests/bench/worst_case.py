@@ -63,7 +63,7 @@ def start():
     child = subprocess.Popen(command, stdout=log, stderr=log)
     group(child)
     begun = time.time()
-    while not ask("/-/ready").startswith(b"Prometheus Server is Ready") and child.poll() is None and time.time() - begun < 300:
+    while b"is ready" not in ask("/-/ready").lower() and child.poll() is None and time.time() - begun < 300:
         time.sleep(0.05)
     return child, time.time() - begun
 

@@ -7,6 +7,7 @@ mod damage;
 mod ended;
 mod import;
 mod late;
+mod long_log;
 mod program;
 
 use std::collections::BTreeMap;

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightbell::model::native_histogram::ResetHint;
-use nightbell::model::{HistogramSample, Labels, NativeHistogram, Sample, Timestamp, stale_nan};
-use nightbell::promql::{Engine, ParseOptions, Value, parse_with};
+use nightbell::model::{
+    Budget, HistogramSample, Holder, Labels, NativeHistogram, Sample, Timestamp, stale_nan,
+};
+use nightbell::promql::{Engine, Memory, ParseOptions, Value, parse_with};
 use nightbell::store::{HistorySettings, Limits, Store};
 
 use crate::promql_differential::random::Random;
@@ -306,5 +308,34 @@ fn several_threads_give_what_one_gives() {
         let found = by_range(&engine, &store, text, asked);
         assert_equal(&found, &by_instants(&engine, &store, text, asked), text);
         assert_eq!(found.len(), 120 * 241, "{text}");
+    }
+}
+
+/// What several threads hold of one instant is a value for each series, not room for all of them in
+/// each part.
+#[test]
+fn an_instant_of_many_series_takes_memory_for_its_values_alone() {
+    const SERIES: usize = 40_000;
+    let store = Store::new(Limits::default());
+    let samples: Vec<Sample> = (0..SERIES)
+        .map(|n| Sample {
+            labels: Labels::from_pairs([("__name__", "z"), ("n", &n.to_string())]),
+            value: 1.0,
+            timestamp: None,
+        })
+        .collect();
+    assert_eq!(store.append(Timestamp(START), &samples).appended, SERIES);
+    let budget = Budget::new(2 << 20);
+    let engine = Engine {
+        memory: Some(Memory::new(budget, Holder::Queries)),
+        ..Engine::default()
+    };
+    for text in ["count(z)", "sum(last_over_time(z[5m]))"] {
+        let expr = parse_with(text, ParseOptions::default()).expect("valid");
+        let found = engine.instant(&store, &expr, Timestamp(START));
+        let Ok(Value::Vector(found)) = found.map(|found| found.value) else {
+            panic!("{text} is refused");
+        };
+        assert_eq!(found[0].value, SERIES as f64, "{text}");
     }
 }

@@ -399,6 +399,38 @@ fn retention_may_differ_by_series() {
 
 /// The values of series that share their instants stand together: one that stays behind must not
 /// hold the room of the others for hours.
+/// Large targets that begin together are not sealed together, neither the first time nor later, and of
+/// one target no more than a part is.
+#[test]
+fn heads_are_sealed_over_time_whatever_begins_together() {
+    let store = Store::new(Limits::default());
+    let targets: Vec<Vec<Sample>> = (0..6)
+        .map(|target| {
+            (0..5000)
+                .map(|i| sample(&format!("__name__=t{target},i={i}"), f64::from(i)))
+                .collect()
+        })
+        .collect();
+    let (mut sealed, mut at_once) = (0, 0);
+    const TICKS: i64 = 250;
+    for tick in 1..=TICKS {
+        for (offset, target) in (0..).zip(&targets) {
+            store.append(Timestamp(tick * 1000 + offset), target);
+        }
+        let now = store.stats().sealed_samples;
+        at_once = at_once.max(now - sealed);
+        sealed = now;
+    }
+    assert!(sealed >= 30_000 * (TICKS as usize - 120));
+    let most = at_once / 120;
+    assert!(most < 30_000 / 3, "{most} series were sealed in one tick");
+    let matcher = vec![Matcher::new("i", MatchOp::Regex, "4.99").expect("valid")];
+    for (labels, samples) in read(&store, &matcher, 0, i64::MAX) {
+        assert_eq!(samples.len(), TICKS as usize, "{labels}");
+        assert!(samples.is_sorted_by(|a, b| a.0 + 1000 == b.0 && a.1 == b.1));
+    }
+}
+
 #[test]
 fn a_series_that_ended_does_not_hold_the_room_of_those_that_go_on() {
     let store = Store::new(Limits::default());

@@ -449,7 +449,8 @@ fn matched(
     };
     let mut mixed = (!many.histograms.is_empty() || !one.histograms.is_empty())
         .then(|| Mixed::new(binary, steps));
-    let mut out = Growing::new(pairs.results.clone(), steps);
+    let most = pairs.results.len();
+    let mut out = Growing::new(evaluator.query, pairs.results.clone(), most, steps)?;
     let mut pair = 0;
     let operate_floats = |m: f64, o: f64| -> (f64, bool) {
         let (a, b) = if swapped { (o, m) } else { (m, o) };

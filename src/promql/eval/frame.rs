@@ -312,16 +312,28 @@ pub(in crate::promql) struct Growing {
 }
 
 impl Growing {
-    /// No series of `all` yet.
-    pub(in crate::promql) fn new(all: LabelSets, steps: usize) -> Self {
-        let room = if steps == 1 { all.len() } else { 0 };
-        Growing {
+    /// No series of `all` yet, of which `most` may come: at a single step there is room for them at
+    /// once.
+    pub(in crate::promql) fn new(
+        query: &Query<'_>,
+        all: LabelSets,
+        most: usize,
+        steps: usize,
+    ) -> Result<Self, EvalError> {
+        let room = if steps == 1 { most } else { 0 };
+        query.hold_cells(room, steps)?;
+        Ok(Growing {
             steps,
             all,
             rows: Vec::with_capacity(room),
             values: Vec::with_capacity(room),
             histograms: Histograms::default(),
-        }
+        })
+    }
+
+    /// Number of series so far.
+    pub(in crate::promql) fn len(&self) -> usize {
+        self.rows.len()
     }
 
     /// Adds the series in this row of the list, with no value yet, and returns its values and where
@@ -365,7 +377,7 @@ impl Growing {
         query: &Query<'_>,
         mut other: Growing,
     ) -> Result<(), EvalError> {
-        if self.rows.is_empty() {
+        if self.rows.is_empty() && self.steps != 1 {
             *self = other;
             return Ok(());
         }

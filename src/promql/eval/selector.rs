@@ -159,7 +159,15 @@ impl<'a> Evaluator<'a> {
         }
         let mut frame = None;
         self.each_series(expr, |all, series, samples, windows| {
-            let frame = frame.get_or_insert_with(|| Growing::new(all.clone(), steps.count));
+            let frame = match &mut frame {
+                Some(frame) => frame,
+                none => none.insert(Growing::new(
+                    self.query,
+                    all.clone(),
+                    all.len(),
+                    steps.count,
+                )?),
+            };
             self.row(over, all, series, samples, windows, frame)
         })?;
         Ok(frame.map_or_else(|| Frame::new(steps.count), Growing::finish))

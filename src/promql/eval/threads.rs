@@ -19,8 +19,10 @@ use crate::store::{Seen, Selection, Window};
 
 /// Most threads of one query.
 const MOST: usize = 4;
-/// Series that a thread takes at a time.
+/// Series that a thread takes at a time at least, and into how many pieces a selection of many is
+/// cut: what is kept of each piece until the end must not add up.
 const SERIES: usize = 8;
+const PIECES: usize = 256;
 /// Milliseconds of one series, times series, below which one thread is enough: a quarter of a
 /// million samples at 15 s.
 const MUCH: i64 = 250_000 * 15_000;
@@ -74,22 +76,27 @@ impl Evaluator<'_> {
             0
         });
         if further.0 == 0 {
-            let mut frame = Growing::new(all.clone(), count);
+            let mut frame = Growing::new(self.query, all.clone(), all.len(), count)?;
             self.some(selection, 0..all.len(), seen, &mut frame, visit)?;
             return Ok(frame.finish());
         }
+        let piece = all.len().div_ceil(PIECES).max(SERIES);
         let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (parts, failure) = (Mutex::new(Vec::new()), Mutex::new(None));
         let work = || {
             while !failed.load(Relaxed) {
-                let first = next.fetch_add(SERIES, Relaxed);
+                let first = next.fetch_add(piece, Relaxed);
                 if first >= all.len() {
                     break;
                 }
-                let rows = first..(first + SERIES).min(all.len());
-                let mut frame = Growing::new(all.clone(), count);
-                match self.some(selection, rows, seen, &mut frame, visit) {
-                    Ok(()) => parts.lock().push((first, frame)),
+                let rows = first..(first + piece).min(all.len());
+                let part = Growing::new(self.query, all.clone(), rows.len(), count);
+                let part = part.and_then(|mut frame| {
+                    self.some(selection, rows, seen, &mut frame, visit)?;
+                    Ok(frame)
+                });
+                match part {
+                    Ok(frame) => parts.lock().push((first, frame)),
                     Err(error) => {
                         failed.store(true, Relaxed);
                         failure.lock().get_or_insert(error);
@@ -111,7 +118,8 @@ impl Evaluator<'_> {
         }
         let mut parts = parts.into_inner();
         parts.sort_unstable_by_key(|(first, _)| *first);
-        let mut frame = Growing::new(all.clone(), count);
+        let found = parts.iter().map(|(_, part)| part.len()).sum();
+        let mut frame = Growing::new(self.query, all.clone(), found, count)?;
         for (_, part) in parts {
             frame.append(self.query, part)?;
         }

@@ -519,9 +519,13 @@ impl History {
             .size(self.snapshot().blocks.len(), bytes + other);
     }
 
+    /// Bytes of the log.
+    pub(super) fn log_bytes(&self) -> u64 {
+        self.writer.segments().values().map(|s| s.bytes).sum()
+    }
+
     /// Numbers for people.
     pub(super) fn status(&self) -> HistoryStatus {
-        let segments = self.writer.segments();
         HistoryStatus {
             path: self.settings.path.clone(),
             writable: self.metrics.is_writable(),
@@ -531,8 +535,8 @@ impl History {
                 .iter()
                 .map(|block| block.status())
                 .collect(),
-            segments: segments.len(),
-            log_bytes: segments.values().map(|s| s.bytes).sum(),
+            segments: self.writer.segments().len(),
+            log_bytes: self.log_bytes(),
             damaged: self.metrics.damaged_count(),
         }
     }

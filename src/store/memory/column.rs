@@ -14,6 +14,13 @@ use super::rows::Rows;
 /// Instants in one column, and values in the head of one series, before the run is sealed.
 pub(in crate::store) const RUN: usize = 120;
 
+/// Series that a column takes: they are sealed by the append that finds it full, which nobody should
+/// notice.
+const CROWD: u32 = 2048;
+/// Series of a column that is large enough to be sealed at a time of its own.
+const LARGE: u32 = 1024;
+/// The fewest instants of the first column of its series, if that is large.
+const FIRST: usize = 40;
 /// Series that left a column whose room is worth a chunk for each that did not.
 const DESERTED: u32 = 100;
 
@@ -45,6 +52,8 @@ pub(in crate::store) struct Column {
     most: u32,
     /// Only one series may use it.
     pub(in crate::store) private: bool,
+    /// Instants that it takes once it is large: [`RUN`] but for the first column of its series.
+    most_times: u8,
     /// The values of these heads.
     pub(in crate::store) rows: Rows,
     frozen: Option<Arc<[i64]>>,
@@ -57,6 +66,7 @@ impl Column {
             users: 0,
             most: 0,
             private,
+            most_times: RUN as u8,
             rows: Rows::new(private),
             frozen: None,
         }
@@ -78,7 +88,17 @@ impl Column {
 
     /// Whether no instant fits any more.
     pub(in crate::store) fn is_full(&self) -> bool {
-        self.times.len() >= RUN
+        let most = match self.most >= LARGE {
+            true => usize::from(self.most_times),
+            false => RUN,
+        };
+        self.times.len() >= most
+    }
+
+    /// Whether a series may join that has a sample at its last instant, `at`. Where so many are
+    /// sealed together already, further ones have a column of their own.
+    pub(in crate::store) fn is_open(&self, at: i64) -> bool {
+        !self.private && self.most < CROWD && self.times.last() == Some(&at)
     }
 
     /// A shared copy of a full column; made once for all series that seal against it.
@@ -94,6 +114,8 @@ impl Column {
 pub(in crate::store) struct Columns {
     columns: Vec<Column>,
     free: Vec<ColumnId>,
+    /// Columns that were the first of their series.
+    begun: usize,
     /// Runs that could not be compressed and are gone.
     pub(in crate::store) lost: u64,
 }
@@ -125,6 +147,17 @@ impl Columns {
                 ColumnId::of(self.columns.len() - 1)
             }
         }
+    }
+
+    /// Makes `id` the first column of the series that will share it. All targets begin together at a
+    /// start: so that they are not all sealed together half an hour later, and each time from then
+    /// on, large ones are full after different times.
+    pub(in crate::store) fn begin(&mut self, id: ColumnId) {
+        // Steps of the golden section lie far from each other, however many there are.
+        const STEP: usize = 49;
+        self.begun = (self.begun + STEP) % (RUN - FIRST + 1);
+        let most = (FIRST + self.begun) as u8;
+        self.get_mut(id).most_times = most;
     }
 
     /// One more series points to `id`.

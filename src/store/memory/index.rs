@@ -10,9 +10,8 @@ use std::collections::HashMap;
 use roaring::RoaringBitmap;
 
 use super::postings::{Postings, union};
+use super::values::{Texts, Values, sort};
 use crate::model::{Labels, MatchOp, Matcher};
-
-type Values = HashMap<Box<str>, Postings, ahash::RandomState>;
 
 /// Which series carry which label.
 #[derive(Debug, Default)]
@@ -35,12 +34,7 @@ impl Index {
             let Some(values) = self.names.get_mut(name) else {
                 continue;
             };
-            match values.get_mut(value) {
-                Some(postings) => postings.insert(slot),
-                None => {
-                    values.insert(value.into(), Postings::One(slot));
-                }
-            }
+            values.add(value, slot);
         }
     }
 
@@ -52,12 +46,7 @@ impl Index {
             let Some(values) = self.names.get_mut(name) else {
                 continue;
             };
-            if let Some(postings) = values.get_mut(value) {
-                postings.remove(slot);
-                if postings.is_empty() {
-                    values.remove(value);
-                }
-            }
+            values.remove(value, slot);
             if values.is_empty() {
                 self.names.remove(name);
             }
@@ -67,10 +56,7 @@ impl Index {
     /// Makes the sets small again after series came or went.
     pub(in crate::store) fn compress(&mut self) {
         if std::mem::take(&mut self.changed) {
-            self.names
-                .values_mut()
-                .flat_map(|values| values.values_mut())
-                .for_each(Postings::compress);
+            self.names.values_mut().for_each(Values::compress);
             self.all.optimize();
         }
     }
@@ -79,7 +65,7 @@ impl Index {
     pub(in crate::store) fn contains(&self, name: &str, value: &str) -> bool {
         self.names
             .get(name)
-            .is_some_and(|values| values.contains_key(value))
+            .is_some_and(|values| values.get(value).is_some())
     }
 
     /// All label names, sorted.
@@ -89,23 +75,20 @@ impl Index {
         names
     }
 
-    /// All values of one label, sorted.
-    pub(in crate::store) fn values(&self, name: &str) -> Vec<String> {
-        let mut values: Vec<String> = self
-            .names
-            .get(name)
-            .map(|v| v.keys().map(|k| k.to_string()).collect())
-            .unwrap_or_default();
-        values.sort_unstable();
-        values
+    /// All values of one label, to be sorted.
+    pub(in crate::store) fn values(&self, name: &str) -> Option<Texts> {
+        self.names.get(name).map(Values::texts)
     }
 
-    /// Every label with each of its values, and how many series carry the pair.
-    pub(in crate::store) fn pairs(&self) -> impl Iterator<Item = (&str, &str, usize)> {
-        self.names.iter().flat_map(|(name, values)| {
-            values
+    /// Every label with its values, each with how many series carry it.
+    pub(in crate::store) fn labels(
+        &self,
+    ) -> impl Iterator<Item = (&str, impl Iterator<Item = (&str, usize)>)> {
+        self.names.iter().map(|(name, values)| {
+            let values = values
                 .iter()
-                .map(move |(value, postings)| (&**name, &**value, postings.len()))
+                .map(|(value, postings)| (value, postings.len()));
+            (&**name, values)
         })
     }
 
@@ -168,16 +151,26 @@ impl Index {
         self.names.get(name).map_or(0, Values::len)
     }
 
-    /// The values of a label of which one of some series that `lives` has them, sorted.
-    pub(in crate::store) fn values_among(
+    /// The values of a label of which one of some series that `lives` has them, sorted; `labels`
+    /// gives the labels of a series.
+    pub(in crate::store) fn values_among<'a>(
         &self,
         name: &str,
         series: &RoaringBitmap,
         lives: impl Fn(u32) -> bool,
+        labels: impl Fn(u32) -> Option<&'a Labels>,
     ) -> Vec<String> {
         let Some(values) = self.names.get(name) else {
             return Vec::new();
         };
+        if series.len() < values.len() as u64 / 4 {
+            // Fewer series than values: they are gone through instead.
+            let of = |slot: u32| labels(slot).and_then(|labels| labels.get(name));
+            let mut found: Vec<&str> = series.iter().filter(|s| lives(*s)).filter_map(of).collect();
+            found.sort_unstable();
+            found.dedup();
+            return found.into_iter().map(str::to_owned).collect();
+        }
         let among = |postings: &Postings| match postings {
             Postings::One(only) => series.contains(*only) && lives(*only),
             Postings::Few(few) => few
@@ -194,9 +187,7 @@ impl Index {
             }
         };
         let found = values.iter().filter(|(_, postings)| among(postings));
-        let mut found: Vec<String> = found.map(|(value, _)| value.to_string()).collect();
-        found.sort_unstable();
-        found
+        sort(found.map(|(value, _)| value).collect(), usize::MAX)
     }
 
     /// The labels that one of some series that `lives` has, sorted.
@@ -206,7 +197,7 @@ impl Index {
         lives: impl Fn(u32) -> bool,
     ) -> Vec<String> {
         let among = |values: &Values| {
-            values.values().any(|postings| match postings {
+            values.iter().any(|(_, postings)| match postings {
                 Postings::One(only) => series.contains(*only) && lives(*only),
                 more => more
                     .bitmap()
@@ -231,8 +222,9 @@ impl Index {
                 .map(Postings::bitmap)
                 .unwrap_or_default(),
             (MatchOp::Regex, Some(set)) => {
-                Cow::Owned(union(set.iter().filter_map(|v| values.get(&**v))))
+                Cow::Owned(union(set.iter().filter_map(|v| values.get(v))))
             }
+            (MatchOp::Regex, None) => Cow::Owned(union(values.matched(matcher).into_iter())),
             _ => Cow::Owned(union(
                 values
                     .iter()
@@ -253,8 +245,9 @@ impl Index {
                 .map(Postings::bitmap)
                 .unwrap_or_default(),
             (MatchOp::NotRegex, Some(set)) => {
-                Cow::Owned(union(set.iter().filter_map(|v| values.get(&**v))))
+                Cow::Owned(union(set.iter().filter_map(|v| values.get(v))))
             }
+            (MatchOp::NotRegex, None) => Cow::Owned(union(values.matched(matcher).into_iter())),
             _ => Cow::Owned(union(
                 values
                     .iter()
@@ -266,13 +259,8 @@ impl Index {
 
     /// Bytes on the heap, about.
     pub(in crate::store) fn heap_size(&self) -> usize {
-        let values = |values: &Values| {
-            values
-                .iter()
-                .map(|(text, postings)| text.len() + 48 + postings.heap_size())
-                .sum::<usize>()
-        };
-        self.names.values().map(|v| 96 + values(v)).sum::<usize>() + self.all.serialized_size()
+        let values = |values: &Values| 96 + size_of::<Values>() + values.heap_size();
+        self.names.values().map(values).sum::<usize>() + self.all.serialized_size()
     }
 }
 
@@ -316,7 +304,7 @@ mod tests {
             let living = || expected.iter().filter(|slot| lives(**slot)).map(|slot| &all[*slot as usize].1);
             for name in ["few", "many", "unique", "none"] {
                 let values: BTreeSet<String> = living().filter_map(|l| l.get(name)).map(str::to_owned).collect();
-                prop_assert_eq!(index.values_among(name, &found, lives), values.into_iter().collect::<Vec<_>>());
+                prop_assert_eq!(index.values_among(name, &found, lives, |slot| all.get(slot as usize).map(|(_, labels, _)| labels)), values.into_iter().collect::<Vec<_>>());
             }
             let names: BTreeSet<String> = living().flat_map(|l| l.iter().map(|(n, _)| n.to_owned()).collect::<Vec<_>>()).collect();
             prop_assert_eq!(index.names_among(&found, lives), names.into_iter().collect::<Vec<_>>());

@@ -16,3 +16,4 @@ pub(super) mod postings;
 pub(super) mod rows;
 pub(super) mod series;
 pub(super) mod slots;
+pub(super) mod values;

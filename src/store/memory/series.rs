@@ -209,7 +209,7 @@ impl Series {
         }
         if !self.extend(at, columns) {
             self.change_column(at, columns, current);
-        } else if self.column.is_some_and(|id| !columns.get(id).private) {
+        } else if self.column.is_some_and(|id| columns.get(id).is_open(at)) {
             *current = self.column;
         }
         self.push(value, columns);
@@ -272,6 +272,7 @@ impl Series {
     }
 
     fn change_column(&mut self, at: i64, columns: &mut Columns, current: &mut Option<ColumnId>) {
+        let is_first = self.column.is_none() && self.chunks.is_empty();
         if let Some(id) = self.column {
             let short = self.head.len() < SHORT && !columns.get(id).is_full();
             if short {
@@ -287,11 +288,12 @@ impl Series {
             self.seal(columns);
         }
         let (id, offset) = match *current {
-            Some(id) if columns.get(id).times.last() == Some(&at) => {
-                (id, columns.get(id).times.len() - 1)
-            }
+            Some(id) if columns.get(id).is_open(at) => (id, columns.get(id).times.len() - 1),
             _ => {
                 let id = columns.create(&[at], false);
+                if is_first {
+                    columns.begin(id);
+                }
                 *current = Some(id);
                 (id, 0)
             }

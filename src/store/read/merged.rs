@@ -41,7 +41,7 @@ impl Store {
         to: i64,
         again: bool,
     ) -> Selection {
-        let known = self.known(&self.inner.read(), matchers, again);
+        let known = self.known(matchers, again);
         let kept = self
             .located
             .lock()

@@ -14,7 +14,7 @@ use crate::model::{
 };
 use crate::store::history::{History, Snapshot};
 use crate::store::memory::series::Scratch;
-use crate::store::{ChunkError, Inner, SeriesId, Store, Window};
+use crate::store::{AT_ONCE, ChunkError, Inner, SeriesId, Store, Window};
 
 /// Most bytes of the selections that are kept, all of them together.
 const KEPT: usize = 24 << 20;
@@ -26,6 +26,9 @@ const IDLE: u32 = 5;
 const OVERHEAD: usize = 256;
 /// About the size of a compiled regular expression, in bytes, beside what grows with its text.
 const REGEX: usize = 16 << 10;
+
+/// How often a selection is made before it is made under one lock.
+const TRIES: u32 = 3;
 
 /// Series read before the lock is offered to a writer.
 const READ_BATCH: usize = 64;
@@ -194,7 +197,7 @@ impl Store {
         match self.on_disk(matchers, from.0, to.0) {
             Some((snapshot, true)) => self.merged(matchers, snapshot, from.0, to.0, needed_again),
             blocks => {
-                let known = self.known(&self.inner.read(), matchers, needed_again);
+                let known = self.known(matchers, needed_again);
                 Selection {
                     labels: known.labels.clone(),
                     source: Source::Memory(known, blocks.map(|(snapshot, _)| snapshot)),
@@ -214,14 +217,17 @@ impl Store {
         let Source::Memory(known, _) = &selection.source else {
             return Some((from, to));
         };
-        let inner = self.inner.read();
-        let spans = known
-            .ids
-            .iter()
-            .filter_map(|id| inner.slots.known(*id)?.span(&inner.columns));
-        spans
-            .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
-            .map(|(first, last)| (Timestamp(first), Timestamp(last)))
+        let mut bounds: Option<(i64, i64)> = None;
+        for ids in known.ids.chunks(AT_ONCE as usize) {
+            let inner = self.inner.read();
+            let spans = ids
+                .iter()
+                .filter_map(|id| inner.slots.known(*id)?.span(&inner.columns));
+            bounds = spans
+                .chain(bounds)
+                .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        }
+        bounds.map(|(first, last)| (Timestamp(first), Timestamp(last)))
     }
 
     /// Counts what is kept for the next time as part of a budget.
@@ -299,37 +305,53 @@ impl Store {
 
     /// The selection in memory; if it is kept, until such a series comes or goes, or nobody needs
     /// it for minutes.
-    pub(in crate::store) fn known(
-        &self,
-        inner: &Inner,
-        matchers: &[Matcher],
-        needed_again: bool,
-    ) -> Arc<Known> {
-        let generation = inner.generation_of(matchers);
-        if let Some(known) = self.selections.lock().find(matchers, generation) {
-            return known;
-        }
-        let found = inner
-            .index
-            .select(matchers, |slot, matcher| inner.passes(slot, matcher));
-        let (mut ids, mut labels) = (
-            Vec::with_capacity(found.len()),
-            Vec::with_capacity(found.len()),
-        );
-        for slot in found {
-            if let Some(series) = inner.slots.get(slot) {
-                ids.push(SeriesId {
-                    slot,
-                    version: series.version,
-                });
-                labels.push(series.labels.clone());
+    pub(in crate::store) fn known(&self, matchers: &[Matcher], needed_again: bool) -> Arc<Known> {
+        let mut tries = 0;
+        let known = loop {
+            let inner = self.inner.read();
+            let generation = inner.generation_of(matchers);
+            if let Some(known) = self.selections.lock().find(matchers, generation) {
+                return known;
             }
-        }
-        let known = Arc::new(Known {
-            labels: LabelSets::from(labels),
-            ids,
-            generation,
-        });
+            let found = inner
+                .index
+                .select(matchers, |slot, matcher| inner.passes(slot, matcher));
+            let (mut ids, mut labels) = (
+                Vec::with_capacity(found.len()),
+                Vec::with_capacity(found.len()),
+            );
+            // Many are gone through a few at a time, so that collections are not held up; where one
+            // came or went meanwhile it is done again, in the end at once.
+            tries += 1;
+            let at_once = if tries < TRIES {
+                AT_ONCE as usize
+            } else {
+                usize::MAX
+            };
+            let mut inner = inner;
+            for part in found.chunks(at_once.min(found.len().max(1))) {
+                if !ids.is_empty() {
+                    RwLockReadGuard::bump(&mut inner);
+                }
+                for slot in part {
+                    if let Some(series) = inner.slots.get(*slot) {
+                        ids.push(SeriesId {
+                            slot: *slot,
+                            version: series.version,
+                        });
+                        labels.push(series.labels.clone());
+                    }
+                }
+            }
+            if inner.generation_of(matchers) == generation {
+                drop(inner);
+                break Arc::new(Known {
+                    labels: LabelSets::from(labels),
+                    ids,
+                    generation,
+                });
+            }
+        };
         let text: usize = matchers.iter().map(|matcher| matcher.value.len()).sum();
         if needed_again || (text <= MAX_TEXT && !matchers.iter().any(is_regex)) {
             self.selections.lock().keep(matchers, &known);

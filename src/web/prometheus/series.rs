@@ -134,10 +134,15 @@ async fn values(
         return Err(Problem::bad_data("invalid label name: \"\""));
     }
     let selection = Selection::read(&parameters, Problem::bad_data)?;
+    // One more, for the warning.
+    let most = match selection.limit {
+        0 => usize::MAX,
+        limit => limit.saturating_add(1),
+    };
     let values = selection.union(&seat, |matchers| {
-        context
-            .store
-            .label_values(&name, matchers, selection.from, selection.to)
+        let window = (selection.from, selection.to);
+        let store = &context.store;
+        store.first_label_values(&name, matchers, window, most)
     })?;
     Ok(Answer::limited(&seat, values, selection.limit, String::len)?.into_response())
 }

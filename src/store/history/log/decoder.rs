@@ -10,6 +10,10 @@ use crate::store::history::histogram::inflate;
 use crate::store::history::{delta, histogram};
 use crate::store::memory::series::TimedHistogram;
 
+/// Label sets that are handed on together: all that a target declares would leave holes in the
+/// memory, where most are known already and are let go.
+const PIECE: usize = 512;
+
 /// What became of a record.
 pub(in crate::store::history) enum Decoded {
     /// It was notified, but for samples of series whose declaration is lost.
@@ -84,20 +88,24 @@ impl Decoder {
         } else {
             self.series.len()
         };
-        let mut series = Vec::new();
+        let mut next = first;
         while !reader.0.is_empty() {
-            series.push(reader.labels()?);
-        }
-        let end = first + series.len();
-        self.grow(end)?;
-        let mut news = false;
-        for series in &mut self.series[first..end] {
-            news |= !std::mem::replace(&mut series.declared, true);
+            let mut labels = Vec::new();
+            while labels.len() < PIECE && !reader.0.is_empty() {
+                labels.push(reader.labels()?);
+            }
+            let end = next + labels.len();
+            self.grow(end)?;
+            let mut news = false;
+            for series in &mut self.series[next..end] {
+                news |= !std::mem::replace(&mut series.declared, true);
+            }
+            if news {
+                visit(Entry::Series(next as u32, labels));
+            }
+            next = end;
         }
         self.declarations.insert(hash);
-        if news {
-            visit(Entry::Series(first as u32, series));
-        }
         Some(Decoded::Good { lost: 0 })
     }
 

@@ -1,10 +1,12 @@
 //! Turns what is appended into records; see [`crate::store::history::log`] for the format.
 
 use std::io::{self, Write as _};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
+use parking_lot::Mutex;
 
 use super::{HEADER, KEY, Kind, MARK, SEGMENT_TIME};
 use crate::model::bytes::{put_int, put_labels, put_uint};
@@ -31,26 +33,80 @@ pub(in crate::store::history) struct Record {
     pub(in crate::store::history) segment: u32,
     /// What it holds.
     pub(in crate::store::history) kind: Kind,
-    /// As encoded; all but ticks is deflated when it is written.
-    pub(in crate::store::history) payload: Bytes,
+    pub(in crate::store::history) payload: Payload,
     /// Instant of what it holds.
     pub(in crate::store::history) time: i64,
 }
 
+/// As encoded; all but ticks is deflated when it is written.
+#[derive(Debug)]
+pub(in crate::store::history) enum Payload {
+    Once(Bytes),
+    /// What is written more than once.
+    Declared(Arc<Declared>),
+    /// One of the further times.
+    Again(Arc<Declared>),
+}
+
+/// Label sets that are declared: plain until they are written, deflated from then on, since they are
+/// written again.
+#[derive(Debug)]
+pub(in crate::store::history) struct Declared {
+    /// Bytes, plain.
+    length: usize,
+    /// Whether they are deflated, and they.
+    bytes: Mutex<(bool, Bytes)>,
+}
+
+impl Declared {
+    fn new(plain: Bytes) -> Arc<Self> {
+        Arc::new(Declared {
+            length: plain.len(),
+            bytes: Mutex::new((false, plain)),
+        })
+    }
+
+    fn deflated(&self) -> io::Result<Bytes> {
+        let (is_deflated, bytes) = &mut *self.bytes.lock();
+        if !*is_deflated {
+            let mut deflated = Vec::new();
+            deflate(bytes, &mut deflated)?;
+            deflated.shrink_to_fit();
+            (*is_deflated, *bytes) = (true, Bytes::from(deflated));
+        }
+        Ok(bytes.clone())
+    }
+}
+
+fn deflate(plain: &[u8], into: &mut Vec<u8>) -> io::Result<()> {
+    let mut deflate = DeflateEncoder::new(into, Compression::new(3));
+    deflate.write_all(plain)?;
+    deflate.finish().map(|_| ())
+}
+
 impl Record {
+    /// Bytes in memory that go with the record.
+    pub(in crate::store::history) fn size(&self) -> usize {
+        let payload = match &self.payload {
+            Payload::Once(bytes) => bytes.len(),
+            Payload::Declared(declared) => declared.bytes.lock().1.len(),
+            Payload::Again(_) => 0,
+        };
+        payload + size_of::<Record>()
+    }
+
     /// Appends the record as it stands in the file.
     pub(in crate::store::history) fn frame(&self, out: &mut Vec<u8>) -> io::Result<()> {
         out.extend_from_slice(&MARK);
         let start = out.len();
         out.extend_from_slice(&[0; HEADER]);
         out.push(self.kind as u8);
-        match self.kind {
-            Kind::Series | Kind::Histograms => {
-                let mut deflate = DeflateEncoder::new(&mut *out, Compression::new(3));
-                deflate.write_all(&self.payload)?;
-                deflate.finish()?;
+        match &self.payload {
+            Payload::Once(payload) if self.kind == Kind::Histograms => deflate(payload, out)?,
+            Payload::Once(payload) => out.extend_from_slice(payload),
+            Payload::Declared(declared) | Payload::Again(declared) => {
+                out.extend_from_slice(&declared.deflated()?);
             }
-            Kind::Tick | Kind::Turn => out.extend_from_slice(&self.payload),
         }
         let length = (out.len() - start - HEADER - 1) as u32;
         let checksum = crc32fast::hash(&out[start + HEADER..]);
@@ -80,7 +136,7 @@ pub(in crate::store::history) struct Encoder {
     declared: Vec<u8>,
     /// What was declared, and from how many bytes on it is written again: no position in the file
     /// is the only one to name a series.
-    echo: Vec<(usize, Bytes)>,
+    echo: Vec<(usize, Arc<Declared>)>,
     /// What the tick under way holds: runs of numbers (the first, and how many), and the value of
     /// each.
     runs: Vec<(u32, u32)>,
@@ -210,9 +266,9 @@ impl Encoder {
         }
         let mut declared = std::mem::take(&mut self.declared);
         declared.shrink_to_fit();
-        let declared = Bytes::from(declared);
-        let mut tell = |payload: Bytes, bytes: &mut usize| {
-            *bytes += payload.len() / 8;
+        let length = declared.len();
+        let mut tell = |payload: Payload, length: usize, bytes: &mut usize| {
+            *bytes += length;
             out(Record {
                 segment,
                 kind: Kind::Series,
@@ -221,13 +277,17 @@ impl Encoder {
             });
         };
         let bytes = self.bytes;
-        for (_, payload) in self.echo.extract_if(.., |(from, _)| *from <= bytes) {
-            tell(payload, &mut self.bytes);
+        for (_, declared) in self.echo.extract_if(.., |(from, _)| *from <= bytes) {
+            let length = declared.length / 8;
+            tell(Payload::Again(declared), length, &mut self.bytes);
         }
-        if !declared.is_empty() {
-            self.echo
-                .extend([(0, declared.clone()), (self.bytes + ECHO, declared.clone())]);
-            tell(declared, &mut self.bytes);
+        if length > 0 {
+            let declared = Declared::new(Bytes::from(declared));
+            self.echo.extend([
+                (0, Arc::clone(&declared)),
+                (self.bytes + ECHO, Arc::clone(&declared)),
+            ]);
+            tell(Payload::Declared(declared), length / 8, &mut self.bytes);
         }
         if !self.values.is_empty() {
             let payload = Bytes::from(self.tick());
@@ -235,7 +295,7 @@ impl Encoder {
             out(Record {
                 segment,
                 kind: Kind::Tick,
-                payload,
+                payload: Payload::Once(payload),
                 time,
             });
         }
@@ -245,7 +305,7 @@ impl Encoder {
             out(Record {
                 segment,
                 kind: Kind::Histograms,
-                payload,
+                payload: Payload::Once(payload),
                 time,
             });
         }
@@ -328,7 +388,7 @@ impl Encoder {
         out(Record {
             segment: self.segment,
             kind: Kind::Turn,
-            payload: Bytes::from(payload),
+            payload: Payload::Once(Bytes::from(payload)),
             time,
         });
     }
@@ -388,11 +448,19 @@ mod tests {
             .collect();
         declared.retain(|record| record.kind == Kind::Series);
         assert_eq!(declared.len(), 3);
-        assert!(
-            declared
-                .iter()
-                .all(|record| record.payload.as_ptr() == declared[0].payload.as_ptr())
-        );
         assert!(encoder.echo.is_empty());
+        // Those that are written again wait in the queue without taking room of their own.
+        let sizes: Vec<usize> = declared.iter().map(Record::size).collect();
+        assert!(
+            sizes[0] > 50_000 && sizes[1..].iter().all(|size| *size < 200),
+            "{sizes:?}"
+        );
+        // Deflated once, and then no longer there as it was.
+        let mut frames = vec![Vec::new(); 3];
+        for (record, frame) in declared.iter().zip(&mut frames) {
+            record.frame(frame).expect("fits into memory");
+        }
+        assert!(frames[0] == frames[1] && frames[0] == frames[2]);
+        assert!(declared[0].size() < frames[0].len() + 200);
     }
 }

@@ -106,7 +106,7 @@ impl Writer {
     /// [`Writer::is_full`] before a tick.
     pub(in crate::store::history) fn push(&self, record: Record) {
         let mut queue = self.shared.queue.lock();
-        queue.bytes += record.payload.len() + size_of::<Record>();
+        queue.bytes += record.size();
         queue.records.push_back(record);
         self.shared.wake.notify_one();
     }
@@ -218,11 +218,7 @@ impl Shared {
             for record in rest.into_iter().rev() {
                 queue.records.push_front(record);
             }
-            queue.bytes = queue
-                .records
-                .iter()
-                .map(|r| r.payload.len() + size_of::<Record>())
-                .sum();
+            queue.bytes = queue.records.iter().map(Record::size).sum();
             if failed {
                 if stopping {
                     return;
