@@ -8,12 +8,14 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use rustix::fs::{Advice, fadvise};
 
 use super::BlockStatus;
 use super::chunks::instants::Instants;
@@ -35,6 +37,8 @@ pub(super) const FOOTER_MAGIC: &[u8; 8] = b"nbbloend";
 const FOOTER: usize = 8 * 8 + 4 + 4 + 8;
 /// Largest index that is read.
 const LARGEST: u64 = 1 << 30;
+/// Bytes of a block that is fetched from the disk as a whole, sooner than in two pieces.
+const SMALL: u64 = 128 << 10;
 /// Numbers blocks: what was decoded from one cannot be mistaken for another.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
@@ -300,6 +304,22 @@ impl Block {
             Known::default(),
         );
         self.decode(columns, instants, &mut known, &data, (span, &seen), samples)
+    }
+
+    /// Says that this part of the file will be read, so that the disk may fetch it meanwhile.
+    pub(super) fn announce(&self, (offset, length): (u64, usize)) {
+        // It is only a hint.
+        let length = NonZeroU64::new(length as u64);
+        let _ = fadvise(&self.file, offset, length, Advice::WillNeed);
+    }
+
+    /// The same of its index, or of all of it where that is small.
+    pub(super) fn announce_index(&self) {
+        if self.bytes <= SMALL {
+            self.announce((0, self.bytes as usize));
+        } else {
+            self.announce((self.index_at, self.index_length as usize));
+        }
     }
 
     /// Appends bytes of the file, as many as are asked for; `false` when it cannot be read.

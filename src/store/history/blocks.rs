@@ -321,6 +321,15 @@ impl Blocks {
         gone.for_each(|block| cache.forget(block.number()));
     }
 
+    /// Lets the disk fetch what will be read of these blocks, all at once, unless their indexes are
+    /// in the cache.
+    pub(super) fn announce<'a>(&self, blocks: impl Iterator<Item = &'a Arc<Block>>) {
+        let unknown = |block: &&Arc<Block>| !self.cache.lock().found.contains_key(&block.number());
+        blocks
+            .filter(unknown)
+            .for_each(|block| block.announce_index());
+    }
+
     /// The index of a block, from the cache or the disk; a block whose index is damaged is set
     /// aside.
     pub(super) fn index(&self, block: &Arc<Block>) -> Option<Arc<Index>> {

@@ -377,6 +377,16 @@ impl History {
         self.metrics.blocks_written(written);
     }
 
+    /// Says that series of these blocks will be sought.
+    pub(super) fn announce(&self, views: &[View]) {
+        self.blocks.announce(views.iter().map(|view| &view.block));
+    }
+
+    /// Says that these bytes of a block will be fetched.
+    pub(super) fn announce_fetch(&self, part: &Part, span: (u64, usize)) {
+        part.view.block.announce(span);
+    }
+
     /// The series of a block that pass; one that cannot be read is set aside.
     pub(super) fn select(
         &self,
