@@ -310,7 +310,8 @@ impl Drop for BlockWriter {
     }
 }
 
-fn named(folder: &Path, start: i64, end: i64, later: u32) -> PathBuf {
+/// The name of a block.
+pub(super) fn named(folder: &Path, start: i64, end: i64, later: u32) -> PathBuf {
     let number = if later == 0 {
         String::new()
     } else {

@@ -113,8 +113,17 @@ pub(super) fn merge(
     start: i64,
     end: i64,
 ) -> io::Result<Option<Block>> {
+    let writer = BlockWriter::create(&blocks.folder, start, end)?;
+    merge_into(blocks, sources, writer)
+}
+
+/// The same by a writer.
+pub(super) fn merge_into(
+    blocks: &Blocks,
+    sources: &[Arc<Block>],
+    mut writer: BlockWriter,
+) -> io::Result<Option<Block>> {
     let mut walk = Walk::new(blocks, sources)?;
-    let mut writer = BlockWriter::create(&blocks.folder, start, end)?;
     let mut samples = Gathered::default();
     while let Some(labels) = walk.peek().cloned() {
         samples.clear();
