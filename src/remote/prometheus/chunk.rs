@@ -21,10 +21,9 @@ impl Bits<'_> {
         let mut left = count;
         while left > 0 {
             let byte = u64::from(*self.bytes.get(self.at / 8)?);
-            let (from, have) = (self.at % 8, 8 - self.at % 8);
+            let have = 8 - self.at % 8;
             let some = have.min(left);
             let bits = byte >> (have - some) & ((1 << some) - 1);
-            debug_assert!(from + some <= 8);
             number = number << some | bits;
             self.at += some;
             left -= some;
@@ -119,19 +118,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chunk_of_prometheus_is_read() {
-        // Made by promtool of 1, 2.5 and NaN, 15 and 30 seconds apart.
+    fn instants_and_values_come_bit_by_bit() {
+        // The count; 1000 zigzagged; the bits of 1.0.
+        let first = [&[0, 4, 0xd0, 0x0f][..], &1.0_f64.to_be_bytes()].concat();
+        // A distance of 15; the same value; no change, and the same again; 14 bits of -1 with three
+        // leading zeroes and nine bits of an exclusive or.
+        let text = format!(
+            "00001111 0 0 0 10{:014b} 11 00011 001001 100000001",
+            (1 << 14) - 1
+        );
+        let text: Vec<char> = text.chars().filter(|c| *c != ' ').collect();
+        let rest = text.chunks(8).map(|byte| {
+            let bits = byte.iter().enumerate();
+            bits.fold(0, |sum, (at, bit)| sum | u8::from(*bit == '1') << (7 - at))
+        });
+        let chunk: Vec<u8> = first.into_iter().chain(rest).collect();
         let mut found = Vec::new();
-        let chunk = [
-            0, 1, 0x80, 0xf0, 0xf0, 0xfe, 0xf6, 0x66, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0,
-        ];
         floats(&chunk, |at, value| {
             found.push((at, value));
             Some(())
         })
         .expect("is one");
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].1, 1.0);
+        let last = f64::from_bits(1.0_f64.to_bits() ^ (0b1_0000_0001 << (64 - 3 - 9)));
+        assert_eq!(found, [(1000, 1.0), (1015, 1.0), (1030, 1.0), (1044, last)]);
+        assert!(floats(&chunk[..chunk.len() - 1], |_, _| Some(())).is_none());
     }
 
     proptest! {

@@ -85,20 +85,19 @@ impl Import {
         // would hide it.
         let wal = settings.path.join("wal");
         let mut first = now.0;
-        if wal.is_dir() {
-            let segments = recover::find(&wal).map_err(failed)?;
-            recover::replay(&wal, &segments, &metrics, |_, entry| {
-                let at = match entry {
-                    Entry::Tick(at, _) => at,
-                    Entry::Histograms(found) => found.first().map_or(i64::MAX, |(_, (at, _))| *at),
-                    Entry::Series(..) | Entry::Turn(_) => i64::MAX,
-                };
-                if at >= floor {
-                    first = first.min(at);
-                }
-            })
-            .map_err(failed)?;
-        }
+        fs::create_dir_all(&wal).map_err(failed)?;
+        let segments = recover::find(&wal).map_err(failed)?;
+        recover::replay(&wal, &segments, &metrics, |_, entry| {
+            let at = match entry {
+                Entry::Tick(at, _) => at,
+                Entry::Histograms(found) => found.first().map_or(i64::MAX, |(_, (at, _))| *at),
+                Entry::Series(..) | Entry::Turn(_) => i64::MAX,
+            };
+            if at >= floor {
+                first = first.min(at);
+            }
+        })
+        .map_err(failed)?;
         let aside = settings.path.join(FOLDER);
         if aside.is_dir() {
             fs::remove_dir_all(&aside).map_err(failed)?;
