@@ -4,8 +4,8 @@
 The kinds: `counters` grow by a random whole number below 100,000 each time; `gauges` walk in steps of 4096, up to 32 of them either way; `factor`
 are integers with a common factor of 1,500, some growing, some walking; `host` is what the host collector has recorded, a folder of a history given
 by --recorded, or recorded here for --seconds at one second. The first three have 200 series for a whole day at 15 s. What is counted is the size
-of all files in each one's folder, indexes included, after merging by force, through the number of samples. nightbell gets the samples by
-`history import`, so they lie in blocks of a day.
+of all files in each one's folder, indexes included, after merging by force, through the number of samples; VictoriaMetrics' `cache` and `tmp`
+are left out, which it makes anew. nightbell gets the samples by `history import`, so they lie in blocks of a day.
 
 usage: tests/bench/bytes.py --peers DIR [--nightbell target/release/nightbell] [--kinds counters gauges factor host] [--recorded HISTORY]
 
@@ -114,7 +114,7 @@ def by_victoria(folder):
     finally:
         child.send_signal(signal.SIGTERM)
         child.wait(60)
-    return size(f"{folder}/victoria")
+    return size(f"{folder}/victoria") - sum(size(f"{folder}/victoria/{part}") for part in ("cache", "tmp"))
 
 
 def by_prometheus(folder):

@@ -224,6 +224,11 @@ impl Block {
         self.number
     }
 
+    /// Bytes of its index.
+    pub(super) fn index_length(&self) -> u64 {
+        self.index_length
+    }
+
     /// Where it is.
     pub(in crate::store) fn path(&self) -> &Path {
         &self.path
