@@ -52,11 +52,11 @@ struct Place {
 
 #[derive(Args)]
 struct ImportArgs {
-    /// A file with a time at each sample, - for standard input; or what follows is a Prometheus or a VictoriaMetrics
-    #[arg(value_name = "FILE|prometheus|victoria")]
+    /// A file with a time at each sample, - for standard input, `prometheus` or `victoria`
+    #[arg(value_name = "SOURCE")]
     source: PathBuf,
-    /// The data folder of the Prometheus, or one block of it; the URL of the VictoriaMetrics
-    #[arg(value_name = "DIR|URL")]
+    /// Of `prometheus` its data folder, or one block of it; of `victoria` its URL
+    #[arg(value_name = "FROM")]
     from: Option<String>,
     /// How the samples in a file are written
     #[arg(long, value_enum, default_value_t)]
