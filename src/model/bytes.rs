@@ -49,7 +49,7 @@ pub fn uint_length(number: u64) -> usize {
 
 /// Reads from the front of a slice; `None` where the bytes do not hold what is asked for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
     /// The next `length` bytes.

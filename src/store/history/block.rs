@@ -1,38 +1,44 @@
 //! A block: the samples of all series in a span of time, in one file that never changes.
 //!
-//! Layout: eight bytes that name the format; for each series its chunks, each
-//! `length, CRC-32, count, instants, values`; the index; a footer of fixed size. Instants are a
-//! slice of a column in the index, which series share, or stand in the chunk. A chunk with native
-//! histograms is `length, CRC-32, 0, count, instants, length, values, histograms`: among the values
-//! stands a marker for each, and they themselves follow, deflated. Series are grouped by metric
-//! name. Nothing of it stays in memory but the footer; the index is read when a query needs it and
+//! Layout: eight bytes that name the format and its number, one or two; for each series its chunks
+//! ([`packed`]); the index; a footer of fixed size. Instants are a slice of a column in the index,
+//! which series share, or stand in the chunk. In one with native histograms there is a marker among
+//! the values for each, and they themselves follow, deflated. Series are grouped by metric name. Nothing of it stays in memory but the footer; the index is read when a query needs it and
 //! kept in a bounded cache.
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use rustix::fs::{Advice, fadvise};
 
-use super::instants::Instants;
-use super::runs::{Run, within};
-use super::{BlockStatus, histogram};
+use super::BlockStatus;
+use super::chunks::instants::Instants;
+use super::chunks::packed::{self, Format, Packed, last_instant};
+use super::chunks::runs::Run;
+use super::chunks::values::Model;
 use crate::model::bytes::Reader;
 use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, Timestamp};
-use crate::store::memory::chunk::{decompress_into, decompress_times};
-use crate::store::memory::series::{Gathered, histograms_within};
+use crate::store::memory::chunk::decompress_times;
+use crate::store::memory::series::Gathered;
 use crate::store::read::seen::Seen;
 
-/// What a block begins with.
-pub(super) const MAGIC: &[u8; 8] = b"nbblock\x01";
+/// What a block begins with, before the number of its format.
+const MAGIC: &[u8; 7] = b"nbblock";
+/// What a block that is written begins with.
+pub(super) const MAGIC_NOW: &[u8; 8] = b"nbblock\x02";
 /// What it ends with.
 pub(super) const FOOTER_MAGIC: &[u8; 8] = b"nbbloend";
 const FOOTER: usize = 8 * 8 + 4 + 4 + 8;
 /// Largest index that is read.
 const LARGEST: u64 = 1 << 30;
+/// Bytes of a block that is fetched from the disk as a whole, sooner than in two pieces.
+const SMALL: u64 = 128 << 10;
 /// Numbers blocks: what was decoded from one cannot be mistaken for another.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
@@ -44,6 +50,7 @@ const REMEMBERED: usize = 2048;
 pub(in crate::store) struct Block {
     pub(super) path: PathBuf,
     file: File,
+    format: Format,
     /// It holds what was sampled at `start <= timestamp < end`.
     pub(super) start: i64,
     pub(super) end: i64,
@@ -157,16 +164,19 @@ impl Block {
         if index_length > LARGEST || index_at.checked_add(index_length) != Some(at) {
             return Err("its length is wrong".into());
         }
-        let mut magic = [0; MAGIC.len()];
+        let mut magic = [0; MAGIC_NOW.len()];
         file.read_exact_at(&mut magic, 0)
             .map_err(|e| e.to_string())?;
-        if magic != *MAGIC {
-            return Err("it does not begin as a block does".into());
-        }
+        let format = match magic.strip_prefix(MAGIC) {
+            Some([1]) => Format::First,
+            Some([2]) => Format::Second,
+            _ => return Err("it does not begin as a block does".into()),
+        };
         let [start, end, first, last] = [start, end, first, last].map(|n| n as i64);
         Ok(Block {
             path: path.to_owned(),
             file,
+            format,
             start,
             end,
             first,
@@ -183,6 +193,15 @@ impl Block {
             damaged: AtomicBool::new(false),
             verified: AtomicBool::new(false),
         })
+    }
+
+    /// Whether a file is a block of a format that only a newer nightbell knows.
+    pub(super) fn is_newer(path: &Path) -> bool {
+        let mut magic = [0; MAGIC_NOW.len()];
+        let read = File::open(path).and_then(|file| file.read_exact_at(&mut magic, 0));
+        // A number that nothing of ours will soon have is damage.
+        let newer = |number: u8| number > MAGIC_NOW[MAGIC.len()] && number < 32;
+        read.is_ok() && magic.starts_with(MAGIC) && newer(magic[MAGIC.len()])
     }
 
     /// The last time of which it is served, and the end of the span that nobody looks for in memory
@@ -203,6 +222,11 @@ impl Block {
     /// Its number, unlike that of any other block of this process.
     pub(super) fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Bytes of its index.
+    pub(super) fn index_length(&self) -> u64 {
+        self.index_length
     }
 
     /// Where it is.
@@ -287,6 +311,22 @@ impl Block {
         self.decode(columns, instants, &mut known, &data, (span, &seen), samples)
     }
 
+    /// Says that this part of the file will be read, so that the disk may fetch it meanwhile.
+    pub(super) fn announce(&self, (offset, length): (u64, usize)) {
+        // It is only a hint.
+        let length = NonZeroU64::new(length as u64);
+        let _ = fadvise(&self.file, offset, length, Advice::WillNeed);
+    }
+
+    /// The same of its index, or of all of it where that is small.
+    pub(super) fn announce_index(&self) {
+        if self.bytes <= SMALL {
+            self.announce((0, self.bytes as usize));
+        } else {
+            self.announce((self.index_at, self.index_length as usize));
+        }
+    }
+
     /// Appends bytes of the file, as many as are asked for; `false` when it cannot be read.
     pub(super) fn fetch(&self, (offset, length): (u64, usize), into: &mut Vec<u8>) -> bool {
         let before = into.len();
@@ -311,8 +351,8 @@ impl Block {
         samples: &mut Gathered,
     ) -> u64 {
         let mut column = |number| known.column(self.number, number, columns, instants);
-        self.each_chunk(data, |chunk| {
-            chunk.append(&mut column, (span, seen), samples)
+        self.each_chunk(data, |chunk, model| {
+            chunk.append(model, &mut column, (span, seen), samples)
         })
     }
 
@@ -323,8 +363,8 @@ impl Block {
         // Where the next chunk goes on in the column of the one before it, both are one run.
         let (mut position, mut values): (Option<(usize, usize)>, Vec<f64>) = (None, Vec::new());
         let mut all = true;
-        let lost = self.each_chunk(data, |chunk| {
-            all &= chunk.histograms.is_empty();
+        let lost = self.each_chunk(data, |chunk, model| {
+            all &= chunk.is_floats();
             let before = position
                 .map(|(number, first)| (number, first + values.len()))
                 .filter(|next| chunk.column == Some(*next));
@@ -337,7 +377,7 @@ impl Block {
             }
             let begun = values.len();
             values.resize(begun + chunk.count, 0.0);
-            decompress_into(chunk.values, &mut values[begun..])?;
+            chunk.decode(model, &mut values[begun..])?;
             if chunk.column.is_none() {
                 runs.push(Run::own(&chunk.own_times()?, &values));
                 values.clear();
@@ -376,26 +416,12 @@ impl Block {
 
     /// Calls `visit` for each chunk of a series. Returns how many are damaged, or are so as `visit`
     /// sees it.
-    fn each_chunk(&self, data: &[u8], mut visit: impl FnMut(Packed<'_>) -> Option<()>) -> u64 {
-        let mut lost = 0;
-        let mut reader = Reader(data);
-        while !reader.0.is_empty() {
-            let chunk = reader
-                .size(data.len())
-                .and_then(|length| Some((reader.u32()?, reader.take(length)?)));
-            let Some((checksum, chunk)) = chunk else {
-                lost += 1;
-                break;
-            };
-            let whole = crc32fast::hash(chunk) == checksum;
-            let visited = whole
-                .then(|| Packed::parse(chunk))
-                .flatten()
-                .and_then(&mut visit);
-            if visited.is_none() {
-                lost += 1;
-            }
-        }
+    fn each_chunk(
+        &self,
+        data: &[u8],
+        visit: impl FnMut(Packed<'_>, Option<&Model>) -> Option<()>,
+    ) -> u64 {
+        let lost = packed::each(data, self.format, visit);
         if lost > 0 {
             self.damaged.store(true, Ordering::Relaxed);
         }
@@ -423,125 +449,6 @@ impl Known {
             ));
         }
         self.0.as_ref().map(|(_, instants)| Arc::clone(instants))
-    }
-}
-
-/// A chunk, its values not decompressed.
-struct Packed<'a> {
-    count: usize,
-    /// The column of its instants, and where they begin in it.
-    column: Option<(usize, usize)>,
-    /// Otherwise the instants.
-    times: &'a [u8],
-    values: &'a [u8],
-    histograms: &'a [u8],
-}
-
-impl<'a> Packed<'a> {
-    fn parse(chunk: &'a [u8]) -> Option<Self> {
-        let mut reader = Reader(chunk);
-        // A chunk with native histograms begins with a zero, where others have a count.
-        let first = reader.size(u32::MAX as usize)?;
-        let count = if first == 0 {
-            reader.size(u32::MAX as usize)?
-        } else {
-            first
-        };
-        let (mut column, mut times) = (None, &[][..]);
-        match reader.uint()? {
-            0 => {
-                let length = reader.size(chunk.len())?;
-                times = reader.take(length)?;
-            }
-            number => {
-                let first = reader.size(u32::MAX as usize)?;
-                column = Some((usize::try_from(number - 1).ok()?, first));
-            }
-        }
-        let values = if first == 0 {
-            let length = reader.size(chunk.len())?;
-            reader.take(length)?
-        } else {
-            std::mem::take(&mut reader.0)
-        };
-        Some(Packed {
-            count,
-            column,
-            times,
-            values,
-            histograms: reader.0,
-        })
-    }
-
-    /// Its instants, where they stand in it.
-    fn own_times(&self) -> Option<Vec<i64>> {
-        decompress_times(self.times).filter(|times| times.len() == self.count)
-    }
-
-    /// Appends what it holds of `from < timestamp <= to`; all of it or nothing, which is also what
-    /// becomes of one in which nothing is seen.
-    fn append(
-        &self,
-        column: &mut impl FnMut(usize) -> Option<Arc<[i64]>>,
-        ((from, to), seen): ((i64, i64), &Seen),
-        samples: &mut Gathered,
-    ) -> Option<()> {
-        let (own, shared);
-        let all: &[i64] = match self.column {
-            None => {
-                own = decompress_times(self.times)?;
-                &own
-            }
-            Some((number, first)) => {
-                shared = column(number)?;
-                shared.get(first..first.checked_add(self.count)?)?
-            }
-        };
-        if all.len() != self.count {
-            return None;
-        }
-        let (start, end) = within(all, from, to);
-        if start >= end || !seen.any(all[start], all[end - 1]) {
-            return Some(());
-        }
-        let begun = samples.values.len();
-        samples.values.resize(begun + self.count, 0.0);
-        let decoded = decompress_into(self.values, &mut samples.values[begun..])
-            .and_then(|()| histogram::take_all(self.histograms, all, &samples.values[begun..]));
-        let Some(histograms) = decoded else {
-            samples.values.truncate(begun);
-            return None;
-        };
-        samples.values.truncate(begun + end);
-        samples.values.drain(begun..begun + start);
-        samples.times.extend_from_slice(&all[start..end]);
-        samples
-            .histograms
-            .extend_from_slice(histograms_within(&histograms, from, to));
-        Some(())
-    }
-}
-
-/// Milliseconds of the last sample in a chunk.
-fn last_instant(column: impl Fn(usize) -> Option<Arc<[i64]>>, chunk: &[u8]) -> Option<i64> {
-    let mut reader = Reader(chunk);
-    let first = reader.size(u32::MAX as usize)?;
-    let count = if first == 0 {
-        reader.size(u32::MAX as usize)?
-    } else {
-        first
-    };
-    match reader.uint()? {
-        0 => {
-            let length = reader.size(chunk.len())?;
-            decompress_times(reader.take(length)?)?.last().copied()
-        }
-        number => {
-            let first = reader.size(u32::MAX as usize)?;
-            column(usize::try_from(number - 1).ok()?)?
-                .get(first.checked_add(count)?.checked_sub(1)?)
-                .copied()
-        }
     }
 }
 

@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 
 use hashbrown::HashTable;
 
-use super::block::{Block, FOOTER_MAGIC, MAGIC};
+use super::block::{Block, FOOTER_MAGIC, MAGIC_NOW};
+use super::chunks::packed;
+use super::chunks::values::{self, PAGE};
 use super::histogram::put_all;
 use crate::model::Labels;
 use crate::model::bytes::{put_text, put_uint};
 use crate::store::Window;
-use crate::store::memory::chunk::{compress_times, compress_values};
+use crate::store::memory::chunk::compress_times;
 use crate::store::memory::series::histograms_within;
 
-/// Samples in a chunk at most: more gain little and cost those who read a narrow window.
-pub(super) const CHUNK: usize = 480;
 /// Columns of instants that series may share.
 const COLUMNS: usize = 64;
 
@@ -84,12 +84,12 @@ impl BlockWriter {
     fn begin(path: PathBuf, start: i64, end: i64, part: Option<u32>) -> io::Result<Self> {
         let unfinished = path.with_extension("tmp");
         let mut output = BufWriter::with_capacity(64 << 10, File::create(&unfinished)?);
-        output.write_all(MAGIC)?;
+        output.write_all(MAGIC_NOW)?;
         Ok(BlockWriter {
             path,
             unfinished,
             output,
-            offset: MAGIC.len() as u64,
+            offset: MAGIC_NOW.len() as u64,
             start,
             end,
             part,
@@ -147,20 +147,30 @@ impl BlockWriter {
             histograms,
         }: Window<'_>,
     ) -> io::Result<Vec<u8>> {
-        let mut data = Vec::new();
         let column = self.column(times);
-        for (number, (times, values)) in times.chunks(CHUNK).zip(values.chunks(CHUNK)).enumerate() {
-            let packed = compress_values(values).map_err(io::Error::other)?;
-            let mut chunk = Vec::with_capacity(packed.len() + 16);
-            let histograms = histograms_within(histograms, times[0] - 1, times[times.len() - 1]);
+        // Instants and histograms of its own make a chunk long.
+        let longest = if column.is_some() && histograms.is_empty() {
+            usize::MAX
+        } else {
+            PAGE
+        };
+        let encoded = values::encode(values, longest).map_err(io::Error::other)?;
+        let (mut data, mut at) = (Vec::new(), 0);
+        if !encoded.model.is_empty() {
+            packed::put_model(&encoded.model, &mut data);
+        }
+        for (count, values) in encoded.chunks {
+            let times = &times[at..at + count];
+            let mut chunk = Vec::with_capacity(values.len() + 16);
+            let histograms = histograms_within(histograms, times[0] - 1, times[count - 1]);
             if !histograms.is_empty() {
                 put_uint(&mut chunk, 0);
             }
-            put_uint(&mut chunk, values.len() as u64);
+            put_uint(&mut chunk, count as u64);
             match column {
                 Some((column, position)) => {
                     put_uint(&mut chunk, column as u64 + 1);
-                    put_uint(&mut chunk, (position + number * CHUNK) as u64);
+                    put_uint(&mut chunk, (position + at) as u64);
                 }
                 None => {
                     let times = compress_times(times).map_err(io::Error::other)?;
@@ -170,15 +180,14 @@ impl BlockWriter {
                 }
             }
             if !histograms.is_empty() {
-                put_uint(&mut chunk, packed.len() as u64);
+                put_uint(&mut chunk, values.len() as u64);
             }
-            chunk.extend_from_slice(&packed);
+            chunk.extend_from_slice(&values);
             if !histograms.is_empty() {
                 chunk.extend_from_slice(&put_all(histograms)?);
             }
-            put_uint(&mut data, chunk.len() as u64);
-            data.extend_from_slice(&crc32fast::hash(&chunk).to_le_bytes());
-            data.extend_from_slice(&chunk);
+            packed::put(&chunk, &mut data);
+            at += count;
         }
         Ok(data)
     }
@@ -280,6 +289,12 @@ impl BlockWriter {
         self.output.write_all(&footer)?;
         self.output.flush()?;
         self.output.get_ref().sync_all()?;
+        if Block::is_newer(&self.path) {
+            let path = self.path.display();
+            return Err(io::Error::other(format!(
+                "{path} was written by a newer nightbell"
+            )));
+        }
         std::fs::rename(&self.unfinished, &self.path)?;
         if let Some(folder) = self.path.parent() {
             File::open(folder)?.sync_all()?;
@@ -295,7 +310,8 @@ impl Drop for BlockWriter {
     }
 }
 
-fn named(folder: &Path, start: i64, end: i64, later: u32) -> PathBuf {
+/// The name of a block.
+pub(super) fn named(folder: &Path, start: i64, end: i64, later: u32) -> PathBuf {
     let number = if later == 0 {
         String::new()
     } else {

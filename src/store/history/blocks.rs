@@ -11,11 +11,11 @@ use parking_lot::{Mutex, RwLock};
 use tracing::{error, info, warn};
 
 use super::block::{Block, Index};
+use super::chunks::instants::Instants;
+use super::chunks::runs::Runs;
 use super::ended::Ended;
-use super::instants::Instants;
 use super::log::recover::DAMAGED;
 use super::metrics::Metrics;
-use super::runs::Runs;
 use crate::store::memory::series::Gathered;
 
 /// Bytes of indexes kept in memory.
@@ -321,6 +321,15 @@ impl Blocks {
         gone.for_each(|block| cache.forget(block.number()));
     }
 
+    /// Lets the disk fetch what will be read of these blocks, all at once, unless their indexes are
+    /// in the cache.
+    pub(super) fn announce<'a>(&self, blocks: impl Iterator<Item = &'a Arc<Block>>) {
+        let unknown = |block: &&Arc<Block>| !self.cache.lock().found.contains_key(&block.number());
+        blocks
+            .filter(unknown)
+            .for_each(|block| block.announce_index());
+    }
+
     /// The index of a block, from the cache or the disk; a block whose index is damaged is set
     /// aside.
     pub(super) fn index(&self, block: &Arc<Block>) -> Option<Arc<Index>> {
@@ -446,8 +455,12 @@ impl Blocks {
     }
 }
 
-/// Renames a file that is not what it should be.
+/// Renames a file that is not what it should be; one of a newer nightbell stays for that.
 pub(super) fn set_aside(path: &Path, reason: &str, metrics: &Metrics) {
+    if Block::is_newer(path) {
+        error!(block = %path.display(), "A block was written by a newer nightbell; it stays as it is, and its samples are not served.");
+        return;
+    }
     metrics.damaged("block");
     match std::fs::rename(path, name_aside(path)) {
         Ok(()) => warn!(block = %path.display(), reason, "A block is damaged and was set aside."),

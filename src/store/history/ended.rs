@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::block::Block;
-use super::instants::Instants;
+use super::chunks::instants::Instants;
 use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher};
 
 /// Series that ended, in a file.

@@ -2,7 +2,8 @@
 //! those of a day together with what the history has of it.
 //!
 //! Samples are sorted in memory up to a bound and then put aside in files, one for each day; in the
-//! end each day is merged into one block. A day is in place when its block has its name; a crash
+//! end each day is merged into one block beside the others. When all of them are on the disk they
+//! get their names, which needs no room: a disk that is full leaves the history as it was. A crash
 //! leaves days as they were or as they become, and an import that is run again doubles nothing. Of
 //! samples of one instant the one that the history had stays.
 
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::block::Block;
-use super::block_writer::{BlockWriter, order};
+use super::block_writer::{BlockWriter, named, order};
 use super::blocks::{Blocks, remove};
 use super::log::recover;
 use super::{Entry, HistoryError, Metrics, Settings, compact, take};
@@ -84,20 +85,19 @@ impl Import {
         // would hide it.
         let wal = settings.path.join("wal");
         let mut first = now.0;
-        if wal.is_dir() {
-            let segments = recover::find(&wal).map_err(failed)?;
-            recover::replay(&wal, &segments, &metrics, |_, entry| {
-                let at = match entry {
-                    Entry::Tick(at, _) => at,
-                    Entry::Histograms(found) => found.first().map_or(i64::MAX, |(_, (at, _))| *at),
-                    Entry::Series(..) | Entry::Turn(_) => i64::MAX,
-                };
-                if at >= floor {
-                    first = first.min(at);
-                }
-            })
-            .map_err(failed)?;
-        }
+        fs::create_dir_all(&wal).map_err(failed)?;
+        let segments = recover::find(&wal).map_err(failed)?;
+        recover::replay(&wal, &segments, &metrics, |_, entry| {
+            let at = match entry {
+                Entry::Tick(at, _) => at,
+                Entry::Histograms(found) => found.first().map_or(i64::MAX, |(_, (at, _))| *at),
+                Entry::Series(..) | Entry::Turn(_) => i64::MAX,
+            };
+            if at >= floor {
+                first = first.min(at);
+            }
+        })
+        .map_err(failed)?;
         let aside = settings.path.join(FOLDER);
         if aside.is_dir() {
             fs::remove_dir_all(&aside).map_err(failed)?;
@@ -176,34 +176,44 @@ impl Import {
         Ok(())
     }
 
+    /// The oldest instant that is taken, and the one from which on none is.
+    pub fn span(&self) -> (Timestamp, Timestamp) {
+        (Timestamp(self.oldest), Timestamp(self.limit))
+    }
+
     /// Merges what was taken into the history, day by day; `progress` hears how many of how many
     /// days are done.
     ///
     /// # Errors
-    /// When a file cannot be read or written; the days that are done stay.
+    /// When a file cannot be read or written; the history is as it was.
     pub fn finish(
         mut self,
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Imported, HistoryError> {
         self.put_aside().map_err(|error| self.failed(error))?;
         let days = std::mem::take(&mut self.aside);
-        let all = days.len();
+        let (all, mut merged) = (days.len(), Vec::new());
         for (done, (day, (files, count))) in days.into_iter().enumerate() {
             progress(done, all);
-            let taken = self.merge(day, &files);
-            if taken.map_err(|error| self.failed(error))? {
-                self.imported.taken += count;
-            } else {
-                self.imported.overlapping += count;
-            }
+            let made = self.merge(day, &files);
             files.iter().for_each(|file| remove(file));
+            match made.map_err(|error| self.failed(error))? {
+                Some(day) => {
+                    self.imported.taken += count;
+                    merged.push(day);
+                }
+                None => self.imported.overlapping += count,
+            }
         }
         progress(all, all);
+        for day in merged {
+            self.place(day).map_err(|error| self.failed(error))?;
+        }
         Ok(self.imported)
     }
 
-    /// `false` where the history has blocks of this day that cannot be merged.
-    fn merge(&mut self, day: i64, files: &[PathBuf]) -> io::Result<bool> {
+    /// Makes the block of a day; `None` where the history has blocks of it that cannot be merged.
+    fn merge(&mut self, day: i64, files: &[PathBuf]) -> io::Result<Option<Merged>> {
         let (start, end) = (day * DAY, ((day + 1) * DAY).min(self.limit));
         let there: Vec<Arc<Block>> = self
             .blocks
@@ -217,22 +227,51 @@ impl Import {
             |block: &Arc<Block>| block.later == 0 && block.start >= start && block.end <= end;
         let apart = there.is_sorted_by(|a, b| a.end <= b.start);
         if !there.iter().all(within) || !apart {
-            return Ok(false);
+            return Ok(None);
         }
         // What the history has comes first, and stays.
         let mut sources = there.clone();
         for file in files {
             sources.push(Arc::new(Block::open(file).map_err(io::Error::other)?));
         }
-        let merged = compact::merge(&self.blocks, &sources, start, end)?;
-        let Some(block) = merged else { return Ok(true) };
+        let path = self.settings.path.join(FOLDER).join(format!("{day}.whole"));
+        let writer = BlockWriter::create_at(path, start, end)?;
+        let block = compact::merge_into(&self.blocks, &sources, writer)?;
+        Ok(Some(Merged {
+            block,
+            there,
+            span: (start, end),
+        }))
+    }
+
+    /// Puts the block of a day among the others.
+    fn place(&mut self, day: Merged) -> io::Result<()> {
+        let Merged { block, there, span } = day;
+        let Some(block) = block else { return Ok(()) };
+        let path = named(&self.blocks.folder, span.0, span.1, 0);
+        if Block::is_newer(&path) {
+            return Err(io::Error::other(format!(
+                "{} was written by a newer nightbell",
+                path.display()
+            )));
+        }
+        fs::rename(block.path(), &path)?;
+        File::open(&self.blocks.folder)?.sync_all()?;
+        let block = Block::open(&path).map_err(io::Error::other)?;
         self.imported.blocks += 1;
-        let path = block.path().to_owned();
         self.blocks.change(Some(block), &there, i64::MIN);
         let gone = there.iter().filter(|block| block.path() != path);
         gone.for_each(|block| remove(block.path()));
-        Ok(true)
+        Ok(())
     }
+}
+
+/// A day that was merged.
+struct Merged {
+    block: Option<Block>,
+    /// What the block stands for.
+    there: Vec<Arc<Block>>,
+    span: (i64, i64),
 }
 
 impl Drop for Import {

@@ -9,6 +9,7 @@
 mod block;
 mod block_writer;
 mod blocks;
+mod chunks;
 mod compact;
 mod copies;
 mod delta;
@@ -16,10 +17,8 @@ mod ended;
 mod ended_files;
 mod histogram;
 pub mod import;
-mod instants;
 mod log;
 mod metrics;
-mod runs;
 mod walk;
 
 use std::fs::File;
@@ -34,10 +33,10 @@ use tracing::warn;
 pub(in crate::store) use self::block::{Block, Known, Located};
 pub(in crate::store) use self::block_writer::{BlockWriter, order};
 pub(in crate::store) use self::blocks::{Snapshot, View};
+pub(in crate::store) use self::chunks::runs::Run;
 pub(in crate::store) use self::ended::Until;
 pub(in crate::store) use self::log::{Entry, SEGMENT_TIME as BLOCK_TIME};
 pub(in crate::store) use self::metrics::Metrics;
-pub(in crate::store) use self::runs::Run;
 pub(in crate::store) use self::walk::Walk;
 use super::memory::series::Gathered;
 use super::read::seen::Seen;
@@ -376,6 +375,16 @@ impl History {
             self.metrics.failed();
         }
         self.metrics.blocks_written(written);
+    }
+
+    /// Says that series of these blocks will be sought.
+    pub(super) fn announce(&self, views: &[View]) {
+        self.blocks.announce(views.iter().map(|view| &view.block));
+    }
+
+    /// Says that these bytes of a block will be fetched.
+    pub(super) fn announce_fetch(&self, part: &Part, span: (u64, usize)) {
+        part.view.block.announce(span);
     }
 
     /// The series of a block that pass; one that cannot be read is set aside.

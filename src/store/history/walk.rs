@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::block::{Block, Cursor, Index, Located};
 use super::block_writer::order;
 use super::blocks::Blocks;
-use super::instants::Instants;
+use super::chunks::instants::Instants;
 use crate::model::Labels;
 use crate::store::memory::series::Gathered;
 

@@ -186,17 +186,13 @@ pub(in crate::store) fn compress_times(times: &[i64]) -> Result<Box<[u8]>, Chunk
     compress(|config| simple_compress(times, config))
 }
 
-/// Values, compressed.
-pub(in crate::store) fn compress_values(values: &[f64]) -> Result<Box<[u8]>, ChunkError> {
-    compress(|config| simple_compress(values, config))
-}
-
 /// What [`compress_times`] made; check a checksum first.
 pub(in crate::store) fn decompress_times(bytes: &[u8]) -> Option<Vec<i64>> {
     simple_decompress(bytes).ok()
 }
 
-/// What [`compress_values`] made, as many values as there is room for; check a checksum first.
+/// Values of a chunk as blocks of the first format have it, as many as there is room for; check a
+/// checksum first.
 pub(in crate::store) fn decompress_into(bytes: &[u8], into: &mut [f64]) -> Option<()> {
     let progress = simple_decompress_into(bytes, into).ok()?;
     (progress.finished && progress.n_processed == into.len()).then_some(())

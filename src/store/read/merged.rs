@@ -14,7 +14,7 @@ use super::reading::Reading;
 use super::seen::Seen;
 use super::selection::{Known, Source};
 use crate::model::{Labels, Matcher};
-use crate::store::history::{Located, Part, Snapshot};
+use crate::store::history::{Located, Part, Snapshot, View};
 use crate::store::memory::series::{Gathered, Scratch};
 use crate::store::{ChunkError, Inner, Selection, Store, Window};
 
@@ -175,7 +175,11 @@ impl Store {
         let Some(history) = self.history.get() else {
             return;
         };
-        for view in snapshot.views(matchers, from, to) {
+        let views: Vec<View> = snapshot.views(matchers, from, to).collect();
+        if views.len() > 1 {
+            history.announce(&views);
+        }
+        for view in views {
             let found = history.select(&view, matchers, |labels| {
                 let inner = self.inner.read();
                 let known = inner

@@ -75,14 +75,21 @@ impl<'a> Reading<'a> {
         let near = |(a, _): &(Piece, usize), (b, _): &(Piece, usize)| {
             a.part == b.part && b.offset <= a.offset + u64::from(a.length) + GAP
         };
-        for run in wanted.chunk_by(near) {
+        let span = |run: &[(Piece, usize)]| {
             let (first, last) = (run[0].0, run[run.len() - 1].0);
             let length = last.offset - first.offset + u64::from(last.length);
-            let at = self.bytes.len();
-            let part = &found.parts[first.part as usize];
-            if !history.fetch(part, (first.offset, length as usize), &mut self.bytes) {
+            (first.part as usize, (first.offset, length as usize))
+        };
+        // The disk fetches all of them at once while the first ones are read.
+        for (part, span) in wanted.chunk_by(near).map(span).skip(1) {
+            history.announce_fetch(&found.parts[part], span);
+        }
+        for run in wanted.chunk_by(near) {
+            let (at, (part, span)) = (self.bytes.len(), span(run));
+            if !history.fetch(&found.parts[part], span, &mut self.bytes) {
                 continue;
             }
+            let first = run[0].0;
             for (piece, row) in run {
                 let start = at + (piece.offset - first.offset) as usize;
                 let range = start..start + piece.length as usize;

@@ -1,7 +1,11 @@
 //! A history whose files are cut short, flipped or full of holes: what is left is served, and what
 //! is lost is bounded and set aside.
 
+use nightbell::store::Import;
+
 use super::*;
+
+const DAY: i64 = 86_400_000;
 
 /// A log of one segment, and what it holds.
 fn one_segment() -> (tempfile::TempDir, Content, Vec<u8>) {
@@ -258,4 +262,66 @@ fn damaged_blocks_are_set_aside_and_the_rest_is_served() {
     for length in [0, 1, 8, bytes.len() / 2, bytes.len() - 80, bytes.len() - 1] {
         check(&bytes[..length]);
     }
+}
+
+/// A flipped byte in a block of a day costs the chunk that it is in, or what one series has of that
+/// day: what its chunks share comes before them.
+#[test]
+fn a_flipped_byte_in_a_block_of_a_day_costs_one_series_at_most() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let day = START.div_euclid(DAY) * DAY;
+    let values = |series: i64, at: i64| match series {
+        0 => (at * 7919 % 1009 * 4096) as f64,
+        1 => (at as f64 * 0.37).sin(),
+        2 => (at / 1900) as f64,
+        _ => (at * at % 997) as f64 / 100.0,
+    };
+    let now = Timestamp(day + DAY + 3_600_000);
+    let mut import = Import::open(&settings(folder.path()), now).expect("free");
+    for at in 0..DAY / STEP {
+        for series in 0..4 {
+            let labels = Labels::from_pairs([("__name__", "m"), ("i", &series.to_string())]);
+            let time = Timestamp(day + at * STEP);
+            import.add(&labels, time, values(series, at)).expect("room");
+        }
+    }
+    assert_eq!(import.finish(|_, _| ()).expect("written").blocks, 1);
+    let written = content(&open(folder.path(), now.0));
+    let count = |content: &Content| content.values().map(Vec::len).sum::<usize>();
+    assert_eq!(count(&written), 4 * 5760);
+    let block = files(&folder.path().join("blocks"))[0].clone();
+    let bytes = fs::read(&block).expect("a block");
+    // What follows is the index: without that the block is set aside.
+    let end = bytes.len() - 200;
+    for place in (8..end).step_by(end / 60) {
+        let mut damaged = bytes.clone();
+        damaged[place] ^= 0x24;
+        fs::write(&block, damaged).expect("written");
+        let store = open(folder.path(), now.0);
+        let found = content(&store);
+        assert_subset(&found, &written);
+        let hurt = written
+            .iter()
+            .filter(|(labels, samples)| found.get(*labels).is_none_or(|found| found != *samples));
+        let hurt: Vec<&String> = hurt.map(|(labels, _)| labels).collect();
+        assert_eq!(hurt.len(), 1, "{place} of {end}: {hurt:?}");
+    }
+}
+
+/// What a newer nightbell wrote is neither read nor touched.
+#[test]
+fn a_block_of_a_newer_format_stays_as_it_is() {
+    let (folder, written) = several_blocks();
+    let block = files(&folder.path().join("blocks"))[1].clone();
+    let mut bytes = fs::read(&block).expect("a block");
+    bytes[7] += 1;
+    fs::write(&block, &bytes).expect("written");
+    let now = START + (3 * BLOCK + 30) * STEP;
+    let store = open(folder.path(), now);
+    let found = content(&store);
+    assert_subset(&found, &written);
+    assert_ne!(found, written, "it is not served");
+    (0..4).for_each(|_| upkeep(&store, now));
+    drop(store);
+    assert_eq!(fs::read(&block).expect("is there"), bytes);
 }

@@ -19,6 +19,7 @@ pub mod protobuf;
 pub mod redis;
 pub mod smtp;
 pub mod vectors;
+pub mod victoria;
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;

@@ -1,9 +1,11 @@
 //! `nightbell history`: what the history holds, out and in.
 
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Write as _};
+mod import;
+mod progress;
+
+use std::io::{self, Write as _};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -11,22 +13,18 @@ use serde_json::{Value, json};
 
 use super::terminal::complain;
 use crate::app;
-use crate::exposition::{Format, Item, Lines, labels};
-use crate::model::{
-    Labels, LabelsBuilder, METRIC_NAME, Matcher, MetricKind, Timestamp, is_histogram, is_stale,
-};
-use crate::store::{Import, Store, Window};
+use crate::model::{Labels, METRIC_NAME, Matcher, Timestamp, is_histogram, is_stale};
+use crate::store::{Store, Window};
 
 /// How often a long import or export says how far it is.
 const PROGRESS: Duration = Duration::from_secs(2);
-/// Longest line that is read.
-const LONGEST: u64 = 256 << 20;
 
 /// What to do with the history.
 #[derive(Args)]
 #[command(after_help = "Examples: nightbell history import old.om\n          \
                         promtool tsdb dump-openmetrics /var/lib/prometheus | nightbell history import -\n          \
-                        curl -s http://victoria:8428/api/v1/export -d 'match[]={__name__!=\"\"}' | nightbell history import --format json -\n          \
+                        nightbell history import prometheus /var/lib/prometheus\n          \
+                        nightbell history import victoria http://127.0.0.1:8428\n          \
                         nightbell history export --format json > history.jsonl")]
 pub struct HistoryArgs {
     #[command(subcommand)]
@@ -54,10 +52,13 @@ struct Place {
 
 #[derive(Args)]
 struct ImportArgs {
-    /// The file, with a time at each sample; - is standard input
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// How the samples are written
+    /// A file with a time at each sample, - for standard input, `prometheus` or `victoria`
+    #[arg(value_name = "SOURCE")]
+    source: PathBuf,
+    /// Of `prometheus` its data folder, or one block of it; of `victoria` its URL
+    #[arg(value_name = "FROM")]
+    from: Option<String>,
+    /// How the samples in a file are written
     #[arg(long, value_enum, default_value_t)]
     format: FormatArg,
     #[command(flatten)]
@@ -106,153 +107,9 @@ impl Place {
 /// Runs the command; the error is for standard error.
 pub fn history(args: &HistoryArgs) -> Result<(), String> {
     match &args.command {
-        HistoryCommand::Import(args) => import(args),
+        HistoryCommand::Import(args) => import::import(args),
         HistoryCommand::Export(args) => export(args),
     }
-}
-
-fn import(args: &ImportArgs) -> Result<(), String> {
-    let options = args.place.options();
-    let config = app::load_alone(&options).map_err(|e| e.to_string())?;
-    let settings = app::history_settings(&options, &config).map_err(|e| format!("{e:#}"))?;
-    let name = args.file.display().to_string();
-    let opened = || File::open(&args.file).map_err(|e| format!("{name}: {e}"));
-    let mut input: Box<dyn io::BufRead> = if args.file == Path::new("-") {
-        Box::new(io::stdin().lock())
-    } else {
-        Box::new(BufReader::with_capacity(1 << 16, opened()?))
-    };
-    let mut import = Import::open(&settings, Timestamp::now())
-        .map_err(|e| format!("{e}; an import needs a nightbell that does not run"))?;
-    let (mut line, mut number, mut ended) = (Vec::new(), 0_u64, false);
-    let mut said = Instant::now();
-    loop {
-        line.clear();
-        let read = io::Read::take(&mut input, LONGEST).read_until(b'\n', &mut line);
-        if read.map_err(|e| format!("{name}: {e}"))? == 0 {
-            break;
-        }
-        number += 1;
-        let wrong = |what: String| format!("{name}:{number}: {what}; nothing of it was taken");
-        match args.format {
-            FormatArg::Openmetrics if line.trim_ascii_end() == b"# EOF" => {
-                ended = true;
-                break;
-            }
-            FormatArg::Openmetrics => openmetrics(&line, &mut import).map_err(wrong)?,
-            FormatArg::Promtool => dumped(&line, &mut import).map_err(wrong)?,
-            FormatArg::Json => json_line(&line, &mut import).map_err(wrong)?,
-        }
-        if said.elapsed() >= PROGRESS {
-            said = Instant::now();
-            complain!("{name}: {number} lines read");
-        }
-    }
-    if args.format == FormatArg::Openmetrics && !ended {
-        return Err(format!(
-            "{name}: it does not end with # EOF, so it may have been cut short; nothing of it was taken"
-        ));
-    }
-    let imported = import
-        .finish(|done, all| {
-            if said.elapsed() >= PROGRESS {
-                said = Instant::now();
-                complain!("{done} of {all} days merged");
-            }
-        })
-        .map_err(|e| format!("{e}; run it again when that is mended: nothing is doubled"))?;
-    let mut text = format!(
-        "{} samples imported, {} blocks written\n",
-        imported.taken, imported.blocks
-    );
-    for (count, why) in [
-        (imported.too_old, "older than storage.retention"),
-        (
-            imported.too_new,
-            "of the time from the newest block on, or of the future",
-        ),
-        (
-            imported.overlapping,
-            "of days in which the clock was set back",
-        ),
-    ] {
-        if count > 0 {
-            text.push_str(&format!("{count} samples left out: {why}\n"));
-        }
-    }
-    write(text.as_bytes())
-}
-
-fn openmetrics(line: &[u8], import: &mut Import) -> Result<(), String> {
-    let mut lines = Lines::new(line, Format::OpenMetrics);
-    let item = lines.next(b"").map_err(|e| e.to_string())?;
-    let Some(Item::Sample(sample)) = item else {
-        return Ok(());
-    };
-    let at = sample
-        .timestamp
-        .ok_or("the sample has no time, and a history needs one")?;
-    let mut builder = LabelsBuilder::new();
-    labels(sample.series, MetricKind::Untyped, &mut builder).map_err(str::to_owned)?;
-    let added = import.add(&builder.build(), at, sample.value);
-    added.map_err(|e| e.to_string())
-}
-
-/// A line such as `{__name__="a", i="1"} 3.5 1764000000000`.
-fn dumped(line: &[u8], import: &mut Import) -> Result<(), String> {
-    let text = std::str::from_utf8(line).map_err(|e| e.to_string())?.trim();
-    if text.is_empty() {
-        return Ok(());
-    }
-    let shape = "a line is {__name__=\"…\", …} VALUE MILLISECONDS";
-    let mut words = text.rsplitn(3, ' ');
-    let time = words.next().and_then(|word| word.parse().ok());
-    let value = words.next().and_then(|word| word.parse().ok());
-    let (Some(time), Some(value), Some(series)) = (time, value, words.next()) else {
-        return Err(shape.to_owned());
-    };
-    // A page has the name alone, in quotes.
-    let series = match series.strip_prefix("{__name__=") {
-        Some(rest) => format!("{{{rest}"),
-        None => series.replacen(", __name__=", ", ", 1),
-    };
-    let mut builder = LabelsBuilder::new();
-    labels(series.as_bytes(), MetricKind::Untyped, &mut builder).map_err(str::to_owned)?;
-    import
-        .add(&builder.build(), Timestamp(time), value)
-        .map_err(|e| e.to_string())
-}
-
-fn json_line(line: &[u8], import: &mut Import) -> Result<(), String> {
-    if line.trim_ascii().is_empty() {
-        return Ok(());
-    }
-    let series: Value = serde_json::from_slice(line).map_err(|e| e.to_string())?;
-    let shape = "a line is {\"metric\": {…}, \"values\": […], \"timestamps\": […]}";
-    let metric = series["metric"].as_object().ok_or(shape)?;
-    let pairs: Option<Vec<(&str, &str)>> = metric
-        .iter()
-        .map(|(name, value)| Some((name.as_str(), value.as_str()?)))
-        .collect();
-    let labels = Labels::from_pairs(pairs.ok_or("a label's value is not a text")?);
-    let list = |name: &str| series[name].as_array().ok_or(shape);
-    let (values, times) = (list("values")?, list("timestamps")?);
-    if values.len() != times.len() {
-        return Err("there are not as many timestamps as values".to_owned());
-    }
-    for (value, time) in values.iter().zip(times) {
-        // JSON has no numbers for these.
-        let value = match value {
-            Value::Null => Some(f64::NAN),
-            Value::String(text) => text.parse().ok(),
-            number => number.as_f64(),
-        };
-        let (value, time) = value.zip(time.as_i64()).ok_or(shape)?;
-        import
-            .add(&labels, Timestamp(time), value)
-            .map_err(|e| e.to_string())?;
-    }
-    Ok(())
 }
 
 fn export(args: &ExportArgs) -> Result<(), String> {

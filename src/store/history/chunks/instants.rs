@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 const ROOM: usize = 2 << 20;
 
 /// Which column: of the block with this number the one with that.
-pub(super) type Key = (u64, usize);
+pub(in crate::store::history) type Key = (u64, usize);
 
 /// What was decoded lately.
 #[derive(Debug, Default)]
-pub(super) struct Instants(Mutex<Kept>);
+pub(in crate::store::history) struct Instants(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -26,7 +26,7 @@ struct Kept {
 
 impl Instants {
     /// The instants of a column, decoded if need be; `None` when they cannot be.
-    pub(super) fn get(
+    pub(in crate::store::history) fn get(
         &self,
         key: Key,
         decode: impl FnOnce() -> Option<Vec<i64>>,

@@ -123,7 +123,7 @@ pub(in crate::store) struct Run {
 
 impl Run {
     /// A run whose instants are in a column of the block.
-    pub(super) fn shared(column: usize, first: usize, values: &[f64]) -> Self {
+    pub(in crate::store::history) fn shared(column: usize, first: usize, values: &[f64]) -> Self {
         Run {
             column: Some((column as u32, first as u32)),
             own: Box::default(),
@@ -133,7 +133,7 @@ impl Run {
     }
 
     /// A run with instants of its own.
-    pub(super) fn own(times: &[i64], values: &[f64]) -> Self {
+    pub(in crate::store::history) fn own(times: &[i64], values: &[f64]) -> Self {
         Run {
             column: None,
             own: times.into(),
@@ -143,12 +143,12 @@ impl Run {
     }
 
     /// The column of the block in which its instants are.
-    pub(super) fn column(&self) -> Option<usize> {
+    pub(in crate::store::history) fn column(&self) -> Option<usize> {
         self.column.map(|(number, _)| number as usize)
     }
 
     /// Its instants, given the column.
-    pub(super) fn times<'a>(&'a self, column: &'a [i64]) -> Option<&'a [i64]> {
+    pub(in crate::store::history) fn times<'a>(&'a self, column: &'a [i64]) -> Option<&'a [i64]> {
         match self.column {
             Some((_, first)) => column.get(first as usize..)?.get(..self.count as usize),
             None => Some(&self.own),
@@ -156,7 +156,12 @@ impl Run {
     }
 
     /// Appends those with `from < timestamp <= to`.
-    pub(super) fn append(&self, times: &[i64], (from, to): (i64, i64), samples: &mut Gathered) {
+    pub(in crate::store::history) fn append(
+        &self,
+        times: &[i64],
+        (from, to): (i64, i64),
+        samples: &mut Gathered,
+    ) {
         let (start, end) = within(times, from, to);
         if start < end {
             samples.times.extend_from_slice(&times[start..end]);
@@ -170,7 +175,7 @@ impl Run {
 }
 
 /// The positions of the instants with `from < timestamp <= to`.
-pub(super) fn within(times: &[i64], from: i64, to: i64) -> (usize, usize) {
+pub(in crate::store::history) fn within(times: &[i64], from: i64, to: i64) -> (usize, usize) {
     let start = match times.first() {
         Some(first) if *first > from => 0,
         _ => times.partition_point(|t| *t <= from),
@@ -184,7 +189,7 @@ pub(super) fn within(times: &[i64], from: i64, to: i64) -> (usize, usize) {
 
 /// What was decoded lately.
 #[derive(Debug, Default)]
-pub(super) struct Runs(Mutex<Kept>);
+pub(in crate::store::history) struct Runs(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -223,7 +228,7 @@ impl Kept {
 
 impl Runs {
     /// The samples of a series in a block.
-    pub(super) fn find(&self, key: Key) -> Option<Arc<[Run]>> {
+    pub(in crate::store::history) fn find(&self, key: Key) -> Option<Arc<[Run]>> {
         let kept = &mut *self.0.lock();
         let entry = kept.found.get_mut(&key)?;
         entry.needed = kept.round;
@@ -231,12 +236,12 @@ impl Runs {
     }
 
     /// Whether so many samples may fit.
-    pub(super) fn has_room(&self, samples: usize) -> bool {
+    pub(in crate::store::history) fn has_room(&self, samples: usize) -> bool {
         self.0.lock().room() > OVERHEAD + samples * size_of::<i16>()
     }
 
     /// Keeps samples, if they fit.
-    pub(super) fn keep(&self, key: Key, runs: &Arc<[Run]>) {
+    pub(in crate::store::history) fn keep(&self, key: Key, runs: &Arc<[Run]>) {
         let bytes = OVERHEAD + runs.iter().map(Run::heap_size).sum::<usize>();
         let kept = &mut *self.0.lock();
         let fits = bytes <= kept.room() && !kept.found.contains_key(&key);
@@ -257,7 +262,11 @@ impl Runs {
     }
 
     /// Counts what is kept as part of a budget.
-    pub(super) fn keep_within(&self, budget: &Arc<Budget>, reservation: Reservation) {
+    pub(in crate::store::history) fn keep_within(
+        &self,
+        budget: &Arc<Budget>,
+        reservation: Reservation,
+    ) {
         let kept = &mut *self.0.lock();
         kept.found = HashMap::default();
         kept.bytes = 0;
@@ -265,7 +274,7 @@ impl Runs {
     }
 
     /// Lets go everything; whether there was something.
-    pub(super) fn clear(&self) -> bool {
+    pub(in crate::store::history) fn clear(&self) -> bool {
         let kept = &mut *self.0.lock();
         let some = !kept.found.is_empty();
         kept.found = HashMap::default();
@@ -274,7 +283,7 @@ impl Runs {
     }
 
     /// Lets go what nobody has needed for some rounds; call it once a minute.
-    pub(super) fn upkeep(&self) {
+    pub(in crate::store::history) fn upkeep(&self) {
         let kept = &mut *self.0.lock();
         kept.round = kept.round.wrapping_add(1);
         let (round, mut gone) = (kept.round, 0);
