@@ -5,7 +5,9 @@ Both sides watch the same things: this host, a PostgreSQL, a Redis, a Chroma (ni
 endpoints (the stack: blackbox probes of the same URLs), 50 rules, everything every 15 seconds. The stack is Prometheus, Alertmanager,
 node_exporter, postgres_exporter, redis_exporter and blackbox_exporter.
 
-usage: tests/bench/footprint.py --peers DIR [--nightbell target/release/nightbell] [--seconds 120] [--tools target/test-tools]
+usage: tests/bench/footprint.py --peers DIR [--nightbell target/release/nightbell] [--seconds 120] [--tools target/test-tools] [--full] [--only KINDS]
+`--full` adds ten logs (each written to), five queries, five JSON endpoints, three backups, ten jobs and twenty containers on nightbell's side, and
+measures nightbell alone; `--only logs,queries,json,backups,jobs,containers` adds these kinds alone. Allowed: 28 MB, 0.12 CPU-seconds a minute.
 DIR holds the programs prometheus, prometheus-alertmanager, prometheus-node-exporter, prometheus-postgres-exporter,
 prometheus-redis-exporter, prometheus-blackbox-exporter. PostgreSQL and redis-server are Debian's, Chroma is in the tools' environment.
 """
@@ -13,11 +15,15 @@ import argparse, glob, http.server, json, os, shutil, signal, socket, subprocess
 from process import cpu, port, resident
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-arguments.add_argument("--peers", required=True)
+arguments.add_argument("--peers")
+arguments.add_argument("--full", action="store_true", help="what stands in files, rows, JSON and schedules, too; nightbell alone")
+arguments.add_argument("--only", default="logs,queries,json,backups,jobs,containers", help="with --full: which of it")
 arguments.add_argument("--nightbell", default="target/release/nightbell")
 arguments.add_argument("--seconds", type=int, default=120, help="how long each side is measured, after 35 s of warming up")
 arguments.add_argument("--tools", default=os.environ.get("NIGHTBELL_TEST_TOOLS", "target/test-tools"))
 options = arguments.parse_args()
+if not options.peers and not options.full:
+    arguments.error("--peers is needed")
 work = tempfile.mkdtemp(prefix="nightbell-bench-")
 os.chmod(work, 0o755)
 processes = []
@@ -147,14 +153,99 @@ def stack(pg, redis, urls):
     return children, f"http://127.0.0.1:{node}/metrics"
 
 
+def written(paths):
+    """Writes ten lines a second into each log."""
+    number = 0
+    while os.path.isdir(work):
+        for path in paths:
+            with open(path, "a") as log:
+                for _ in range(10):
+                    level = "ERROR" if number % 100 == 0 else "INFO"
+                    log.write(f"2026-11-30 12:00:{number % 60:02d},{number % 1000:03d} {level} app.api request {number} of user {number * 7} took {number % 97} ms\n")
+                    number += 1
+        time.sleep(1)
+
+
+def state():
+    """A JSON endpoint of ten parts."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            body = json.dumps({"status": "healthy", "services": {f"part{n}": {"status": "up", "responseTime": n} for n in range(10)}}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_address[1]
+
+
+def containers(root):
+    """Twenty containers as cgroup v2 shows them."""
+    os.makedirs(root)
+    with open(os.path.join(root, "cgroup.controllers"), "w") as f:
+        f.write("cpu io memory pids\n")
+    files = {
+        "cpu.stat": "usage_usec 2500000\nuser_usec 1500000\nsystem_usec 1000000\nnr_periods 10\nnr_throttled 4\nthrottled_usec 300000\n",
+        "cpu.max": "50000 100000\n", "memory.current": "1000000\n", "memory.max": "2000000\n", "memory.swap.current": "4096\n",
+        "memory.stat": "anon 600000\nfile 300000\nkernel 100000\ninactive_file 200000\nactive_file 100000\n",
+        "memory.events": "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n",
+        "io.stat": "8:0 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=0 dios=0\n", "pids.current": "7\n", "cgroup.procs": f"{os.getpid()}\n",
+    }
+    for number in range(20):
+        scope = os.path.join(root, "system.slice", f"docker-{number:064x}.scope")
+        os.makedirs(scope)
+        for name, text in files.items():
+            with open(os.path.join(scope, name), "w") as f:
+                f.write(text)
+
+
+def full(kinds, pg):
+    """The sections of what stands in files, rows, JSON and schedules, and the queries of PostgreSQL."""
+    text, queries = "", ""
+    if "logs" in kinds:
+        os.makedirs(os.path.join(work, "logs"))
+        paths = [os.path.join(work, "logs", f"{n}.log") for n in range(10)]
+        for path in paths:
+            open(path, "w").close()
+        threading.Thread(target=written, args=(paths,), daemon=True).start()
+        text += "  log_file:\n" + "".join(f"  - {{name: log{n}, path: '{path}', count: {{requests: {{contains: request}}, slow: {{regex: 'took 9[0-9] ms'}}}}}}\n" for n, path in enumerate(paths))
+    if "queries" in kinds:
+        queries = ", queries: [" + ", ".join(f"{{name: q{n}, sql: 'SELECT datname, oid::bigint AS number, {n} AS n FROM pg_database', labels: [datname]}}" for n in range(5)) + "]"
+    if "json" in kinds:
+        number = state()
+        text += "  json_api:\n" + "".join(
+            f"  - {{name: json{n}, url: 'http://127.0.0.1:{number}/{n}', metrics: [{{name: app_component_up, for_each: services, value: status, labels: {{component: $key}}}}, {{name: part_seconds, for_each: services, value: responseTime, labels: {{part: $key}}}}]}}\n" for n in range(5))
+    if "backups" in kinds:
+        os.makedirs(os.path.join(work, "backups"))
+        script = "for n in 1 2 3; do for d in 1 2 3 4 5 6 7; do { echo '-- MySQL dump 10.13'; seq 20000; echo '-- Dump completed'; } | gzip > $n-$d.sql.gz; done; done"
+        subprocess.run(["sh", "-c", script], check=True, cwd=os.path.join(work, "backups"))
+        text += "  backup:\n" + "".join(f"  - {{name: backup{n}, files: '{work}/backups/{n}-*.sql.gz', every: 1d, keep: 7}}\n" for n in (1, 2, 3))
+    if "jobs" in kinds:
+        text += "  job:\n" + "".join(f"  - {{name: job{n}, schedule: '{n} 2 * * *', timezone: Asia/Shanghai}}\n" for n in range(10))
+    if "containers" in kinds:
+        containers(os.path.join(work, "cgroup"))
+        text += f"  container: {{root: '{work}/cgroup'}}\n"
+    return text, queries
+
+
 def ours(pg, redis, chroma, urls):
     number = port()
+    more, queries = full(options.only.split(",") if options.full else [], pg)
     with open(os.path.join(work, "nightbell.yml"), "w") as f:
         f.write("global: {scrape_interval: 15s, evaluation_interval: 15s}\nrule_files: [rules.yml]\nrules: {shipped: false}\ncollectors:\n  host: {}\n")
-        f.write(f"  postgres: [{{name: pg, dsn: 'postgresql://postgres@127.0.0.1:{pg}/postgres'}}]\n  redis: [{{name: redis, url: 'redis://127.0.0.1:{redis}'}}]\n")
+        f.write(f"  postgres: [{{name: pg, dsn: 'postgresql://postgres@127.0.0.1:{pg}/postgres'{queries}}}]\n  redis: [{{name: redis, url: 'redis://127.0.0.1:{redis}'}}]\n")
         f.write(f"  vector_store: [{{name: chroma, url: 'http://127.0.0.1:{chroma}'}}]\n  llm_provider:\n")
         for index, url in enumerate(urls):
             f.write(f"  - {{name: llm{index}, provider: compatible, base_url: '{url}', api_key: none}}\n")
+        f.write(more)
     begin = time.perf_counter()
     child = start(os.path.abspath(options.nightbell), "--config", "nightbell.yml", "--state-dir", "state", "--listen", f"127.0.0.1:{number}")
     while True:
@@ -172,6 +263,14 @@ def main():
     pg, redis, chroma = databases()
     urls = [f"http://127.0.0.1:{llm()}/v1" for _ in range(2)]
     fifty_rules(os.path.join(work, "rules.yml"))
+    if options.full:
+        print(f"figures in about {95 + options.seconds} s", flush=True)
+        child, ready, _ = ours(pg, redis, chroma, urls)
+        # The backups are read through at first.
+        time.sleep(95)
+        memory, used = measure([child])
+        print(f"with {options.only}: peak resident memory {memory:.1f} MB (28 are allowed), {used:.3f} CPU-seconds a minute (0.12), {ready * 1e3:.0f} ms to the first evaluation")
+        return
     print(f"starting both sides; figures in about {35 + 2 * options.seconds} s", flush=True)
     peers, node_url = stack(pg, redis, urls)
     child, ready, our_url = ours(pg, redis, chroma, urls)

@@ -12,6 +12,7 @@ use nightbell::model::{Batch, Labels, MetricDesc};
 const DYNAMIC: &[&str] = &[
     "pg_settings_",
     "node_hwmon_",
+    "node_ethtool_",
     "node_memory_",
     "app_",
     "probe_expect_info",

@@ -111,7 +111,8 @@ async fn dumps_of(mut postgres: Postgres) {
         pg_dump -Fc postgres > custom.dump; pg_dump -Fc -f seekable.dump postgres; pg_dump -Fc postgres | gzip > custom.dump.gz
         pg_dump -Ft postgres > tar.dump; pg_dump -Fd -f directory postgres; pg_dump -Fd -Z0 -f unpacked postgres
         pg_dump postgres | xz > packed.sql.xz; pg_dump postgres | zstd -q > packed.sql.zst
-        head -c 200000 plain.sql > cut.sql; head -c 200000 plain.sql | gzip > cut-inside.sql.gz; head -c 20000 packed.sql.gz > cut.sql.gz
+        head -c 200000 plain.sql > cut.sql; head -c 200000 plain.sql | gzip > cut-inside.sql.gz
+        head -c 200000 plain.sql | xz > cut-inside.sql.xz; head -c 200000 plain.sql | zstd -q > cut-inside.sql.zst; head -c 20000 packed.sql.gz > cut.sql.gz
         head -c 20000 custom.dump > cut.dump; head -c 20000 seekable.dump > cut-seekable.dump; head -c 20000 tar.dump > cut-tar.dump
         head -c 5000 packed.sql.xz > cut.sql.xz; head -c 5000 packed.sql.zst > cut.sql.zst
         cp -r directory no-toc; rm no-toc/toc.dat; cp -r directory no-member; rm \"$(ls -d no-member/*.dat* | head -1)\"
@@ -144,6 +145,8 @@ async fn dumps_of(mut postgres: Postgres) {
         ("dead.sql.gz", "empty"),
         ("cut.sql", "no_end"),
         ("cut-inside.sql.gz", "no_end"),
+        ("cut-inside.sql.xz", "no_end"),
+        ("cut-inside.sql.zst", "no_end"),
         ("cut.sql.gz", "truncated"),
         ("cut.dump", "truncated"),
         ("cut-seekable.dump", "truncated"),
@@ -168,6 +171,56 @@ async fn dumps_of(mut postgres: Postgres) {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Dumps of MySQL and MariaDB end with a line of their own, packed or not; a set's dump may be of
+/// either kind of server.
+#[tokio::test(flavor = "multi_thread")]
+async fn dumps_of_mysql_are_judged_by_their_last_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let script = r"set -e
+        rows() { echo 'CREATE TABLE `t` (`a` int);'; seq 3000 | sed 's/.*/INSERT INTO `t` VALUES (&);/'; }
+        { echo '-- MySQL dump 10.13  Distrib 8.0.36, for Linux (x86_64)'; rows; echo; echo '-- Dump completed on 2026-12-01  2:00:01'; } > mysql.sql
+        { echo '/*M!999999\- enable the sandbox mode */ '; echo '-- MariaDB dump 10.19  Distrib 10.11.11-MariaDB'; rows; echo; echo '-- Dump completed on 2026-12-01  2:00:01'; } > maria.sql
+        gzip -c maria.sql > maria.sql.gz; zstd -q mysql.sql -o mysql.sql.zst; head -c 20000 maria.sql > cut.sql; gzip -c cut.sql > cut.sql.gz
+        xz -c cut.sql > cut.sql.xz; { rows; echo '-- Dump completed'; } > bare.sql; : | gzip > dead.sql.gz";
+    shell(folder, script);
+    let mut wrong = Vec::new();
+    for (name, expected) in [
+        ("mysql.sql", "ok"),
+        ("maria.sql", "ok"),
+        ("maria.sql.gz", "ok"),
+        ("mysql.sql.zst", "ok"),
+        ("cut.sql", "no_end"),
+        ("cut.sql.gz", "no_end"),
+        ("cut.sql.xz", "no_end"),
+        ("bare.sql", "ok"),
+        ("dead.sql.gz", "empty"),
+    ] {
+        for kind in ["mysqldump", "any"] {
+            let got = judged(&folder.join(name), kind).await;
+            if got != expected {
+                wrong.push(format!("{name} as {kind}: {got}, not {expected}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let mut members = Vec::new();
+    for dump in ["maria.sql.gz", "cut.sql.gz"] {
+        let run = folder.join(format!("run-{dump}"));
+        fs::create_dir(&run).expect("made");
+        fs::copy(folder.join(dump), run.join("database.sql.gz")).expect("copied");
+        age(&run, 1000);
+        let yaml = format!("set: {}\nneeds: [database.sql.gz]\n", run.display());
+        let mut collector = build("backup", &yaml);
+        let batch = until(&mut collector, |batch| {
+            value(batch, "backup_valid", &[]).is_some()
+        })
+        .await;
+        members.push(value(&batch, "backup_valid", &[]));
+    }
+    assert_eq!(members, [Some(1.0), Some(0.0)]);
 }
 
 /// C15: tar archives end with their last blocks, SQLite copies are sound; nothing is made beside

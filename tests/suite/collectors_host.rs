@@ -811,3 +811,56 @@ fn no_metric_is_declared_twice() {
     let twice: Vec<_> = names.windows(2).filter(|pair| pair[0] == pair[1]).collect();
     assert!(twice.is_empty(), "{twice:?}");
 }
+
+/// A script that ends in `exec` is another program from then on, with the number of before.
+#[tokio::test]
+async fn a_process_is_found_by_the_command_line_that_it_has_after_exec() {
+    let mark = format!("nightbell-exec-{}", std::process::id());
+    let script = format!("read -r line; exec sh -c 'read -r line' {mark}-then");
+    let mut child = Command::new("sh")
+        .args(["-c", &script, "first"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("sh is everywhere");
+    let mut input = child.stdin.take().expect("piped");
+    let _ends = Server(child);
+    let yaml = format!("processes:\n- name: app\n  cmdline: ' {mark}-then$'\n");
+    let mut collector = build("host", &yaml);
+    let count = |batch: &Batch| {
+        let group = [("groupname", "app")];
+        value(batch, "namedprocess_namegroup_num_procs", &group)
+    };
+    let (batch, _) = collect("host", &mut collector).await;
+    assert_eq!(count(&batch), Some(0.0), "it is still the script");
+    std::io::Write::write_all(&mut input, b"go\n").expect("it reads");
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        let (batch, _) = collect("host", &mut collector).await;
+        if count(&batch) == Some(1.0) {
+            break;
+        }
+        assert!(std::time::Instant::now() < limit, "{:?}", count(&batch));
+    }
+}
+
+/// What node_exporter asks the kernel for over netlink and by `ioctl`.
+#[tokio::test]
+async fn queueing_disciplines_and_drivers_of_interfaces_are_shown_on_request() {
+    let mut collector = build("host", "enable: [qdisc, ethtool, processes]\n");
+    let (batch, _) = collect("host", &mut collector).await;
+    for part in ["qdisc", "ethtool", "threads"] {
+        let success = value(
+            &batch,
+            "node_scrape_collector_success",
+            &[("collector", part)],
+        );
+        assert_eq!(success, Some(1.0), "{part}");
+    }
+    let loopback = &batch.families["node_qdisc_backlog"].samples;
+    assert!(
+        loopback.iter().any(|s| s.labels.value("device") == "lo"
+            && !s.labels.value("kind").is_empty()
+            && s.value == 0.0),
+        "{loopback:?}"
+    );
+}

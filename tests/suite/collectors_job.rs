@@ -223,6 +223,9 @@ fn mistakes_of_a_job_say_what_to_do() {
         ("log: {path: /y, regex: '('}", "is no regular expression"),
         ("log: {path: /y, contains: z, start: never}", "is not known"),
         ("pushgateway: true\nevery: 1h", "belongs to a job"),
+        ("every: 1h\nfile: /x\nsql: {query: q}", "more than one of"),
+        ("sql: {query: q}", "neither \"every\" nor \"schedule\""),
+        ("every: 1h\nsql: {column: c}", "query"),
         (
             "every: 1h\nfile: /x\ntoken: t",
             "belongs to a job that reports",
@@ -1024,4 +1027,40 @@ fn a_push_may_be_a_run_and_a_reload_loses_nothing() {
         "{}",
         nightbell.log()
     );
+}
+
+/// C18: a time that a query gives is that of a run, whichever row has it; a query that fails or does
+/// not exist is said.
+#[test]
+fn a_time_in_a_database_tells_when_a_job_last_ran() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.db");
+    let change = |sql: &str| {
+        let script = format!(
+            "import sqlite3\nc = sqlite3.connect({:?})\nc.executescript({sql:?})\n",
+            path.display().to_string()
+        );
+        let status = Command::new("python3").args(["-c", &script]).status();
+        assert!(status.expect("python3 runs").success());
+    };
+    change("CREATE TABLE learned (at INTEGER, kind TEXT)");
+    let config = format!(
+        "global: {{scrape_interval: 1s}}\ncollectors:\n  sqlite:\n  - name: app\n    path: '{}'\n    queries:\n    - {{name: learned, sql: 'SELECT kind, max(at) AS newest, count(*) AS rows FROM learned GROUP BY kind', labels: [kind]}}\n  job:\n  - {{name: learning, every: 1h, sql: {{query: learned, column: newest}}}}\n  - {{name: nobody, every: 1h, sql: {{query: other}}}}\n",
+        path.display()
+    );
+    let nightbell = Nightbell::start(&config);
+    comes(&nightbell, "up{instance=\"nobody\"}", 0.0);
+    comes(&nightbell, "up{instance=\"learning\"}", 1.0);
+    comes(&nightbell, "job_overdue{instance=\"learning\"}", 0.0);
+    let last = "job_last_success_timestamp_seconds{instance=\"learning\"}";
+    assert_eq!(of(&nightbell, last), None, "no row yet");
+    let success = "job_runs_total{instance=\"learning\",result=\"success\"}";
+    change("INSERT INTO learned VALUES (1700000000, 'a'), (1690000000, 'b')");
+    comes(&nightbell, last, 1_700_000_000.0);
+    let before = of(&nightbell, success).expect("shown");
+    change("UPDATE learned SET at = 1700003600 WHERE kind = 'b'");
+    comes(&nightbell, last, 1_700_003_600.0);
+    comes(&nightbell, success, before + 1.0);
+    change("DROP TABLE learned");
+    comes(&nightbell, "up{instance=\"learning\"}", 0.0);
 }

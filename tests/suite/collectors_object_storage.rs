@@ -271,6 +271,92 @@ async fn what_is_no_bucket_is_named_and_bounded() {
     }
 }
 
+/// Backups in a bucket are judged by their list: in time, not empty, as large as those before.
+#[tokio::test]
+async fn backups_in_a_bucket_are_judged_by_their_list() {
+    let bucket = Bucket::start(2);
+    let yaml = format!(
+        "bucket: {{url: 'http://127.0.0.1:{}', bucket: b c, prefix: db/, access_key: watch, secret_key: s3cret, look_every: 0s}}\nat: '02:00'\ntimezone: UTC\ngrace: 30m\nkeep: 3\nkeep_days: 7\nmin_size: 50B\n",
+        bucket.server.port
+    );
+    let mut collector = build("backup", &yaml);
+    let (batch, result) = collect("backup", &mut collector).await;
+    result.expect("an empty bucket is no failure");
+    let of = |batch: &Batch, name: &str| value(batch, &format!("backup_{name}"), &[]);
+    assert_eq!(
+        [of(&batch, "files"), of(&batch, "valid")],
+        [Some(0.0), None]
+    );
+    assert!(of(&batch, "next_due_timestamp_seconds").is_some());
+    for (name, at, size) in [
+        ("db/1", "2024-02-28T02:10:00.000Z", 1000),
+        ("db/2", "2024-02-29T02:10:00.000Z", 1200),
+        ("db/3", "2024-03-01T02:10:00.000Z", 1100),
+        ("logs/4", "2024-03-02T02:10:00.000Z", 1),
+        ("db/4", "2024-03-02T02:10:00.000Z", 550),
+    ] {
+        bucket.put(name, at, size);
+    }
+    let (batch, result) = collect("backup", &mut collector).await;
+    result.expect("listed");
+    let names = [
+        "files",
+        "newest_timestamp_seconds",
+        "oldest_timestamp_seconds",
+        "last_success_timestamp_seconds",
+        "size_bytes",
+        "size_ratio",
+        "valid",
+        "next_due_timestamp_seconds",
+        "keep_files",
+    ];
+    let newest = 1_709_345_400.0;
+    let wanted = [
+        4.0,
+        newest,
+        1_709_086_200.0,
+        newest,
+        550.0,
+        0.5,
+        1.0,
+        // The next 02:00, and half an hour.
+        1_709_431_200.0 + 1800.0,
+        3.0,
+    ];
+    assert_eq!(names.map(|name| of(&batch, name)), wanted.map(Some));
+    // One that holds next to nothing is none: the one before it counts.
+    bucket.put("db/5", "2024-03-03T02:10:00.000Z", 20);
+    let (batch, _) = collect("backup", &mut collector).await;
+    assert_eq!(
+        [
+            "valid",
+            "newest_timestamp_seconds",
+            "last_success_timestamp_seconds"
+        ]
+        .map(|name| of(&batch, name)),
+        [Some(0.0), Some(newest + 86_400.0), Some(newest)]
+    );
+    assert_eq!(
+        value(&batch, "backup_invalid_info", &[("reason", "too_small")]),
+        Some(1.0)
+    );
+    // A right that is taken away.
+    *bucket.allowed.lock().expect("no panic") = String::new();
+    let (batch, result) = collect("backup", &mut collector).await;
+    let error = result.expect_err("refused").to_string();
+    assert!(
+        error.contains("AccessDenied") && !error.contains("s3cret"),
+        "{error}"
+    );
+    assert_eq!(of(&batch, "files"), None);
+    let errors = try_build(
+        "backup",
+        "files: /a\nbucket: {url: 'http://127.0.0.1', bucket: b}\n",
+    );
+    let errors = errors.err().expect("a mistake").to_string();
+    assert!(errors.contains("stands beside"), "{errors}");
+}
+
 #[test]
 fn mistakes_of_a_bucket_are_named() {
     for (yaml, words) in [

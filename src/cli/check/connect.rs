@@ -1,6 +1,7 @@
 //! `nightbell check config --connect`: every target is collected from once, and said what came of
 //! it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -34,6 +35,32 @@ pub fn connect(config: Config) -> std::io::Result<bool> {
     // A file system that hangs keeps its thread: it is not waited for.
     runtime.shutdown_background();
     Ok(all)
+}
+
+/// Tries every target in silence. Which could not be measured, by job and instance, and why.
+pub fn failures(config: Config) -> std::io::Result<BTreeMap<(String, String), String>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let (trials, _) = trials(config.collectors, &config.jobs);
+    let tries = trials.into_iter().map(|trial| async move {
+        let key = (trial.job.clone(), trial.instance.clone());
+        (key, trial.run().await)
+    });
+    let failed = runtime.block_on(async {
+        let all: Vec<_> = futures_util::stream::iter(tries)
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        tokio::time::sleep(GOODBYE).await;
+        all.into_iter()
+            .filter(|(_, tried)| !tried.error.is_empty())
+            .map(|(key, tried)| (key, tried.error))
+            .collect()
+    });
+    runtime.shutdown_background();
+    Ok(failed)
 }
 
 async fn try_all(config: Config) -> bool {

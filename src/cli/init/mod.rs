@@ -1,5 +1,6 @@
 //! `nightbell init`: looks at what runs on this machine, says what it found and why it believes so,
-//! asks, and writes a configuration file.
+//! asks, and writes a configuration file. What cannot be asked so yet, such as a database that wants a
+//! role for nightbell, is written as a comment.
 //!
 //! It only reads: files below one root, the tables of the kernel, and, by GET, pages of what
 //! listens here. Everything is bounded; no value of a variable, no argument of a command is shown
@@ -13,6 +14,7 @@ mod processes;
 mod root;
 mod schedules;
 mod services;
+mod supervisor;
 mod writing;
 
 use std::collections::BTreeSet;
@@ -25,11 +27,13 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::check::connect::failures;
 use super::terminal::{complain, say};
 use crate::app::{self, Options, PROFILE_SETTINGS};
 use crate::model::Timestamp;
 use found::{Found, What};
 use root::Root;
+use writing::Refused;
 
 /// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -100,22 +104,18 @@ fn run(args: &InitArgs) -> Result<(), String> {
     let found = look(&root, !args.no_connect);
     let found = choose(found, args.yes)?;
     let made = Timestamp::now().rfc3339();
-    let text = writing::render(
-        &found,
-        args.profile.as_deref(),
-        made.split('T').next().unwrap_or_default(),
-    );
-    writing::write(path, &text, args.force)
-        .map_err(|error| format!("{}: {error}", path.display()))?;
+    let render = |refused: &Refused| {
+        let made = made.split('T').next().unwrap_or_default();
+        writing::render(&found, args.profile.as_deref(), made, refused)
+    };
+    let write = |text: &str, replaces: bool| {
+        writing::write(path, text, replaces).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    write(&render(&Refused::new()), args.force)?;
     let environment = found.iter().find_map(|one| match &one.what {
         What::Environment { path, .. } => Some(root.at(path)),
         _ => None,
     });
-    next(path, environment, &root)
-}
-
-/// Says what to do now, after the file was checked.
-fn next(path: &std::path::Path, environment: Option<PathBuf>, root: &Root) -> Result<(), String> {
     let env_files: Vec<PathBuf> = environment.into_iter().collect();
     let options = Options {
         config: Some(path.to_owned()),
@@ -123,18 +123,37 @@ fn next(path: &std::path::Path, environment: Option<PathBuf>, root: &Root) -> Re
         is_trial: true,
         ..Options::default()
     };
+    // A file that is not valid yet is spoken of below.
+    if !args.no_connect
+        && let Ok(config) = app::load(&options)
+    {
+        let refused = failures(config).map_err(|error| error.to_string())?;
+        if !refused.is_empty() {
+            write(&render(&refused), true)?;
+            say!("\nWritten as comments, since they cannot be asked so yet:");
+            for ((kind, name), why) in &refused {
+                say!("  {kind} {name}: {why}");
+            }
+        }
+    }
+    next(path, &options, &root)
+}
+
+/// Says what to do now, after the file was checked.
+fn next(path: &std::path::Path, options: &Options, root: &Root) -> Result<(), String> {
     let shown = path.display();
     say!("\nWrote {shown}, for its owner alone.");
     if root.is_cut() {
         say!("There is more than was looked at: see what is missing.");
     }
-    if let Err(error) = app::load(&options) {
+    if let Err(error) = app::load(options) {
         // What a variable holds may be wrong; what was written is not.
         return Err(format!(
             "{shown} is written, and is not valid yet:\n{error}"
         ));
     }
-    let with: String = env_files
+    let with: String = options
+        .env_files
         .iter()
         .map(|file| format!(" --env-file {}", file.display()))
         .collect();
@@ -246,6 +265,11 @@ fn look_at_all(root: &Root, asks: bool, send: &Sender<Vec<Found>>) {
     tell(first);
     root.begin("what listens here");
     tell(services::find(&processes, &listeners, &files.ports, asks));
+    tell(
+        supervisor::find(root, processes.values())
+            .into_iter()
+            .collect(),
+    );
     root.begin("containers");
     tell(
         containers::find(root, processes.values(), asks)

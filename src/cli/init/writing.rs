@@ -1,6 +1,6 @@
 //! The configuration file that is written for what was found.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -11,13 +11,14 @@ use super::found::{Found, What, yaml};
 use crate::model::text::visible;
 
 /// Kinds in the order in which they are written.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "postgres",
     "mysql",
     "redis",
     "sqlite",
     "vector_store",
     "container",
+    "supervisor",
     "probe",
     "log_file",
     "access_log",
@@ -25,8 +26,14 @@ const KINDS: [&str; 11] = [
     "directory",
 ];
 
-/// The whole file.
-pub fn render(found: &[Found], profile: Option<&str>, made: &str) -> String {
+/// What stands above an entry that is a comment.
+const REFUSED: &str = "Left out until it can be asked; take the # away then";
+
+/// What does not answer as it is written, and why: by kind and name, or by job and address.
+pub type Refused = BTreeMap<(String, String), String>;
+
+/// The whole file. What is refused is written as a comment.
+pub fn render(found: &[Found], profile: Option<&str>, made: &str, refused: &Refused) -> String {
     let mut out = format!(
         "# Written by `nightbell init` on {made}, for what it found on this machine: change it as you like.\n"
     );
@@ -41,8 +48,8 @@ pub fn render(found: &[Found], profile: Option<&str>, made: &str) -> String {
     }
     out.push_str("collectors:\n");
     host(found, &mut out);
-    collectors(found, &mut out);
-    scrapes(found, &mut out);
+    collectors(found, refused, &mut out);
+    scrapes(found, refused, &mut out);
     hints(found, &mut out);
     out.push_str(
         "# Who is notified. Critical goes to e-mail, Slack and webhook; warning to Slack and webhook; info to the webhook.\n\
@@ -119,7 +126,12 @@ fn host(found: &[Found], out: &mut String) {
     let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
     let _ = writeln!(out, "    ports: [{}]\n    processes:", ports.join(", "));
     let mut names = BTreeSet::new();
+    let mut lines = BTreeSet::new();
     for (why, name, cmdline) in groups {
+        // A process belongs to the first group that fits: a second one of this pattern is empty.
+        if !lines.insert(cmdline.clone()) {
+            continue;
+        }
         comment("    ", why, out);
         let _ = writeln!(
             out,
@@ -129,9 +141,9 @@ fn host(found: &[Found], out: &mut String) {
     }
 }
 
-fn collectors(found: &[Found], out: &mut String) {
+fn collectors(found: &[Found], refused: &Refused, out: &mut String) {
     for wanted in KINDS {
-        let mut names = BTreeSet::new();
+        let (mut names, mut entries, mut is_bare) = (BTreeSet::new(), String::new(), true);
         for one in found {
             let What::Collector {
                 kind,
@@ -146,41 +158,66 @@ fn collectors(found: &[Found], out: &mut String) {
             if *kind != wanted || keys.iter().any(|(_, value)| value.is_empty()) {
                 continue;
             }
-            if names.is_empty() {
-                let _ = writeln!(out, "  {kind}:");
-            }
-            comment("  ", &format!("{}: {}", one.title, one.why), out);
-            notes.iter().for_each(|note| comment("  ", note, out));
+            comment("  ", &format!("{}: {}", one.title, one.why), &mut entries);
+            notes
+                .iter()
+                .for_each(|note| comment("  ", note, &mut entries));
             let keys: String = keys
                 .iter()
                 .map(|(key, value)| format!(", {key}: {value}"))
                 .collect();
-            let _ = writeln!(out, "  - {{name: {}{keys}}}", unique(name, &mut names));
+            let name = unique(name, &mut names);
+            let key = ((*kind).to_owned(), name.trim_matches('"').to_owned());
+            let mark = match refused.get(&key) {
+                Some(why) => {
+                    comment("  ", &format!("{REFUSED}: {why}"), &mut entries);
+                    "# "
+                }
+                None => {
+                    is_bare = false;
+                    ""
+                }
+            };
+            let _ = writeln!(entries, "  {mark}- {{name: {name}{keys}}}");
+        }
+        if !names.is_empty() {
+            let _ = writeln!(out, "  {}{wanted}:", if is_bare { "# " } else { "" });
+            out.push_str(&entries);
         }
     }
     out.push('\n');
 }
 
-fn scrapes(found: &[Found], out: &mut String) {
-    let mut names = BTreeSet::new();
+fn scrapes(found: &[Found], refused: &Refused, out: &mut String) {
+    let (mut names, mut entries, mut is_bare) = (BTreeSet::new(), String::new(), true);
     for one in found {
         let What::Scrape { name, address } = &one.what else {
             continue;
         };
-        let Some(address) = yaml(address) else {
+        let Some(quoted) = yaml(address) else {
             continue;
         };
-        if names.is_empty() {
-            out.push_str("scrape_configs:\n");
-        }
-        comment("", &one.why, out);
+        comment("", &one.why, &mut entries);
+        let name = unique(name, &mut names);
+        let key = (name.trim_matches('"').to_owned(), address.clone());
+        let mark = match refused.get(&key) {
+            Some(why) => {
+                comment("", &format!("{REFUSED}: {why}"), &mut entries);
+                "# "
+            }
+            None => {
+                is_bare = false;
+                ""
+            }
+        };
         let _ = writeln!(
-            out,
-            "- job_name: {}\n  static_configs: [{{targets: [{address}]}}]",
-            unique(name, &mut names)
+            entries,
+            "{mark}- job_name: {name}\n{mark}  static_configs: [{{targets: [{quoted}]}}]"
         );
     }
     if !names.is_empty() {
+        let _ = writeln!(out, "{}scrape_configs:", if is_bare { "# " } else { "" });
+        out.push_str(&entries);
         out.push('\n');
     }
 }
@@ -260,7 +297,8 @@ mod tests {
             log("app", "x\n  evil: true"),
             Found::new("h", "", What::Hint(vec!["a\nb: c".into()])),
         ];
-        let text = render(&found, Some("intent"), "today");
+        let none = Refused::new();
+        let text = render(&found, Some("intent"), "today", &none);
         assert!(
             text.contains("- {name: \"app\", path: \"/a \\\"b\\\"\"}")
                 && text.contains("- {name: \"app-2\","),
@@ -274,5 +312,60 @@ mod tests {
             "{text}"
         );
         assert_eq!([yaml("${HOME}"), yaml("a\nb")], [None, None]);
+    }
+    #[test]
+    fn what_does_not_answer_is_a_comment_and_a_pattern_is_written_once() {
+        let collector = |kind, name: &str| {
+            Found::collector(
+                "t",
+                "w",
+                kind,
+                name,
+                vec![("url", yaml("x").expect("text"))],
+                &[],
+            )
+        };
+        let group = |port| {
+            let (name, cmdline) = (format!("app-{port}"), "app".to_owned());
+            Found::new(
+                "g",
+                "w",
+                What::Process {
+                    name,
+                    cmdline,
+                    port,
+                },
+            )
+        };
+        let scrape = What::Scrape {
+            name: "app".into(),
+            address: "127.0.0.1:1".into(),
+        };
+        let found = [
+            collector("redis", "a"),
+            collector("redis", "b"),
+            collector("mysql", "c"),
+            group(1),
+            group(2),
+            Found::new("s", "w", scrape),
+        ];
+        let refused = [("redis", "b"), ("mysql", "c"), ("app", "127.0.0.1:1")];
+        let refused = refused.map(|(kind, name)| ((kind.into(), name.into()), "no\nanswer".into()));
+        let text = render(&found, None, "today", &refused.into());
+        let lines: Vec<&str> = text.lines().collect();
+        for line in [
+            "  redis:",
+            "  - {name: \"a\", url: \"x\"}",
+            "  # - {name: \"b\", url: \"x\"}",
+            "  # mysql:",
+            "  # - {name: \"c\", url: \"x\"}",
+            "# scrape_configs:",
+            "# - job_name: \"app\"",
+            "    ports: [1, 2]",
+        ] {
+            assert!(lines.contains(&line), "{line}: {text}");
+        }
+        assert_eq!(text.matches("cmdline: \"app\"").count(), 1, "{text}");
+        assert!(!lines.contains(&"answer"), "{text}");
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! gzip is unpacked, checksums included, and what is inside is looked at. Of xz the footer with its
 //! checksum, of zstd the chain of frames and blocks is followed to the end of the file; what they
-//! hold is not unpacked.
+//! hold is unpacked where the program of that name is installed.
 
 use std::fs::File;
 use std::io::{self, BufRead, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
+use memchr::memmem;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
@@ -16,9 +17,13 @@ use super::archive;
 use super::finding::{Finding, Reason};
 use super::read::{Progress, drain, fill, open, skip};
 use super::settings::Kind;
+use super::unpack::unpacked;
+use crate::collectors::programs::find;
 
 /// So much of a dump's end is kept, in bytes.
 const TAIL: usize = 8192;
+/// What stands at the beginning of a dump of MySQL or MariaDB.
+const MYSQL: [&[u8]; 2] = [b"-- MySQL dump ", b"-- MariaDB dump "];
 /// So much of the beginning says what something is.
 const HEAD: usize = 512;
 
@@ -52,10 +57,16 @@ impl Reading<'_> {
                 result
             }
             [0xfd, b'7', b'z', b'X', b'Z', 0] => {
+                if let Some(program) = find("xz", None) {
+                    return unpacked(&program, file, |inner| content(inner, kind, None));
+                }
                 drain(&mut file)?;
                 xz(path)
             }
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => zstd(&mut file),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => match find("zstd", None) {
+                Some(program) => unpacked(&program, file, |inner| content(inner, kind, None)),
+                None => zstd(&mut file),
+            },
             _ => content(&mut file, kind, Some(path)),
         }
     }
@@ -119,15 +130,20 @@ fn content(reader: &mut impl Read, kind: Kind, path: Option<&Path>) -> Result<()
     let is_sqlite = head.starts_with(b"SQLite format 3\0");
     let is_archive = head.starts_with(b"PGDMP");
     let is_dump = head.starts_with(b"--\n-- PostgreSQL database");
+    let is_mysql = MYSQL
+        .iter()
+        .any(|begin| memmem::find(&head[..head.len().min(200)], begin).is_some());
     let wrong = |wanted: &str| Err(Finding::of(Reason::WrongFormat, format!("is no {wanted}")));
     let mut all = head.chain(reader);
     match kind {
-        Kind::PgDump if is_tar => tar(&mut all),
-        Kind::PgDump | Kind::Any if is_archive => {
+        Kind::PgDump | Kind::Sql if is_tar => tar(&mut all),
+        Kind::PgDump | Kind::Sql | Kind::Any if is_archive => {
             skip(&mut all, 5)?;
             archive::custom(&mut all)
         }
-        Kind::PgDump => plain(&mut all),
+        Kind::MysqlDump => mysql(&mut all),
+        Kind::Sql | Kind::Any if is_mysql => mysql(&mut all),
+        Kind::PgDump | Kind::Sql => plain(&mut all),
         Kind::Any if is_dump => plain(&mut all),
         Kind::Tar | Kind::Any if is_tar => tar(&mut all),
         Kind::Sqlite | Kind::Any if is_sqlite => {
@@ -143,18 +159,7 @@ fn content(reader: &mut impl Read, kind: Kind, path: Option<&Path>) -> Result<()
 /// A dump as SQL: `-- PostgreSQL database dump complete` stands at its end; newer versions write
 /// `\unrestrict` after that.
 fn plain(reader: &mut impl Read) -> Result<(), Finding> {
-    let mut tail: Vec<u8> = Vec::with_capacity(2 * TAIL);
-    let mut part = [0; TAIL];
-    loop {
-        let count = fill(reader, &mut part)?;
-        tail.extend_from_slice(&part[..count]);
-        let over = tail.len().saturating_sub(TAIL);
-        tail.drain(..over);
-        if count < part.len() {
-            break;
-        }
-    }
-    let text = String::from_utf8_lossy(&tail);
+    let text = tail(reader)?;
     let ends = [
         "-- PostgreSQL database dump complete",
         "-- PostgreSQL database cluster dump complete",
@@ -170,6 +175,35 @@ fn plain(reader: &mut impl Read) -> Result<(), Finding> {
             "does not end with \"PostgreSQL database dump complete\"",
         )),
     }
+}
+
+/// A dump of `mysqldump` or `mariadb-dump`: `-- Dump completed on …` is its last line.
+fn mysql(reader: &mut impl Read) -> Result<(), Finding> {
+    let text = tail(reader)?;
+    let last = text.lines().rev().find(|line| !line.trim().is_empty());
+    match last {
+        Some(line) if line.starts_with("-- Dump completed") && text.ends_with('\n') => Ok(()),
+        Some(_) | None => Err(Finding::of(
+            Reason::NoEnd,
+            "does not end with \"-- Dump completed\"",
+        )),
+    }
+}
+
+/// Reads to the end, which is kept as text.
+fn tail(reader: &mut impl Read) -> io::Result<String> {
+    let mut tail: Vec<u8> = Vec::with_capacity(2 * TAIL);
+    let mut part = [0; TAIL];
+    loop {
+        let count = fill(reader, &mut part)?;
+        tail.extend_from_slice(&part[..count]);
+        let over = tail.len().saturating_sub(TAIL);
+        tail.drain(..over);
+        if count < part.len() {
+            break;
+        }
+    }
+    Ok(String::from_utf8_lossy(&tail).into_owned())
 }
 
 /// A tar archive: headers with their checksums, contents, two blocks of zeros at the end

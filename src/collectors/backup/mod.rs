@@ -1,5 +1,5 @@
-//! Backups on disk: whether the newest one is there in time, complete to its real end, and as large
-//! as those before it.
+//! Backups on disk, and in object storage: whether the newest one is there in time, complete to its
+//! real end, and as large as those before it.
 //!
 //! Read-only. A look lists names, sizes and times, on a thread of its own; what nobody writes to
 //! any longer is read through once for each version, newest first until one is complete, at a
@@ -10,8 +10,10 @@ mod archive;
 mod check;
 pub(super) mod finding;
 pub(super) mod read;
+mod remote;
 pub(super) mod settings;
 pub(super) mod survey;
+mod unpack;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -34,6 +36,7 @@ use super::memory::Saving;
 use super::{CollectError, Collector, CollectorKind, Target};
 use finding::{Finding, Reason};
 use read::Progress;
+use remote::Remote;
 use settings::Settings;
 use survey::{Backup, Found, Version};
 
@@ -110,6 +113,9 @@ pub(super) struct Named(pub Mutex<BTreeMap<String, Arc<Settings>>>);
 
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     let settings = Arc::new(Settings::read(section));
+    if let Some(bucket) = section.section("bucket") {
+        return Box::new(Remote::build(&bucket, settings, target));
+    }
     let named = section
         .given::<Named>()
         .unwrap_or_else(|| section.give(Named::default()));
@@ -441,7 +447,6 @@ impl Backups {
     }
 
     fn report_settings(&self, batch: &mut Batch) {
-        batch.push(&RATIO_MIN, &[], self.settings.min_ratio);
         batch.push(
             &READ,
             &[],
@@ -450,11 +455,17 @@ impl Backups {
         if let Some(reading) = &self.reading {
             batch.push(&READING, &[], reading.since.seconds());
         }
-        if let Some(keep) = self.settings.keep {
-            batch.push(&KEEP, &[], keep as f64);
-        }
-        if let Some(days) = self.settings.keep_days {
-            batch.push(&KEEP_SECONDS, &[], days as f64 * 86_400.0);
-        }
+        report_limits(&self.settings, batch);
+    }
+}
+
+/// Shows what the configuration asks of a backup.
+fn report_limits(settings: &Settings, batch: &mut Batch) {
+    batch.push(&RATIO_MIN, &[], settings.min_ratio);
+    if let Some(keep) = settings.keep {
+        batch.push(&KEEP, &[], keep as f64);
+    }
+    if let Some(days) = settings.keep_days {
+        batch.push(&KEEP_SECONDS, &[], days as f64 * 86_400.0);
     }
 }

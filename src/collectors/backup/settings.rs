@@ -11,6 +11,10 @@ use crate::config::{ByteSize, Section};
 pub enum Kind {
     /// Of `pg_dump` or `pg_dumpall`: SQL, custom, tar or directory format.
     PgDump,
+    /// Of `mysqldump` or `mariadb-dump`.
+    MysqlDump,
+    /// SQL, or an archive of `pg_dump`: of either of the two.
+    Sql,
     /// A copy of a SQLite file.
     Sqlite,
     /// A tar archive.
@@ -32,7 +36,7 @@ impl Kind {
         match plain.rsplit_once('.').map(|(_, end)| end) {
             Some("tar") => Kind::Tar,
             _ if name.ends_with(".tgz") || name.ends_with(".txz") => Kind::Tar,
-            Some("sql" | "dump") => Kind::PgDump,
+            Some("sql" | "dump") => Kind::Sql,
             Some("db" | "sqlite" | "sqlite3") => Kind::Sqlite,
             _ => Kind::Any,
         }
@@ -89,7 +93,19 @@ impl Settings {
         );
         let needs: Vec<String> = section.or("needs", Vec::new());
         let kind = kind(section);
+        if section.node("bucket").is_some() {
+            for key in ["files", "set", "kind", "read_rate", "settle"] {
+                if section.node(key).is_some() {
+                    section.error(
+                        key,
+                        "stands beside \"bucket\"",
+                        "remove it: objects are listed, not read",
+                    );
+                }
+            }
+        }
         let source = match (files, set) {
+            (None, None) if section.node("bucket").is_some() => Source::Files(PathBuf::new(), kind),
             (Some(files), None) => {
                 if !needs.is_empty() {
                     section.error(
@@ -127,8 +143,8 @@ impl Settings {
             (None, None) => {
                 section.error(
                     "",
-                    "neither \"files\" nor \"set\" is given",
-                    "add files: a path or pattern, or set: a pattern of folders",
+                    "none of \"files\", \"set\" and \"bucket\" is given",
+                    "add files: a path or pattern, set: a pattern of folders, or bucket: {url, bucket, prefix}",
                 );
                 Source::Files(PathBuf::new(), kind)
             }
@@ -163,6 +179,7 @@ impl Settings {
 pub fn kind(section: &Section<'_>) -> Kind {
     match section.or("kind", "any".to_owned()).as_str() {
         "pg_dump" => Kind::PgDump,
+        "mysqldump" => Kind::MysqlDump,
         "sqlite" => Kind::Sqlite,
         "tar" | "tar.gz" => Kind::Tar,
         "folder" => Kind::Folder,
@@ -171,7 +188,7 @@ pub fn kind(section: &Section<'_>) -> Kind {
             section.error(
                 "kind",
                 format!("{other:?} is not known"),
-                "give pg_dump, sqlite, tar, folder or any",
+                "give pg_dump, mysqldump, sqlite, tar, folder or any",
             );
             Kind::Any
         }

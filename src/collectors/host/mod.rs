@@ -5,8 +5,7 @@
 //! unchanged. A part that this kernel or machine lacks brings nothing and is no failure. On top of
 //! node_exporter's defaults it shows the fields of vmstat and netstat that dashboards use,
 //! `processes`, and where configured listening ports and groups of processes. Not offered: routes,
-//! queueing disciplines and drivers' own counters (they need netlink and `ioctl`), the counters of
-//! XFS, Btrfs, ZFS, NFS and InfiniBand.
+//! the counters of XFS, Btrfs, ZFS, NFS and InfiniBand.
 //!
 //! Parts run in lanes, each on one thread: a sensor that does not answer costs the sensors, not the
 //! memory.
@@ -14,6 +13,7 @@
 mod cpu;
 mod cpufreq;
 mod disk;
+mod ethtool;
 mod filesystem;
 mod hardware;
 mod hwmon;
@@ -28,6 +28,7 @@ mod network;
 mod numbers;
 mod part;
 mod process;
+mod qdisc;
 mod raid;
 mod remembered;
 mod scan;
@@ -120,6 +121,8 @@ const PARTS: &[Part] = &[
     tables::CGROUPS,
     tables::LNSTAT,
     tables::XFRM,
+    qdisc::PART,
+    ethtool::PART,
     process::THREADS,
     systemd::PART,
 ];

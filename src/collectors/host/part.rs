@@ -3,7 +3,7 @@
 use crate::model::{Batch, MetricDesc, MetricKind};
 
 use super::kernel::{Kernel, PartError};
-use super::remembered::{CpuTimes, Groups, Used};
+use super::remembered::{CpuTimes, Groups, Links, Used};
 use super::settings::Settings;
 
 /// One part. Its name is that of node_exporter's collector where there is one: it is the
@@ -61,6 +61,8 @@ pub struct Memory {
     pub lines: LineCount,
     /// Text files that could not be taken, and why, as last logged.
     pub textfiles: std::collections::BTreeMap<String, String>,
+    /// Drivers and links of the network interfaces.
+    pub links: Links,
 }
 
 /// Lines of a file: one that is not as documented costs itself, is counted, and no other.

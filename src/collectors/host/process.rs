@@ -14,8 +14,11 @@ use crate::model::{Batch, MetricDesc};
 
 use super::kernel::{Kernel, PartError};
 use super::part::{Context, Lane, Part, counter, gauge};
-use super::scan::{whole, words};
+use super::scan::{lines, whole, words};
 use super::settings::GroupRule;
+
+/// Command lines are read afresh at every so many looks.
+const LINES: u64 = 4;
 
 /// All processes by state.
 pub const PROCESSES: Part = Part {
@@ -100,7 +103,7 @@ const TOP_MEMORY: MetricDesc = gauge(
 );
 
 const NAME: &[&str] = &["groupname"];
-const GROUP: [MetricDesc; 8] = [
+const GROUP: [MetricDesc; 11] = [
     gauge(
         "namedprocess_namegroup_num_procs",
         "",
@@ -139,13 +142,16 @@ const GROUP: [MetricDesc; 8] = [
     MEMORY,
     CPU,
     FAULTS,
+    MINOR_FAULTS,
+    READ,
+    WRITTEN,
 ];
 const MEMORY: MetricDesc = gauge(
     "namedprocess_namegroup_memory_bytes",
     "bytes",
-    "Memory of the group: in RAM (resident) or as addressed (virtual).",
+    "Memory of the group: in RAM (resident), as addressed (virtual) or moved to swap (swapped).",
     &["groupname", "memtype"],
-    "/proc/PID/statm",
+    "/proc/PID/statm; status VmSwap",
 );
 const CPU: MetricDesc = counter(
     "namedprocess_namegroup_cpu_seconds_total",
@@ -162,6 +168,28 @@ const FAULTS: MetricDesc = counter(
     "/proc/PID/stat majflt",
 );
 
+const MINOR_FAULTS: MetricDesc = counter(
+    "namedprocess_namegroup_minor_page_faults_total",
+    "",
+    "Page faults of the group that needed no disk.",
+    NAME,
+    "/proc/PID/stat minflt",
+);
+const READ: MetricDesc = counter(
+    "namedprocess_namegroup_read_bytes_total",
+    "bytes",
+    "Bytes that the group read from disks, as far as its processes may be asked.",
+    NAME,
+    "/proc/PID/io read_bytes",
+);
+const WRITTEN: MetricDesc = counter(
+    "namedprocess_namegroup_write_bytes_total",
+    "bytes",
+    "Bytes that the group wrote to disks, as far as its processes may be asked.",
+    NAME,
+    "/proc/PID/io write_bytes",
+);
+
 /// `PID (name) S …`; the name may hold anything, so the last parenthesis counts.
 fn stat_of(content: &[u8]) -> Option<Stat> {
     let tail = &content[memchr::memrchr(b')', content)? + 1..];
@@ -169,9 +197,9 @@ fn stat_of(content: &[u8]) -> Option<Stat> {
     let state = *parts.next()?.first()?;
     let mut rest = parts.map(whole);
     let mut field = |skip: usize| rest.nth(skip)?;
-    // Fields 12, 14, 15, 20, 22 and 24 of proc(5); tpgid (8) may be -1, which is skipped like the
+    // Fields 10, 12, 14, 15, 20, 22 and 24 of proc(5); tpgid (8) may be -1, which is skipped like the
     // others.
-    let faults = field(8)?;
+    let (minor_faults, faults) = (field(6)?, field(1)?);
     let (user, system) = (field(1)?, field(0)?);
     let threads = field(4)?;
     let (start, resident) = (field(1)?, field(1)?);
@@ -180,9 +208,11 @@ fn stat_of(content: &[u8]) -> Option<Stat> {
         threads,
         user,
         system,
+        minor_faults,
         faults,
         start,
         resident,
+        ..Stat::default()
     })
 }
 
@@ -304,6 +334,7 @@ struct Sum {
     oldest: Option<u64>,
     resident: u64,
     virtual_memory: u64,
+    swapped: u64,
 }
 
 fn read_groups(context: &mut Context<'_>) -> Result<(), PartError> {
@@ -318,10 +349,17 @@ fn read_groups(context: &mut Context<'_>) -> Result<(), PartError> {
     let Some(table) = &mut groups.table else {
         return Err(PartError::Absent);
     };
+    // A process has another command line after `exec`, with the same number and start.
+    let lines = if groups.looks.is_multiple_of(LINES) {
+        UpdateKind::Always
+    } else {
+        UpdateKind::OnlyIfNotSet
+    };
+    groups.looks += 1;
     let wanted = ProcessRefreshKind::nothing()
         .without_tasks()
         .with_memory()
-        .with_cmd(UpdateKind::OnlyIfNotSet);
+        .with_cmd(lines);
     table.refresh_processes_specifics(ProcessesToUpdate::All, true, wanted);
     let mut sums: Vec<Sum> = rules.iter().map(|_| Sum::default()).collect();
     let mut alive = HashMap::new();
@@ -332,13 +370,18 @@ fn read_groups(context: &mut Context<'_>) -> Result<(), PartError> {
         let sum = &mut sums[index];
         sum.add(process);
         let key = (pid.as_u32(), process.start_time());
-        let now = stat_at(context.kernel, key.0).unwrap_or_default();
+        let mut now = stat_at(context.kernel, key.0).unwrap_or_default();
         sum.threads += now.threads;
+        sum.swapped += swapped(context.kernel, key.0);
+        (now.read, now.written) = disk_bytes(context.kernel, key.0);
         let before = groups.seen.get(&key).copied().unwrap_or_default();
         let total = groups.totals.entry(rules[index].name.clone()).or_default();
         total.user += now.user.saturating_sub(before.user);
         total.system += now.system.saturating_sub(before.system);
         total.faults += now.faults.saturating_sub(before.faults);
+        total.minor_faults += now.minor_faults.saturating_sub(before.minor_faults);
+        total.read += now.read.saturating_sub(before.read);
+        total.written += now.written.saturating_sub(before.written);
         alive.insert(key, now);
     }
     groups.seen = alive;
@@ -362,6 +405,31 @@ fn group_of(rules: &[GroupRule], process: &sysinfo::Process) -> Option<usize> {
         }
     }
     rules.iter().position(|rule| rule.fits(&name, &line))
+}
+
+/// Bytes of a process in swap.
+fn swapped(kernel: &mut Kernel, pid: u32) -> u64 {
+    let path = kernel.in_proc(&format!("{pid}/status"));
+    let Ok(text) = kernel.once(&path) else {
+        return 0;
+    };
+    number_behind(text, b"VmSwap:").unwrap_or(0) * 1024
+}
+
+/// Bytes that a process read from disks and wrote to them; 0 where it may not be asked.
+fn disk_bytes(kernel: &mut Kernel, pid: u32) -> (u64, u64) {
+    let path = kernel.in_proc(&format!("{pid}/io"));
+    let Ok(text) = kernel.once(&path) else {
+        return (0, 0);
+    };
+    let of = |key| number_behind(text, key).unwrap_or(0);
+    (of(b"read_bytes:"), of(b"write_bytes:"))
+}
+
+/// The number behind a key at the beginning of a line.
+fn number_behind(text: &[u8], key: &[u8]) -> Option<u64> {
+    let line = lines(text).find_map(|line| line.strip_prefix(key))?;
+    whole(words(line).next()?)
 }
 
 fn stat_at(kernel: &mut Kernel, pid: u32) -> Option<Stat> {
@@ -409,6 +477,11 @@ fn push(name: &str, sum: &Sum, total: &Stat, batch: &mut Batch) {
         sum.virtual_memory as f64,
     );
     batch.push(
+        &MEMORY,
+        &[group, ("memtype", "swapped")],
+        sum.swapped as f64,
+    );
+    batch.push(
         &CPU,
         &[group, ("mode", "user")],
         total.user as f64 / USER_HZ,
@@ -419,6 +492,9 @@ fn push(name: &str, sum: &Sum, total: &Stat, batch: &mut Batch) {
         total.system as f64 / USER_HZ,
     );
     batch.push(&FAULTS, &[group], total.faults as f64);
+    batch.push(&MINOR_FAULTS, &[group], total.minor_faults as f64);
+    batch.push(&READ, &[group], total.read as f64);
+    batch.push(&WRITTEN, &[group], total.written as f64);
 }
 
 #[cfg(test)]
@@ -486,9 +562,11 @@ mod tests {
                 threads: 3,
                 user: 250,
                 system: 50,
+                minor_faults: 100,
                 faults: 7,
                 start: 500,
-                resident: 20
+                resident: 20,
+                ..Stat::default()
             }
         );
         assert_eq!(name_of(&line).as_deref(), Some("a) S b"));

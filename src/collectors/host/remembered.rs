@@ -1,6 +1,7 @@
 //! What parts remember from one collection to the next.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
 use sysinfo::System;
 
@@ -44,12 +45,17 @@ pub struct Stat {
     pub threads: u64,
     pub user: u64,
     pub system: u64,
+    pub minor_faults: u64,
     pub faults: u64,
     /// Clock ticks after the boot at which it started: with the number of the process, which is
     /// used again, it names it.
     pub start: u64,
     /// Pages in RAM.
     pub resident: u64,
+    /// Bytes read from disks, where groups are measured.
+    pub read: u64,
+    /// Bytes written to disks, where groups are measured.
+    pub written: u64,
 }
 
 /// What the processes had used at the last collection, and when that was, in seconds after the
@@ -102,10 +108,27 @@ impl Used {
     }
 }
 
+/// What is known of the network interfaces' drivers and links, and when it was asked for.
+#[derive(Default)]
+pub struct Links(pub BTreeMap<String, (Instant, Link)>);
+
+/// Driver and link of one network interface.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Link {
+    /// Bus, driver, versions of the ROM, the firmware and the driver; none where nothing is known.
+    pub info: Option<[String; 5]>,
+    /// What it negotiates, can and offers; none where the driver does not say.
+    pub flags: [Option<bool>; 7],
+    /// Whether it is supported (or advertised), bytes a second, duplex, mode.
+    pub speeds: Vec<(bool, f64, String, String)>,
+}
+
 /// The process table and the counters of the groups.
 #[derive(Default)]
 pub struct Groups {
     pub table: Option<System>,
+    /// Looks so far.
+    pub looks: u64,
     pub seen: HashMap<(u32, u64), Stat>,
     pub totals: HashMap<String, Stat>,
 }

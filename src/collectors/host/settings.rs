@@ -134,6 +134,8 @@ impl Settings {
                     part.default
                         || listed(&enable, part.name)
                         || (part.name == TCPSTAT && !ports.is_empty())
+                        // node_exporter's collector of this name counts threads by state, too.
+                        || (part.name == "threads" && listed(&enable, "processes"))
                 })
                 .map(|part| part.name)
                 .filter(|name| !listed(&disable, name))

@@ -53,6 +53,16 @@ pub fn newest(pattern: &Path) -> Result<Newest, String> {
 }
 
 impl Newest {
+    /// A time that something else than a file says, in seconds since the epoch; none where it is no
+    /// time.
+    pub fn of_seconds(seconds: f64) -> Option<Self> {
+        let is_time = seconds > 0.0 && seconds < i64::MAX as f64 / 1e9;
+        // To the millisecond: more than that a number of seconds does not hold.
+        is_time.then(|| Newest {
+            modified: (seconds * 1e3).round() as i64 * 1_000_000,
+        })
+    }
+
     /// Notes a modification that was not seen before. The first one counts for no run: nobody knows
     /// when it was.
     pub fn note(self, kept: &mut Kept, now: Timestamp) {

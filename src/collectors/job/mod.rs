@@ -26,6 +26,7 @@ use futures_util::future::BoxFuture;
 use super::log_file::collector::{LogCollector, Looked};
 use super::log_file::reader::{Reader, Thread};
 use super::log_file::reading;
+use super::sql::Said;
 use super::{CollectError, Collector, CollectorKind, Target};
 use crate::config::Section;
 use crate::model::{Batch, Timestamp};
@@ -121,6 +122,7 @@ impl Collector for Jobs {
                 return Ok(());
             }
             let looked = self.look_at_files().await;
+            let said = self.ask_query();
             let now = Timestamp::now();
             let job = match &self.held {
                 Held::Job(held) => &held.job,
@@ -135,6 +137,9 @@ impl Collector for Jobs {
                 if let Ok(newest) = found {
                     newest.note(&mut kept, now);
                 }
+            }
+            if let Some(Ok(Some(newest))) = &said {
+                newest.note(&mut kept, now);
             }
             if matches!(self.settings.source, Source::Push)
                 && let Some(pushed) = self
@@ -159,7 +164,8 @@ impl Collector for Jobs {
                 // It is written on a thread of its own.
                 drop(job.save());
             }
-            looked.map_or(Ok(()), |found| found.map(drop).map_err(CollectError::new))
+            let failed = looked.and_then(Result::err).or(said.and_then(Result::err));
+            failed.map_or(Ok(()), |reason| Err(CollectError::new(reason)))
         }
         .boxed()
     }
@@ -172,6 +178,7 @@ impl Collector for Jobs {
         match &self.settings.source {
             Source::File(path) => format!("file://{}", path.display()),
             Source::Reports => format!("/api/nightbell/job/{}", self.target.name),
+            Source::Sql(time) => format!("the query {}", time.query),
             Source::Push => format!("/metrics/job/{}", self.target.name),
             Source::Pushgateway => "/metrics/job/".to_owned(),
             Source::Log(log) => log.files.to_string(),
@@ -192,7 +199,9 @@ impl Jobs {
                 Held::Gateway(inbox.hold_gateway(memory, settings.token.clone()))
             }
             Source::Reports => Held::Job(inbox.hold_job(&name, memory, settings.token.clone())),
-            Source::File(_) | Source::Log(_) | Source::Push => Held::Alone(Job::alone(memory)),
+            Source::File(_) | Source::Log(_) | Source::Sql(_) | Source::Push => {
+                Held::Alone(Job::alone(memory))
+            }
         };
         let held = tokio::time::timeout(
             self.target.timeout.mul_f64(WAITING),
@@ -203,6 +212,26 @@ impl Jobs {
             held.map_err(|_| CollectError::new("timed out: the state folder does not answer"))?;
         self.held = held.map_err(|_| CollectError::new("ended early"))?;
         Ok(())
+    }
+
+    /// The time that a query says, when one is asked; none while it says none.
+    fn ask_query(&self) -> Option<Result<Option<Newest>, String>> {
+        let Source::Sql(time) = &self.settings.source else {
+            return None;
+        };
+        let (query, column) = (&time.query, time.column.as_deref());
+        Some(
+            match time.latest.say(time.target.as_deref(), query, column) {
+                Said::Value(seconds) => Newest::of_seconds(seconds).map(Some).ok_or_else(|| {
+                    format!("the query {query} gives {seconds}, which is no time in seconds")
+                }),
+                Said::Nothing | Said::NotYet => Ok(None),
+                Said::Failed => Err(format!("the query {query} failed")),
+                Said::Unknown => Err(format!(
+                    "there is no query {query} of postgres, mysql or sqlite that could be meant, or it has several columns and none is named"
+                )),
+            },
+        )
     }
 
     /// The newest file, when files are looked at.

@@ -1,6 +1,7 @@
 //! The keys of a job.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -9,6 +10,7 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use crate::collectors::log_file::settings::Files;
 use crate::collectors::schedule::{self, Schedule};
+use crate::collectors::sql::Latest;
 use crate::config::{SecretSource, Section};
 
 /// The shortest grace that follows from a schedule, and the longest.
@@ -26,6 +28,9 @@ pub enum Source {
     File(PathBuf),
     /// Lines of a log.
     Log(Box<Log>),
+    /// A time that a query of `postgres`, `mysql` or `sqlite` gives: each new one is a run that ended
+    /// well.
+    Sql(SqlTime),
     /// Pushes to the path of Pushgateway with the name of the job.
     Push,
     /// No job: what is pushed, whatever its job is called.
@@ -43,6 +48,19 @@ pub struct Log {
     pub failed: Option<Regex>,
     /// The zone of times without one at the beginning of lines.
     pub zone: TimeZone,
+}
+
+/// Which query says when a job last ran.
+#[derive(Debug)]
+pub struct SqlTime {
+    /// Its name under `queries`.
+    pub query: String,
+    /// The column that holds the time, in seconds since the epoch; `None` for the only one.
+    pub column: Option<String>,
+    /// The target whose query it is; `None` for whichever has it.
+    pub target: Option<String>,
+    /// What the queries say.
+    pub latest: Arc<Latest>,
 }
 
 /// A text or an expression.
@@ -93,7 +111,7 @@ impl Settings {
                     }
                 }
             }
-            Source::File(_) | Source::Push
+            Source::File(_) | Source::Sql(_) | Source::Push
                 if settings.schedule.is_none() && !has(section, &["every", "schedule"]) =>
             {
                 let remedy =
@@ -102,11 +120,16 @@ impl Settings {
             }
             _ => {}
         }
-        if settings.token.is_some() && matches!(settings.source, Source::File(_) | Source::Log(_)) {
+        if settings.token.is_some()
+            && matches!(
+                settings.source,
+                Source::File(_) | Source::Log(_) | Source::Sql(_)
+            )
+        {
             section.error(
                 "token",
                 "belongs to a job that reports",
-                "remove it, or remove file: or log:",
+                "remove it, or remove file:, log: or sql:",
             );
         }
         settings
@@ -129,6 +152,18 @@ fn has(section: &Section<'_>, keys: &[&str]) -> bool {
 fn source(section: &Section<'_>) -> Source {
     let file = section.get::<PathBuf>("file");
     let log = section.section("log").map(|log| read_log(section, &log));
+    let sql = section.section("sql").map(|sql| {
+        let time = SqlTime {
+            query: sql.require("query"),
+            column: sql.get("column"),
+            target: sql.get("target"),
+            latest: section
+                .given::<Latest>()
+                .unwrap_or_else(|| section.give(Latest::default())),
+        };
+        sql.finish();
+        Source::Sql(time)
+    });
     let push = section.or("push", false).then_some(Source::Push);
     let gateway = section
         .or("pushgateway", false)
@@ -136,6 +171,7 @@ fn source(section: &Section<'_>) -> Source {
     let mut given: Vec<Source> = [
         file.map(Source::File),
         log.map(|log| Source::Log(Box::new(log))),
+        sql,
         push,
         gateway,
     ]
@@ -145,7 +181,7 @@ fn source(section: &Section<'_>) -> Source {
     if given.len() > 1 {
         section.error(
             "",
-            "runs are learned from more than one of file, log, push, pushgateway",
+            "runs are learned from more than one of file, log, sql, push, pushgateway",
             "keep one of them",
         );
     }

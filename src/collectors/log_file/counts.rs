@@ -1,10 +1,11 @@
 //! What was counted so far, and how a line is counted. It is saved together with the positions, so
 //! each line counts once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use memchr::memchr;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh64::xxh64;
 
 use super::follow::Sink;
 use super::json::{Raw, unescaped};
@@ -20,6 +21,8 @@ const FORGET_MS: i64 = 86_400_000;
 /// How many of the newest lines of a type are kept, and how much of each, in bytes.
 const NEWEST: usize = 3;
 const MAX_NEWEST: usize = 400;
+/// Shapes of errors that are remembered.
+const MAX_SHAPES: usize = 1024;
 
 /// All counts of a target.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -33,6 +36,9 @@ pub struct Counts {
     pub matches: BTreeMap<String, u64>,
     /// Errors by type.
     pub types: Vec<ErrorType>,
+    /// Where in `types` errors of one shape are counted, by the shape's hash.
+    #[serde(skip)]
+    shapes: HashMap<u64, usize>,
     /// Errors of types beyond the bound.
     pub other: u64,
     /// Figures by name.
@@ -186,14 +192,26 @@ impl Counter<'_> {
         let structured = self
             .settings
             .find(&self.settings.on_error, line, &mut found);
-        let text = match found.iter().flatten().next() {
-            Some(raw) if structured => unescaped(&raw[..raw.len().min(4096)]),
-            _ => {
-                String::from_utf8_lossy(&line[message..line.len().min(message + 4096)]).into_owned()
-            }
+        let raw = found.iter().flatten().next().filter(|_| structured);
+        let text = raw.map_or(&line[message..], |raw| *raw);
+        let text = &text[..text.len().min(4096)];
+        let counts = &mut *self.counts;
+        // What differs from one error to the next is mostly digits: errors that differ in nothing
+        // else have one type.
+        let shape = shape(text, raw.is_some());
+        if let Some(kind) = counts
+            .shapes
+            .get(&shape)
+            .and_then(|at| counts.types.get_mut(*at))
+        {
+            kind.note(line, self.now_ms);
+            return;
+        }
+        let text = match raw {
+            Some(_) => unescaped(text),
+            None => String::from_utf8_lossy(text).into_owned(),
         };
         let name = type_of(&text);
-        let counts = &mut *self.counts;
         if name == OTHER {
             counts.other += 1;
             return;
@@ -204,7 +222,10 @@ impl Counter<'_> {
                 if counts.types.len() >= self.settings.max_types {
                     let oldest = (0..counts.types.len()).min_by_key(|at| counts.types[*at].at_ms);
                     match oldest.filter(|at| counts.types[*at].at_ms < self.now_ms - FORGET_MS) {
-                        Some(at) => drop(counts.types.remove(at)),
+                        Some(at) => {
+                            drop(counts.types.remove(at));
+                            counts.shapes.clear();
+                        }
                         None => {
                             counts.other += 1;
                             return;
@@ -218,12 +239,11 @@ impl Counter<'_> {
                 counts.types.len() - 1
             }
         };
-        let kind = &mut counts.types[at];
-        kind.count += 1;
-        kind.at_ms = self.now_ms;
-        kind.fresh.clear();
-        kind.fresh
-            .extend_from_slice(&line[..line.len().min(MAX_NEWEST)]);
+        if counts.shapes.len() >= MAX_SHAPES {
+            counts.shapes.clear();
+        }
+        counts.shapes.insert(shape, at);
+        counts.types[at].note(line, self.now_ms);
     }
 
     fn observe(&mut self, observation: &Observation, found: &[Raw<'_>]) {
@@ -261,6 +281,32 @@ impl Counter<'_> {
     fn matches(&mut self, name: &str) -> &mut u64 {
         self.counts.matches.entry(name.to_owned()).or_default()
     }
+}
+
+impl ErrorType {
+    /// Counts an error.
+    fn note(&mut self, line: &[u8], now_ms: i64) {
+        self.count += 1;
+        self.at_ms = now_ms;
+        self.fresh.clear();
+        self.fresh
+            .extend_from_slice(&line[..line.len().min(MAX_NEWEST)]);
+    }
+}
+
+/// The hash of a text in which all digits are alike, and what it stands for: a field's raw value or
+/// a line's text. Texts of one shape have one type, since [`type_of`] looks at no digit but the one
+/// of `0x`; digits of an escaped character such as `\u4e2d` stay, as they say which one it is.
+fn shape(text: &[u8], is_field: bool) -> u64 {
+    let mut alike = [0; 4096];
+    let alike = &mut alike[..text.len().min(4096)];
+    let is_escaped = is_field && text.contains(&b'\\');
+    for (at, (byte, out)) in text.iter().zip(alike.iter_mut()).enumerate() {
+        let is_hex = *byte == b'0' && text.get(at + 1) == Some(&b'x');
+        let is_plain = is_escaped || is_hex || !byte.is_ascii_digit();
+        *out = if is_plain { *byte } else { b'1' };
+    }
+    xxh64(alike, u64::from(is_field))
 }
 
 impl Counts {
@@ -337,4 +383,45 @@ pub fn is_continuation(line: &[u8], traceback: &mut bool) -> bool {
     // The line that names the exception closes a traceback.
     let first = line.split(|b| *b == b' ').next().unwrap_or_default();
     std::mem::take(traceback) && Level::of_line(first).0 == Level::Unknown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_one_shape_have_one_type() {
+        let pairs = [
+            ("request 17 of user 123", "request 42 of user 999", true),
+            ("request 17", "request 170", false),
+            ("id 0x1f", "id 1x1f", false),
+            ("commit deadbeef12 failed", "commit deadbeef98 failed", true),
+            ("page 1234567 defaced", "page 7654321 defaced", true),
+            (
+                "at 12:00:01 'x' in /srv/a1/b",
+                "at 13:59:59 'x' in /srv/a2/b",
+                true,
+            ),
+            (
+                "key sk-abcdef0123456789 x9",
+                "key sk-abcdef9876543210 x1",
+                true,
+            ),
+            (
+                "uuid 3f2b8c1d-0000-4000-8000-1234567890ab",
+                "uuid 3f9b1c7d-1111-4222-8333-9876543210ab",
+                true,
+            ),
+        ];
+        for (one, other, is_same) in pairs {
+            let same = shape(one.as_bytes(), false) == shape(other.as_bytes(), false);
+            assert_eq!(same, is_same, "{one} and {other}");
+            if same {
+                assert_eq!(type_of(one), type_of(other));
+            }
+        }
+        // In a field `\u4e2d` and `\u4e3d` are characters of their own.
+        assert_ne!(shape(br"\u4e2d", true), shape(br"\u4e3d", true));
+        assert_ne!(shape(b"1", true), shape(b"1", false));
+    }
 }

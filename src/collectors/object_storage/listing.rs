@@ -4,6 +4,8 @@
 
 use crate::model::Timestamp;
 
+/// Newest objects whose sizes are kept.
+const NEWEST: usize = 8;
 /// Longest code of an error that is repeated, in characters.
 const MAX_CODE: usize = 60;
 
@@ -14,8 +16,8 @@ pub struct Sums {
     pub objects: u64,
     /// Sum of their sizes, in bytes.
     pub bytes: u64,
-    /// When the newest was written, Unix time, and its size.
-    pub newest: Option<(f64, u64)>,
+    /// When the newest ones were written, Unix time, and their sizes; the newest first.
+    pub newest: Vec<(f64, u64)>,
     /// When the oldest was written, Unix time.
     pub oldest: Option<f64>,
 }
@@ -53,8 +55,10 @@ pub fn add(text: &str, sums: &mut Sums) -> Result<Next, String> {
         let written = written.seconds();
         sums.objects += 1;
         sums.bytes = sums.bytes.saturating_add(size);
-        if sums.newest.is_none_or(|(newest, _)| newest <= written) {
-            sums.newest = Some((written, size));
+        let at = sums.newest.partition_point(|(other, _)| *other > written);
+        if at < NEWEST {
+            sums.newest.truncate(NEWEST - 1);
+            sums.newest.insert(at, (written, size));
         }
         sums.oldest = Some(sums.oldest.map_or(written, |oldest| oldest.min(written)));
     }

@@ -124,7 +124,7 @@ fn member<'a>(parts: &'a [(PathBuf, Kind)], name: Option<&str>) -> Result<&'a Pa
     };
     let dumps = match name {
         Some(name) => of(&|(path, _)| path.ends_with(name)),
-        None => of(&|(_, kind)| *kind == Kind::PgDump),
+        None => of(&|(_, kind)| matches!(kind, Kind::PgDump | Kind::Sql)),
     };
     let candidates = if dumps.is_empty() && name.is_none() {
         of(&|(_, kind)| matches!(kind, Kind::Sqlite | Kind::Tar))

@@ -7,6 +7,7 @@
 
 mod answer;
 mod exporters;
+mod latest;
 mod queries;
 mod reader;
 mod settings;
@@ -18,6 +19,7 @@ use crate::config::Secret;
 use crate::model::{MetricDesc, MetricKind};
 
 pub use answer::{Answer, Cell, Role, label};
+pub use latest::{Latest, Said};
 pub use queries::{Failure, Queries, Run};
 pub use reader::Reader;
 pub use statement::{Dialect, Statement};

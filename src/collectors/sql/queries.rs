@@ -9,7 +9,7 @@ use crate::model::{Batch, Timestamp};
 
 use super::super::{Finding, Report};
 use super::answer::Results;
-use super::{Answer, METRICS, Query};
+use super::{Answer, Latest, METRICS, Query};
 
 /// How long a query that failed waits at most until it is run again; each failure is a line in the
 /// server's log, and a timeout costs it.
@@ -52,6 +52,8 @@ pub struct Queries {
     collector: &'static str,
     target: String,
     list: Vec<State>,
+    /// Where others look for what the queries say.
+    latest: Arc<Latest>,
 }
 
 struct State {
@@ -80,7 +82,15 @@ struct Outcome {
 
 impl Queries {
     /// Those of the target of this name.
-    pub fn new(collector: &'static str, target: &str, queries: Vec<Query>) -> Self {
+    pub fn new(
+        collector: &'static str,
+        target: &str,
+        queries: Vec<Query>,
+        latest: Arc<Latest>,
+    ) -> Self {
+        for query in &queries {
+            latest.expect(target, &query.name);
+        }
         let state = |query| State {
             query: Arc::new(query),
             due: None,
@@ -94,6 +104,7 @@ impl Queries {
             collector,
             target: target.to_owned(),
             list: queries.into_iter().map(state).collect(),
+            latest,
         }
     }
 
@@ -122,6 +133,8 @@ impl Queries {
                 .result
                 .and_then(|answer| run.query.results(answer).map_err(Failure::new));
             let result = result.and_then(|results| self.alone(&run.query, results));
+            self.latest
+                .note(&self.target, &run.query.name, result.as_ref().ok());
             let Some(state) = self
                 .list
                 .iter_mut()
@@ -200,6 +213,7 @@ impl Queries {
     pub fn lose(&mut self) {
         for state in &mut self.list {
             state.due = None;
+            self.latest.note(&self.target, &state.query.name, None);
             state.outcome = Some(Outcome {
                 took: Duration::ZERO,
                 at: None,

@@ -5,7 +5,7 @@ use super::reader::Reader;
 use crate::config::Section;
 
 use super::exporters;
-use super::{Queries, Query};
+use super::{Latest, Queries, Query};
 
 impl Queries {
     /// Reads both keys of a collector's section.
@@ -36,6 +36,9 @@ impl Queries {
                 queries.push(query);
             }
         }
-        Queries::new(collector, &reader.target.name, queries)
+        let latest = section
+            .given::<Latest>()
+            .unwrap_or_else(|| section.give(Latest::default()));
+        Queries::new(collector, &reader.target.name, queries, latest)
     }
 }
