@@ -10,6 +10,7 @@ mod aigc;
 mod coverage;
 mod intent;
 mod llmchat;
+mod monitoring;
 mod multi_agent;
 mod updates;
 
