@@ -239,9 +239,10 @@ pub fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        Some(Command::State(args)) => {
-            wait_for(async { exit(state::state(&args).await.map(|()| ExitCode::SUCCESS)) })
-        }
+        Some(Command::State(args)) => wait_for(async {
+            let done = state::state(&args, &cli.run.env_file).await;
+            exit(done.map(|()| ExitCode::SUCCESS))
+        }),
         Some(Command::Backtest(args)) => match backtest::backtest(&args) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::archive::Writer;
 use super::{BackupArgs, size, source};
+use crate::app::Folders;
 use crate::cli::terminal::{complain, say};
 use crate::model::Timestamp;
 use crate::state::{self, replacement};
@@ -39,8 +40,7 @@ impl Drop for Workshop {
 }
 
 /// Makes a backup; the error is for people.
-pub async fn backup(args: &BackupArgs) -> Result<(), String> {
-    let folders = args.place.folders()?;
+pub async fn backup(args: &BackupArgs, folders: Folders) -> Result<(), String> {
     let shown = args.to.display();
     let said = |error: io::Error| format!("{shown}: {error}");
     // What else wants the disk and the processor goes first; where that is refused, it does not.

@@ -77,9 +77,10 @@ struct RestoreArgs {
 }
 
 impl Place {
-    fn folders(&self) -> Result<Folders, String> {
+    fn folders(&self, env_files: &[PathBuf]) -> Result<Folders, String> {
         let options = app::Options {
             config: self.config.clone(),
+            env_files: env_files.to_vec(),
             state_dir: self.state_dir.clone(),
             ..app::Options::default()
         };
@@ -89,11 +90,11 @@ impl Place {
 }
 
 /// Runs the command; the error is for standard error.
-pub async fn state(args: &StateArgs) -> Result<(), String> {
+pub async fn state(args: &StateArgs, env_files: &[PathBuf]) -> Result<(), String> {
     match &args.command {
-        StateCommand::Backup(args) => backup::backup(args).await,
+        StateCommand::Backup(args) => backup::backup(args, args.place.folders(env_files)?).await,
         StateCommand::Check(args) => restore::check(args),
-        StateCommand::Restore(args) => restore::restore(args).await,
+        StateCommand::Restore(args) => restore::restore(args, args.place.folders(env_files)?).await,
     }
 }
 

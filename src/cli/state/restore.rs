@@ -35,8 +35,8 @@ fn whole(list: &List) -> String {
 }
 
 /// Restores a backup; the error is for people.
-pub async fn restore(args: &RestoreArgs) -> Result<(), String> {
-    let (from, folders) = (args.from.display(), args.place.folders()?);
+pub async fn restore(args: &RestoreArgs, folders: Folders) -> Result<(), String> {
+    let from = args.from.display();
     let state = &folders.state;
     let said = |error: io::Error| format!("{}: {error}", state.display());
     prepare_folder(state).map_err(said)?;
