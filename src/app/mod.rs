@@ -56,7 +56,7 @@ use threads::Threads;
 pub use config::Config;
 pub use reload::{environment, load, load_alone};
 pub use shipped::{INHIBITIONS, PROFILE_SETTINGS, PROFILES, RULES};
-pub use storage::{StoredHistory, history_settings, read_history};
+pub use storage::{Folders, StoredHistory, history_settings, read_history};
 
 /// Where nightbell serves unless the command line says otherwise.
 pub const LISTEN: &str = "127.0.0.1:9908";

@@ -11,6 +11,7 @@ use anyhow::{Context, ensure};
 use tracing::{debug, error, info, warn};
 
 use crate::model::{Timestamp, format_duration};
+use crate::state::replacement::HISTORY_NAMES;
 use crate::store::{HistorySettings, Limits, Reading, Store};
 
 use super::{Config, Options, state_folder};
@@ -42,6 +43,7 @@ pub(super) fn open(options: &Options, config: &Config, now: Timestamp) -> (Arc<S
     let settings = config
         .storage
         .settings(folder.map(|f| f.join("history")).unwrap_or_default());
+    super::folder::settle(&settings.path, &HISTORY_NAMES);
     match Store::open_beside(limits.clone(), &settings, now) {
         Ok((store, reading)) => {
             let store = Arc::new(store);
@@ -146,6 +148,37 @@ struct View(PathBuf);
 impl Drop for View {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Where a nightbell keeps what outlives it.
+pub struct Folders {
+    /// The state folder.
+    pub state: PathBuf,
+    /// The folder of the history.
+    pub history: PathBuf,
+    /// Whether the state database is a PostgreSQL.
+    pub is_database_elsewhere: bool,
+}
+
+impl Folders {
+    /// Those of a configuration.
+    ///
+    /// # Errors
+    /// When nothing says where.
+    pub fn of(options: &Options, config: &Config) -> anyhow::Result<Self> {
+        let state = state_folder(options)
+            .context("HOME is not set, so no state folder is known; give --state-dir")?;
+        Ok(Folders {
+            history: history_settings(options, config)?.path,
+            is_database_elsewhere: config.state.url.is_some(),
+            state,
+        })
+    }
+
+    /// Whether the history lies apart from the state folder.
+    pub fn is_history_apart(&self) -> bool {
+        self.history != self.state.join("history")
     }
 }
 

@@ -10,6 +10,7 @@ pub mod reference;
 mod report;
 mod rules;
 mod run;
+mod state;
 mod table;
 mod terminal;
 pub mod test;
@@ -114,6 +115,8 @@ enum Command {
     Backtest(backtest::BacktestArgs),
     /// Feed samples into the history, or write it out
     History(history::HistoryArgs),
+    /// Save everything that outlives a restart, check such a backup, and bring it back
+    State(state::StateArgs),
     /// Say that somebody takes an alert on, so that no further contact is notified
     Ack(live::ack::AckArgs),
     /// Make, show, change and end silences
@@ -236,6 +239,10 @@ pub fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Some(Command::State(args)) => wait_for(async {
+            let done = state::state(&args, &cli.run.env_file).await;
+            exit(done.map(|()| ExitCode::SUCCESS))
+        }),
         Some(Command::Backtest(args)) => match backtest::backtest(&args) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

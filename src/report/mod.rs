@@ -13,6 +13,7 @@ mod document;
 mod errors;
 pub mod hours;
 mod last;
+mod models;
 mod period;
 pub mod quantities;
 mod searching;

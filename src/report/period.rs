@@ -9,6 +9,7 @@ use super::Request;
 use super::advice::{Advice, Point};
 use super::document::{Block, Chart, Document, Section, table};
 use super::hours::{Ask, Percentile, Series, Span, buckets, percentile};
+use super::models::models;
 use super::quantities::{self as q, Quantity};
 use super::words::{number, percent, rounded, seconds, span};
 use crate::model::Labels;
@@ -138,6 +139,9 @@ pub fn period(request: &Request, ask: Ask<'_>) -> Result<Document, String> {
     };
     let mut sections = vec![reporter.data()?];
     sections.extend(reporter.applications()?);
+    let (models, figures) = models(request, ask, span, recorded.1 >= ENOUGH)?;
+    sections.extend(models);
+    reporter.figures.extend(figures);
     sections.extend(reporter.machines()?);
     sections.extend(reporter.databases()?);
     sections.extend(reporter.alerts()?);

@@ -113,6 +113,19 @@ macro_rules! top_statements {
     };
 }
 
+/// Calls of models, without the tools and agents around them.
+macro_rules! calls {
+    ($by:literal, $metric:literal) => {
+        concat!(
+            "sum by (job, application, provider, model",
+            $by,
+            ") (increase(",
+            $metric,
+            "{operation!~\"execute_tool|invoke_agent\"}[1h]))"
+        )
+    };
+}
+
 quantities! {
     // A place of five minutes counts when a sample is in it.
     WATCHED "watched" 500, "max by (job, instance) (count_over_time(max_over_time(up[5m])[1h:5m])) / 12";
@@ -135,6 +148,13 @@ quantities! {
     POOL_PEAK "pool_peak" SERIES, over_hour!("max", pool!());
     REDIS_MEMORY "redis_memory_mean" SERIES, over_hour!("avg", "max by (job, instance) (redis_memory_used_bytes / (redis_memory_max_bytes > 0))");
     BALANCE "balance" SERIES, over_hour!("avg", "min by (job, instance, currency) (llm_account_balance{kind=\"total\"})");
+    LLM_CALLS "llm_calls" 300, calls!("", "gen_ai_call_duration_seconds_count");
+    LLM_SECONDS "llm_seconds" 300, calls!("", "gen_ai_call_duration_seconds_sum");
+    LLM_BUCKETS "llm_buckets" 1500, calls!(", le", "gen_ai_call_duration_seconds_bucket");
+    LLM_ERRORS "llm_errors" 300, calls!("", "gen_ai_errors_total");
+    LLM_TOKENS "llm_tokens" 1000, calls!(", type", "gen_ai_tokens_total");
+    LLM_COST "llm_cost" 300, calls!(", currency", "gen_ai_cost_total");
+    LLM_UNPRICED "llm_unpriced" SERIES, "sum by (job, instance) (increase(gen_ai_unpriced_tokens_total[1h])) > 0";
     STATEMENT_SECONDS "statement_seconds" SERIES, "sum by (job, instance) (increase(pg_stat_statements_seconds_total[1h]))";
     STATEMENT_CALLS "statement_calls" SERIES, "sum by (job, instance) (increase(pg_stat_statements_calls_total[1h]))";
     TOP_SECONDS "statement_top_seconds" SERIES, top_statements!();

@@ -43,6 +43,11 @@ impl FolderLock {
     /// Takes the folder for this process, which listens on this address. A file system without
     /// locks errs as unusable.
     pub fn take(folder: &Path, listens: SocketAddr) -> Result<Self, LockError> {
+        Self::hold(folder, &format!("listening on {listens}"))
+    }
+
+    /// The same, for a process that does something else.
+    pub fn hold(folder: &Path, does: &str) -> Result<Self, LockError> {
         let mut file = OpenOptions::new()
             .create(true)
             .read(true)
@@ -67,11 +72,7 @@ impl FolderLock {
         }
         file.set_len(0)?;
         file.rewind()?;
-        writeln!(
-            file,
-            "process {}, listening on {listens}",
-            std::process::id()
-        )?;
+        writeln!(file, "process {}, {does}", std::process::id())?;
         Ok(FolderLock(file))
     }
 }

@@ -10,11 +10,13 @@
 //! To add a table, copy `silences.rs`: an `impl State` whose reads hand their query to `on_pool!`
 //! and whose writes are [`statement`]s, so that several tables can be written in one transaction.
 
+mod copy;
 mod error;
 mod folder;
 pub mod migrations;
 mod reach;
 mod recover;
+pub mod replacement;
 mod size;
 mod statement;
 mod tables;
@@ -39,6 +41,7 @@ use tokio::runtime::Handle;
 
 use crate::telemetry::Telemetry;
 
+pub use copy::{check_copy, copy_database};
 pub use error::Error;
 pub use folder::{FolderLock, LockError, prepare_folder};
 pub use recover::Replaced;

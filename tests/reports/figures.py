@@ -75,6 +75,13 @@ def figures(series, start, end):
         "disk_mean_ratio": 1 - mean(series["free"], start, end) / 1000.0,
         "disk_peak_ratio": 1 - min(value for at, value in series["free"] if start < at <= end) / 1000.0,
         "errors": total("log_error"),
+        "llm_calls": total("llm_shop") + total("llm_agents") + total("llm_small"),
+        "llm_of_agents": total("llm_agents") + total("llm_small"),
+        "llm_of_model": total("llm_shop") + total("llm_agents"),
+        "llm_error_ratio": total("llm_errors") / total("llm_shop"),
+        "llm_mean_seconds": total("llm_seconds") / total("llm_small"),
+        "llm_tokens": total("llm_tokens"),
+        "llm_cost": total("llm_cost"),
         "recorded": hours / ((end - start) / 3600),
     }
 

@@ -10,6 +10,7 @@ mod aigc;
 mod coverage;
 mod intent;
 mod llmchat;
+mod monitoring;
 mod multi_agent;
 mod updates;
 
@@ -117,6 +118,33 @@ fn asked(nightbell: &Nightbell, words: &[&str]) -> (Option<i32>, String) {
         output.status.code(),
         String::from_utf8_lossy(&text).into_owned(),
     )
+}
+
+/// Runs a script of an application's guide, unchanged but for addresses and paths: its exit status
+/// and what it printed.
+fn guide_script(name: &str, changes: &[(&str, &str)]) -> (Option<i32>, String) {
+    let path = root().join("tests/applications").join(name);
+    let mut text = std::fs::read_to_string(path).expect("the script");
+    for (old, new) in changes {
+        assert!(text.contains(old), "{name} does not have {old:?}");
+        text = text.replace(old, new);
+    }
+    let output = Command::new("bash")
+        .args(["-c", &text])
+        .output()
+        .expect("bash runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), said)
+}
+
+/// The first value of an answer.
+fn value(nightbell: &Nightbell, query: &str) -> Option<f64> {
+    let query = crate::program::encoded(query);
+    let answer = nightbell.json(&format!("/api/v1/query?query={query}"));
+    answer["data"]["result"][0]["value"][1]
+        .as_str()?
+        .parse()
+        .ok()
 }
 
 /// Adds a line to a log.

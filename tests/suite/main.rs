@@ -211,6 +211,8 @@ mod scrape;
 mod servers;
 // The state database: every case on SQLite and on a real PostgreSQL.
 mod state;
+// `nightbell state backup`, `check` and `restore` with the built binary: all of it, or nothing.
+mod state_backup;
 // The series store from outside: what it accepts, what it shows, what it forgets.
 mod store;
 // Templates against the real programs: what `amtool template render` of Alertmanager 0.33 printed

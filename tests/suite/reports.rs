@@ -89,7 +89,39 @@ fn recorded_series() -> Vec<(&'static str, Labels)> {
         ("size", labels("node_filesystem_size_bytes", &disk)),
         ("readonly", labels("node_filesystem_readonly", &disk)),
         ("log_error", with("log_lines_total", ("level", "error"))),
+        ("llm_shop", model("count", "shop", "gpt-4o", None)),
+        ("llm_agents", model("count", "agents", "gpt-4o", None)),
+        ("llm_small", model("count", "agents", "gpt-4o-mini", None)),
+        ("llm_seconds", model("sum", "agents", "gpt-4o-mini", None)),
+        (
+            "llm_tokens",
+            model("tokens", "agents", "gpt-4o-mini", Some(("type", "input"))),
+        ),
+        (
+            "llm_cost",
+            model("cost", "agents", "gpt-4o-mini", Some(("currency", "USD"))),
+        ),
+        (
+            "llm_errors",
+            model("errors", "shop", "gpt-4o", Some(("error_class", "timeout"))),
+        ),
     ]
+}
+
+/// A series of calls to a model.
+fn model(what: &str, application: &str, model: &str, more: Option<(&str, &str)>) -> Labels {
+    let metric = match what {
+        "count" | "sum" => format!("gen_ai_call_duration_seconds_{what}"),
+        _ => format!("gen_ai_{what}_total"),
+    };
+    let pairs = [
+        ("job", "llm_proxy"),
+        ("application", application),
+        ("provider", "openai"),
+        ("model", model),
+        ("operation", "chat"),
+    ];
+    labels(&metric, &pairs.into_iter().chain(more).collect::<Vec<_>>())
 }
 
 /// Writes a history of `days` before `end`, with a gap and a restart of the counters, into
@@ -153,6 +185,16 @@ fn record(folder: &Path, file: &Path, end: Timestamp, days: i64) {
             (
                 "log_error",
                 add("log_error", f64::from(u8::from(dice > 0.9))),
+            ),
+            ("llm_shop", add("llm_shop", requests)),
+            ("llm_agents", add("llm_agents", 2.0)),
+            ("llm_small", add("llm_small", (requests * 0.5).floor())),
+            ("llm_seconds", add("llm_seconds", requests * 0.7)),
+            ("llm_tokens", add("llm_tokens", requests * 100.0)),
+            ("llm_cost", add("llm_cost", requests * 0.001)),
+            (
+                "llm_errors",
+                add("llm_errors", f64::from(u8::from(dice > 0.8))),
             ),
         ];
         let samples: Vec<Sample> = series
@@ -286,6 +328,49 @@ fn figures_of_reports_are_those_of_the_raw_samples_also_when_only_rollups_have_t
             &wanted["now"]["errors"],
             0.02,
         );
+        for (name, labels, key) in [
+            (
+                "llm_calls",
+                json!({"application": "agents"}),
+                "llm_of_agents",
+            ),
+            (
+                "llm_calls",
+                json!({"provider": "openai", "model": "gpt-4o"}),
+                "llm_of_model",
+            ),
+            ("llm_calls", json!({}), "llm_calls"),
+            (
+                "llm_error_ratio",
+                json!({"application": "shop"}),
+                "llm_error_ratio",
+            ),
+            (
+                "llm_mean_seconds",
+                json!({"provider": "openai", "model": "gpt-4o-mini"}),
+                "llm_mean_seconds",
+            ),
+            (
+                "llm_tokens",
+                json!({"application": "agents", "type": "input"}),
+                "llm_tokens",
+            ),
+            ("llm_cost", json!({"currency": "USD"}), "llm_cost"),
+        ] {
+            let figures = period["figures"]["figures"].as_array().expect("figures");
+            let got = figures
+                .iter()
+                .find(|figure| figure["name"] == name && figure["labels"] == labels)
+                .unwrap_or_else(|| panic!("no {name} of {labels}"));
+            let of = |when: &str| &wanted[when][key];
+            near(&format!("{what}: {key}"), &got["value"], of("now"), 0.02);
+            near(
+                &format!("{what}: {key} before"),
+                &got["previous"],
+                of("before"),
+                0.02,
+            );
+        }
         let capacity = report("capacity");
         let figures = capacity["figures"]["figures"].as_array().expect("figures");
         let disk = &figures
@@ -346,6 +431,25 @@ fn figures_of_reports_are_those_of_the_raw_samples_also_when_only_rollups_have_t
     assert_ne!(status, 0, "{text}");
     assert!(text.contains("an hour at least"), "{text}");
 }
+
+const CHAT: [(&str, &str); 4] = [
+    ("job", "llm_proxy"),
+    ("application", "shop"),
+    ("provider", "openai"),
+    ("model", "gpt-4o"),
+];
+const AGENT: [(&str, &str); 4] = [
+    ("job", "otlp"),
+    ("application", "agents"),
+    ("provider", "deepseek"),
+    ("model", "deepseek-chat"),
+];
+const EMBEDDING: [(&str, &str); 4] = [
+    ("job", "llm_proxy"),
+    ("application", "shop"),
+    ("provider", "openai"),
+    ("model", "text-embedding-3-small"),
+];
 
 /// A source with a few plain series, among them hostile labels.
 fn plain(quantity: &Quantity, span: Span) -> Result<Vec<Series>, String> {
@@ -480,6 +584,46 @@ fn plain(quantity: &Quantity, span: Span) -> Result<Vec<Series>, String> {
                 &|hour| if hour % 24 == 9 { 11.0 } else { f64::NAN },
             ),
         ],
+        "llm_calls" | "llm_seconds" | "llm_errors" => {
+            let factor = match quantity.name {
+                "llm_calls" => 1.0,
+                "llm_seconds" => 2.5,
+                _ => 0.02,
+            };
+            let calls = requests * factor;
+            vec![
+                series(&CHAT, &|_| 3.0 * calls),
+                series(&AGENT, &|_| calls),
+                series(&EMBEDDING, &|_| 0.5 * calls),
+            ]
+        }
+        "llm_tokens" => [("input", 900.0), ("output", 200.0), ("cache_read", 300.0)]
+            .iter()
+            .flat_map(|(kind, tokens)| {
+                [CHAT, AGENT].map(|of| {
+                    let of = [of[0], of[1], of[2], of[3], ("type", *kind)];
+                    series(&of, &|_| tokens * requests)
+                })
+            })
+            .collect(),
+        "llm_cost" => vec![
+            series(
+                &[CHAT[0], CHAT[1], CHAT[2], CHAT[3], ("currency", "USD")],
+                &|_| 0.25,
+            ),
+            series(
+                &[AGENT[0], AGENT[1], AGENT[2], AGENT[3], ("currency", "CNY")],
+                &|_| 3.0,
+            ),
+        ],
+        "llm_buckets" => [("1", 0.4), ("5", 0.9), ("+Inf", 1.0)]
+            .into_iter()
+            .map(|(le, share)| {
+                let of = [AGENT[0], AGENT[1], AGENT[2], AGENT[3], ("le", le)];
+                series(&of, &|_| requests * share)
+            })
+            .collect(),
+        "llm_unpriced" => vec![series(&[("job", "llm_proxy"), ("instance", "n")], &|_| 7.0)],
         "log_requests" => vec![series(&[("job", "log_file"), ("instance", "app")], &|_| {
             20.0
         })],

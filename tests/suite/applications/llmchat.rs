@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{People, Sample, StandIn, asked, dashboard_shows, folder, rings, wait_for_input};
+use super::{
+    People, Sample, StandIn, asked, dashboard_shows, folder, guide_script, rings, value,
+    wait_for_input,
+};
 use crate::servers::http_sink::Reply;
 use crate::servers::nightbell::Nightbell;
 use crate::servers::postgres::Postgres;
@@ -363,4 +366,84 @@ fn llmchat_without_slack_the_others_hear_of_it_and_the_action_runs() {
     wait_until("the service is restarted", Duration::from_secs(60), || {
         folder.path().join("restarted").exists()
     });
+}
+
+/// The guide's daily check, run beside nightbell's, agrees with it: on a day without trouble, with
+/// an error in the log, without the database, without the service.
+///
+/// Proves llmchat: P2.
+#[test]
+fn llmchat_daily_check_of_its_guide_agrees() {
+    let stage = Stage::set();
+    let Stage { app, nightbell, .. } = &stage;
+    let port = format!("localhost:{}", app.port);
+    let log = stage.logs.join("app.log").display().to_string();
+    let changes = [
+        ("localhost:3001", port.as_str()),
+        ("/var/log/llmchat/app.log", &log),
+    ];
+    let theirs = || guide_script("llmchat/daily-health-check.sh", &changes);
+    let ours = || -> (Option<i32>, Vec<Value>) {
+        let (status, text) = asked(nightbell, &["check", "health", "--daily", "--json"]);
+        let json: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+        (status, json["checks"].as_array().cloned().expect("lines"))
+    };
+    // The mark of the line that is about this.
+    let mark = |lines: &[Value], subject: &str, name: &str| -> String {
+        let line = lines.iter().find(|line| {
+            line["subject"] == subject && line["name"].as_str().is_some_and(|n| n.contains(name))
+        });
+        let line = line.unwrap_or_else(|| panic!("{subject} {name}: {lines:#?}"));
+        line["mark"].as_str().expect("a word").to_owned()
+    };
+    let (status, said) = theirs();
+    assert!(
+        status == Some(0) && !said.contains("个错误"),
+        "a day without trouble: {said}"
+    );
+    let (_, lines) = ours();
+    for endpoint in ["llmchat", "llmchat-database", "llmchat-redis"] {
+        assert_eq!(mark(&lines, "endpoint", endpoint), "good");
+    }
+    assert_eq!(mark(&lines, "log", "llmchat-app"), "good");
+    // Both look at the root's disk against 80 %, df with what is kept for root left out.
+    let full = said.contains("磁盘使用率过高");
+    let used = value(
+        nightbell,
+        "max(1 - node_filesystem_avail_bytes{mountpoint=\"/\"} / node_filesystem_size_bytes)",
+    );
+    if used.is_some_and(|used| (used - 0.8).abs() > 0.1) {
+        assert_eq!(mark(&lines, "disk", "/") != "good", full, "{used:?} {said}");
+    }
+
+    app.act(json!({"errors": 2}));
+    let (status, said) = theirs();
+    assert!(
+        status == Some(0) && said.contains("发现 2 个错误"),
+        "{said}"
+    );
+    wait_until("the log is read", Duration::from_secs(60), || {
+        let (status, lines) = ours();
+        status != Some(0) && mark(&lines, "log", "llmchat-app") == "look"
+    });
+
+    for (switch, endpoint, word) in [
+        ("database", "llmchat-database", "数据库连接异常"),
+        ("redis", "llmchat-redis", "Redis连接异常"),
+        ("down", "llmchat", "主服务异常"),
+    ] {
+        let broken = switch == "down";
+        app.switch(json!({switch: broken}));
+        let (status, said) = theirs();
+        assert!(status == Some(1) && said.contains(word), "{switch}: {said}");
+        wait_until(
+            &format!("{endpoint} is unhealthy"),
+            Duration::from_secs(60),
+            || {
+                let (status, lines) = ours();
+                status == Some(2) && mark(&lines, "endpoint", endpoint) == "bad"
+            },
+        );
+        app.switch(json!({switch: !broken}));
+    }
 }

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{People, Sample, StandIn, asked, dashboard_shows, folder, rings, wait_for_input};
+use super::{
+    People, Sample, StandIn, asked, dashboard_shows, folder, guide_script, rings, value,
+    wait_for_input,
+};
 use crate::servers::llm::{FakeLlm, Script};
 use crate::servers::nightbell::Nightbell;
 use crate::servers::postgres::Postgres;
@@ -19,7 +22,7 @@ struct Stage {
     llm: FakeLlm,
     app: StandIn,
     nightbell: Nightbell,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 const QUICK: &str = "rules:\n  profiles: [multi-agent]\n  thresholds: {log_error_rate: {critical: {window: 20s, for: 0s}}, \
@@ -102,7 +105,7 @@ impl Stage {
             llm,
             app,
             nightbell,
-            _folder: base,
+            folder: base,
         }
     }
 
@@ -283,4 +286,54 @@ fn multi_agent_processes_agents_and_reports_are_shown() {
     );
     let (status, said) = asked(nightbell, &["report", "capacity", "--last", "1h"]);
     assert_eq!(status, Some(0), "{said}");
+}
+
+/// The guide's scripts on errors and response times, run beside it on the same log, say what it
+/// says.
+///
+/// Proves multi-agent: P6, T14, T23.
+#[test]
+fn multi_agent_scripts_of_its_guide_agree_with_what_is_measured() {
+    let stage = Stage::set();
+    let Stage { app, nightbell, .. } = &stage;
+    // It counts from its first look on, and so far the log is empty.
+    wait_for_input(
+        nightbell,
+        &["log_bytes_behind{instance=\"multi-agent\"} == 0"],
+    );
+    app.act(json!({"requests": 7, "seconds": 0.3, "errors": 3}));
+    app.act(json!({"requests": 2, "seconds": 6.5}));
+    let of = |what: &str| value(nightbell, &format!("{what} or vector(-1)"));
+    wait_until("the log is read", Duration::from_secs(60), || {
+        of("sum(log_slow_lines_total{instance=\"multi-agent\"})") == Some(2.0)
+            && of("sum(log_field_seconds_count{instance=\"multi-agent\"})") == Some(9.0)
+    });
+    let log = stage.folder.path().join("logs/app.log");
+    let log = log.display().to_string();
+    let place = [("/var/log/multi-agent-service/app.log", log.as_str())];
+    let after = |text: &str, word: &str| -> f64 {
+        let rest = text.split(word).nth(1).expect("the word is there");
+        let number = rest.split_whitespace().next().expect("a number");
+        number.parse().unwrap_or_else(|_| panic!("{text}"))
+    };
+    let (status, said) = guide_script("multi-agent/error_analysis.sh", &place);
+    assert_eq!(status, Some(0), "{said}");
+    let total = after(&said, "Total errors:");
+    let counted = "sum(log_lines_total{instance=\"multi-agent\",level=~\"error|critical\"})";
+    assert_eq!((total, of(counted)), (3.0, Some(total)), "{said}");
+    // Its top type with its number; here the digits, which are ever new ones, are left out.
+    assert_eq!(after(&said, "Top error types:"), total);
+    let counted = "max(log_errors_total{instance=\"multi-agent\",type=~\"Model API error.*\"})";
+    assert_eq!(of(counted), Some(total));
+
+    let (status, said) = guide_script("multi-agent/performance_analysis.sh", &place);
+    assert_eq!(status, Some(0), "{said}");
+    let mean = "sum(log_field_seconds_sum{instance=\"multi-agent\"}) / sum(log_field_seconds_count{instance=\"multi-agent\"})";
+    let (theirs, ours) = (after(&said, "Average:"), of(mean).expect("a mean"));
+    assert!((theirs - ours).abs() < 1e-4, "{theirs} {ours}");
+    assert_eq!(after(&said, "Max:"), 6.5);
+    assert_eq!(said.matches("\"duration\": 6.5").count(), 2, "{said}");
+    let (status, report) = asked(nightbell, &["report", "errors", "--last", "1h"]);
+    assert_eq!(status, Some(0), "{report}");
+    assert_eq!(report.matches("6.5").count(), 2, "the same two: {report}");
 }
