@@ -325,7 +325,7 @@ fn wait_for_input(nightbell: &Nightbell, metrics: &[&str]) {
 }
 
 /// Breaks something, waits for the alert, mends it, waits for its end; gives the alert as the
-/// webhook was told of it.
+/// webhook was notified of it.
 ///
 /// A busy machine may have raised it before: then its end is waited for first.
 fn rings(
@@ -335,18 +335,27 @@ fn rings(
     breaks: impl FnOnce(),
     mends: impl FnOnce(),
 ) -> Value {
-    let told = || -> Vec<Value> {
+    let notified = || -> Vec<Value> {
         people
             .posted(alert)
             .into_iter()
             .filter(|one| one["labels"]["instance"] == instance)
             .collect()
     };
-    let count = |status: &str| told().iter().filter(|one| one["status"] == status).count();
+    let count = |status: &str| {
+        notified()
+            .iter()
+            .filter(|one| one["status"] == status)
+            .count()
+    };
     wait_until(
         &format!("an earlier {alert} is over"),
         Duration::from_secs(60),
-        || told().last().is_none_or(|one| one["status"] == "resolved"),
+        || {
+            notified()
+                .last()
+                .is_none_or(|one| one["status"] == "resolved")
+        },
     );
     let (fired, ended) = (count("firing"), count("resolved"));
     breaks();
@@ -361,7 +370,7 @@ fn rings(
         Duration::from_secs(60),
         || count("resolved") > ended,
     );
-    told()
+    notified()
         .into_iter()
         .rfind(|one| one["status"] == "firing")
         .expect("it was there")

@@ -554,12 +554,15 @@ async fn what_cannot_be_read_is_said_and_holds_up_nothing() {
 #[test]
 fn wrong_keys_are_refused_with_the_remedy() {
     for (yaml, problem) in [
-        ("kind: tar\n", "neither \"files\" nor \"set\" is given"),
+        (
+            "kind: tar\n",
+            "none of \"files\", \"set\" and \"bucket\" is given",
+        ),
         ("files: a\nset: b\n", "stands beside \"files\""),
         ("set: b\n", "has no members"),
         (
             "files: a\nkind: zip\n",
-            "\"zip\" is not known; give pg_dump, sqlite, tar, folder or any",
+            "\"zip\" is not known; give pg_dump, mysqldump, sqlite, tar, folder or any",
         ),
         (
             "files: a\nevery: 1h\nat: '02:00'\n",

@@ -555,7 +555,7 @@ fn login(server: &HttpServer, password: &str) -> String {
 }
 
 /// A token that expires in mid-run is renewed once, and the request repeated: nothing is lost, and
-/// nothing is told.
+/// nothing is reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_expires_is_renewed_and_the_request_repeated() {
     let server = guarded(2);

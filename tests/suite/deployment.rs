@@ -293,10 +293,10 @@ fn the_image_runs_from_what_is_in_it_and_is_healthy() {
         .output()
         .expect("unshare runs");
     assert!(checked.status.success(), "{}", said(&checked));
-    let told = std::fs::read_to_string(at("log")).expect("UTF-8");
+    let printed = std::fs::read_to_string(at("log")).expect("UTF-8");
     assert!(
-        !told.contains("ERROR") && !told.contains("ermission denied"),
-        "{told}"
+        !printed.contains("ERROR") && !printed.contains("ermission denied"),
+        "{printed}"
     );
 }
 

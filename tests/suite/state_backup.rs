@@ -126,10 +126,10 @@ fn what_was_saved_while_it_ran_is_all_there_after_a_restore() {
     let before = Timestamp::now() - Duration::from_secs(1);
     let forms = ["b.tar", "b.tar.gz", "folder"];
     for form in forms {
-        let told = well(&["backup", &at(form), "--state-dir", &text(&state)]);
-        assert!(told.contains("are saved"), "{told}");
-        let told = well(&["check", &at(form)]);
-        assert!(told.contains("all with their checksums"), "{told}");
+        let message = well(&["backup", &at(form), "--state-dir", &text(&state)]);
+        assert!(message.contains("are saved"), "{message}");
+        let message = well(&["check", &at(form)]);
+        assert!(message.contains("all with their checksums"), "{message}");
     }
     let expected = seen(&watch.nightbell, since, before);
     assert_eq!(expected["silences"].as_array().map(Vec::len), Some(1));
@@ -150,17 +150,17 @@ fn what_was_saved_while_it_ran_is_all_there_after_a_restore() {
         "{listed}"
     );
 
-    let told = refused(&[
+    let message = refused(&[
         "restore",
         &at("b.tar"),
         "--state-dir",
         &text(&state),
         "--force",
     ]);
-    assert!(told.contains("is in use (process "), "{told}");
+    assert!(message.contains("is in use (process "), "{message}");
     watch.nightbell.kill();
-    let told = refused(&["restore", &at("b.tar"), "--state-dir", &text(&state)]);
-    assert!(told.contains("--force moves what is there"), "{told}");
+    let message = refused(&["restore", &at("b.tar"), "--state-dir", &text(&state)]);
+    assert!(message.contains("--force moves what is there"), "{message}");
     for (n, form) in forms.into_iter().enumerate() {
         fs::remove_dir_all(&state).expect("deleted");
         well(&["restore", &at(form), "--state-dir", &text(&state)]);
@@ -203,10 +203,10 @@ fn a_backup_that_is_damaged_is_refused_and_changes_nothing() {
         };
         let before = files();
         let restore = ["restore", &text(backup), "--force", "--state-dir"];
-        let told = refused(&[&restore[..], &[&text(&state)]].concat());
+        let message = refused(&[&restore[..], &[&text(&state)]].concat());
         assert!(
-            told.contains("Nothing was changed") && told.contains(word),
-            "{what}: {told}"
+            message.contains("Nothing was changed") && message.contains(word),
+            "{what}: {message}"
         );
         assert_eq!(files(), before, "{what}");
         if !word.contains("schema") {
@@ -248,6 +248,8 @@ fn a_backup_that_is_damaged_is_refused_and_changes_nothing() {
     fs::remove_file(folder.join("clock")).expect("removed");
     unchanged("a missing file", &folder, "clock is missing");
     unpacked();
+    // Whether there are rollups already depends on when it was.
+    fs::create_dir_all(folder.join("rollups")).expect("made");
     fs::write(folder.join("rollups/more"), "x").expect("written");
     unchanged("one too many", &folder, "is not in the list of files");
     fs::rename(folder.join("rollups/more"), folder.join("passwd")).expect("renamed");
@@ -273,13 +275,13 @@ fn a_backup_that_is_damaged_is_refused_and_changes_nothing() {
         .output()
         .expect("sha256sum runs");
     let list = folder.join("nightbell-backup.json");
-    let mut told: Value = serde_json::from_slice(&fs::read(&list).expect("read")).expect("JSON");
-    told["files"]["state.db"]["sha256"] = String::from_utf8_lossy(&sum.stdout)[..64].into();
-    told["files"]["state.db"]["size"] = fs::metadata(folder.join("state.db"))
+    let mut listed: Value = serde_json::from_slice(&fs::read(&list).expect("read")).expect("JSON");
+    listed["files"]["state.db"]["sha256"] = String::from_utf8_lossy(&sum.stdout)[..64].into();
+    listed["files"]["state.db"]["size"] = fs::metadata(folder.join("state.db"))
         .expect("there")
         .len()
         .into();
-    fs::write(&list, told.to_string()).expect("written");
+    fs::write(&list, listed.to_string()).expect("written");
     unchanged("a newer schema", &folder, "has schema 999");
 
     nightbell.restart();
@@ -390,13 +392,13 @@ fn a_full_disk_leaves_neither_half_a_backup_nor_half_a_restore() {
     );
     let good = text(&folder.path().join("good.tar"));
     well(&["backup", &good, "--state-dir", &state]);
-    let told = refused(&["backup", &good, "--state-dir", &state]);
-    assert!(told.contains("--force"), "{told}");
+    let message = refused(&["backup", &good, "--state-dir", &state]);
+    assert!(message.contains("--force"), "{message}");
     let into = text(&small.0.join("state"));
-    let told = refused(&["restore", &good, "--state-dir", &into]);
+    let message = refused(&["restore", &good, "--state-dir", &into]);
     assert!(
-        told.contains("No space left") && told.contains("Nothing was changed"),
-        "{told}"
+        message.contains("No space left") && message.contains("Nothing was changed"),
+        "{message}"
     );
     let left: Vec<_> = fs::read_dir(&into).expect("a folder").collect();
     assert_eq!(left.len(), 1, "its lock alone: {left:?}");
@@ -434,16 +436,16 @@ fn a_history_that_lies_apart_is_saved_and_restored_with_the_rest() {
     let backup = text(&history.path().join("b.tgz"));
     let config = text(&nightbell.config_file());
     let place = ["--config", &config, "--state-dir", &text(&state)];
-    let told = well(&[&["backup", backup.as_str()][..], &place].concat());
-    assert!(told.contains("are saved"), "{told}");
+    let message = well(&[&["backup", backup.as_str()][..], &place].concat());
+    assert!(message.contains("are saved"), "{message}");
     nightbell.kill();
     for folder in [&state, &apart] {
         fs::remove_dir_all(folder).expect("deleted");
     }
-    let told = well(&[&["restore", backup.as_str()][..], &place].concat());
+    let message = well(&[&["restore", backup.as_str()][..], &place].concat());
     assert!(
-        told.contains(&format!("restored to {}", apart.display())),
-        "{told}"
+        message.contains(&format!("restored to {}", apart.display())),
+        "{message}"
     );
     assert!(
         fs::read_dir(apart.join("wal"))
@@ -458,6 +460,6 @@ fn a_history_that_lies_apart_is_saved_and_restored_with_the_rest() {
         first["data"]["result"][0]["value"][1].is_string(),
         "the history is there: {first}"
     );
-    let told = refused(&[&["restore", backup.as_str(), "--force"][..], &place].concat());
-    assert!(told.contains("in use"), "{told}");
+    let message = refused(&[&["restore", backup.as_str(), "--force"][..], &place].concat());
+    assert!(message.contains("in use"), "{message}");
 }

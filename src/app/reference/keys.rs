@@ -40,6 +40,19 @@ const HTTP: &[&str] = &[
     "proxy_*",
     "tls_config",
 ];
+/// The same, in the block `bucket` of `backup`.
+const BUCKET_HTTP: &[&str] = &[
+    "bucket.authorization",
+    "bucket.basic_auth",
+    "bucket.bearer_token*",
+    "bucket.enable_http2",
+    "bucket.follow_redirects",
+    "bucket.http_headers",
+    "bucket.no_proxy",
+    "bucket.oauth2",
+    "bucket.proxy_*",
+    "bucket.tls_config",
+];
 /// Keys of single queries.
 const QUERIES: &[&str] = &["queries[]*"];
 /// Keys of Prometheus and Alertmanager, which their documentation describes, and those of a
@@ -88,7 +101,7 @@ pages! {
     "blocks" "Blocks" "" AllBut(&[OF_OTHERS]);
     "collectors" "Every collector" "collectors.redis." Only(OF_ALL);
     "access_log" "collectors.access_log" "collectors.access_log." AllBut(&[OF_ALL]);
-    "backup" "collectors.backup" "collectors.backup." AllBut(&[OF_ALL]);
+    "backup" "collectors.backup" "collectors.backup." AllBut(&[OF_ALL, BUCKET_HTTP]);
     "container" "collectors.container" "collectors.container." AllBut(&[OF_ALL]);
     "directory" "collectors.directory" "collectors.directory." AllBut(&[OF_ALL]);
     "file_integrity" "collectors.file_integrity" "collectors.file_integrity." AllBut(&[OF_ALL]);
