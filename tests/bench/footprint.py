@@ -76,12 +76,13 @@ def latencies(url, count=400):
     return times[len(times) // 2], times[int(len(times) * 0.99)], len(body)
 
 
-def llm():
+def json_server(content):
+    """Answers every request with this content; returns the port."""
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
-            body = json.dumps({"data": [{"id": f"model-{i}"} for i in range(30)]}).encode()
+            body = json.dumps(content).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -94,6 +95,10 @@ def llm():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server.server_address[1]
+
+
+def llm():
+    return json_server({"data": [{"id": f"model-{i}"} for i in range(30)]})
 
 
 def databases():
@@ -168,23 +173,7 @@ def written(paths):
 
 def state():
     """A JSON endpoint of ten parts."""
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self):
-            body = json.dumps({"status": "healthy", "services": {f"part{n}": {"status": "up", "responseTime": n} for n in range(10)}}).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server.server_address[1]
+    return json_server({"status": "healthy", "services": {f"part{n}": {"status": "up", "responseTime": n} for n in range(10)}})
 
 
 def containers(root):

@@ -3,7 +3,6 @@
 //! upload that was cut short leaves no object.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -15,13 +14,11 @@ use super::{
     CUT, DUE, FILES, INVALID, Kept, LAST_SUCCESS, NEWEST, OLDEST, RATIO, SIZE, VALID, report_limits,
 };
 use crate::collectors::memory::Saving;
-use crate::collectors::object_storage::{Bucket, Failure, Found};
+use crate::collectors::object_storage::{Found, Watched};
 use crate::collectors::{CollectError, Collector, Target};
 use crate::config::Section;
 use crate::model::{Batch, Timestamp};
 
-/// Time between two listings.
-const EVERY: Duration = Duration::from_secs(600);
 /// Part of the deadline in which pages are asked for.
 const WAITING: f64 = 0.9;
 
@@ -29,10 +26,7 @@ const WAITING: f64 = 0.9;
 pub struct Remote {
     settings: Arc<Settings>,
     target: Target,
-    bucket: Bucket,
-    every: Duration,
-    last: Option<Found>,
-    failure: Option<Failure>,
+    bucket: Watched,
     kept: Option<Kept>,
     saving: Saving,
 }
@@ -43,10 +37,7 @@ impl Remote {
         let remote = Remote {
             settings,
             target: target.clone(),
-            bucket: Bucket::read(section, target.timeout),
-            every: section.or("look_every", EVERY),
-            last: None,
-            failure: None,
+            bucket: Watched::read(section, "look_every", target.timeout),
             kept: None,
             saving: Saving::default(),
         };
@@ -121,20 +112,8 @@ impl Collector for Remote {
         async move {
             let deadline = Deadline::now() + self.target.timeout.mul_f64(WAITING);
             self.hold().await?;
-            let is_due = self
-                .last
-                .as_ref()
-                .is_none_or(|last| last.ended.elapsed() >= self.every);
-            if is_due || self.failure.is_some() || self.bucket.is_under_way() {
-                match self.bucket.list(deadline).await {
-                    Ok(found) => {
-                        self.failure = None;
-                        self.last = found.or(self.last.take());
-                    }
-                    Err(failure) => (self.failure, self.last) = (Some(failure), None),
-                }
-            }
-            if let Some(found) = &self.last {
+            self.bucket.look(deadline).await;
+            if let Some(found) = &self.bucket.last {
                 self.show(found, batch);
             }
             report_limits(&self.settings, batch);
@@ -146,10 +125,7 @@ impl Collector for Remote {
                     "When a backup was first looked for cannot be kept.",
                 );
             }
-            match &self.failure {
-                Some((_, message)) => Err(CollectError::new(message.clone())),
-                None => Ok(()),
-            }
+            self.bucket.outcome()
         }
         .boxed()
     }

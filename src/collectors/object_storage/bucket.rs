@@ -7,6 +7,7 @@ use url::Url;
 
 use super::listing::{self, Next, Sums};
 use super::sign::{EMPTY, Signer, encoded};
+use crate::collectors::CollectError;
 use crate::config::{SecretSource, Section};
 use crate::http::{Client, HeaderName, HeaderValue, HttpConfig, Request};
 use crate::model::Timestamp;
@@ -16,11 +17,69 @@ const MAX_BODY: usize = 4 << 20;
 /// Objects of a page, the most that S3 gives.
 const PAGE: u64 = 1000;
 
+/// Time between two listings.
+const EVERY: Duration = Duration::from_secs(600);
+
 /// Why there is no list: one of a few words, and a text.
 pub type Failure = (&'static str, String);
 
+/// A bucket that is listed now and then, and what came of that.
+pub struct Watched {
+    bucket: Bucket,
+    /// Time between two listings.
+    every: Duration,
+    /// The last whole listing.
+    pub last: Option<Found>,
+    /// Why the last attempt failed.
+    pub failure: Option<Failure>,
+}
+
+impl Watched {
+    /// Reads the keys of the bucket, and under `every` the time between two listings. One collection
+    /// may take `timeout`.
+    pub fn read(section: &Section<'_>, every: &str, timeout: Duration) -> Self {
+        Watched {
+            bucket: Bucket::read(section, timeout),
+            every: section.or(every, EVERY),
+            last: None,
+            failure: None,
+        }
+    }
+
+    /// Lists the bucket where that is due, or goes on with it. What failed is tried again at once,
+    /// from the beginning.
+    pub async fn look(&mut self, deadline: Deadline) {
+        let is_due = self
+            .last
+            .as_ref()
+            .is_none_or(|last| last.ended.elapsed() >= self.every);
+        if is_due || self.failure.is_some() || self.bucket.walk.is_some() {
+            match self.bucket.list(deadline).await {
+                Ok(found) => {
+                    self.failure = None;
+                    self.last = found.or(self.last.take());
+                }
+                Err(failure) => (self.failure, self.last) = (Some(failure), None),
+            }
+        }
+    }
+
+    /// How the last attempt went.
+    pub fn outcome(&self) -> Result<(), CollectError> {
+        match &self.failure {
+            Some((_, message)) => Err(CollectError::new(message.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Where it is, without secrets.
+    pub fn address(&self) -> String {
+        self.bucket.address()
+    }
+}
+
 /// A bucket, or what lies under a prefix of it.
-pub struct Bucket {
+struct Bucket {
     client: Client,
     url: Url,
     bucket: String,
@@ -58,15 +117,8 @@ pub struct Found {
 
 impl Bucket {
     /// Reads its keys and records their mistakes. One collection may take `timeout`.
-    pub fn read(section: &Section<'_>, timeout: Duration) -> Self {
-        let client = Client::build(&HttpConfig::read(section)).unwrap_or_else(|error| {
-            section.error(
-                "tls_config",
-                error.to_string(),
-                "check the HTTP settings of this server",
-            );
-            Client::plain()
-        });
+    fn read(section: &Section<'_>, timeout: Duration) -> Self {
+        let client = Client::or_plain(Client::build(&HttpConfig::read(section)), section);
         let url = section.get::<Url>("url").unwrap_or_else(|| {
             section.error("url", "key \"url\" is missing", "add url: http://HOST:9000");
             Url::parse("http://127.0.0.1:9000").expect("a URL")
@@ -101,7 +153,7 @@ impl Bucket {
     }
 
     /// Where it is, without secrets.
-    pub fn address(&self) -> String {
+    fn address(&self) -> String {
         let mut url = self.url.clone();
         let _no_host = url.set_username("");
         let _no_host = url.set_password(None);
@@ -109,14 +161,9 @@ impl Bucket {
         url.to_string()
     }
 
-    /// Whether a listing is under way.
-    pub fn is_under_way(&self) -> bool {
-        self.walk.is_some()
-    }
-
     /// Asks for pages until the last one, the bound or the deadline; none where the listing goes on in
     /// the next collection. What failed begins anew.
-    pub async fn list(&mut self, deadline: Deadline) -> Result<Option<Found>, Failure> {
+    async fn list(&mut self, deadline: Deadline) -> Result<Option<Found>, Failure> {
         let mut walk = self.walk.take().unwrap_or_else(|| Walk {
             sums: Sums::default(),
             token: None,

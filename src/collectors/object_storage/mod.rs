@@ -20,7 +20,7 @@ use crate::model::Batch;
 use crate::model::MetricKind::Gauge;
 
 use super::{CollectError, Collector, CollectorKind, Target};
-pub(super) use bucket::{Bucket, Failure, Found};
+pub(super) use bucket::{Found, Watched};
 
 /// The collector `object_storage`.
 pub const KIND: CollectorKind = CollectorKind {
@@ -50,50 +50,27 @@ metrics! {
 
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     Box::new(ObjectStorage {
-        bucket: Bucket::read(section, target.timeout),
-        every: section.or("every", Duration::from_secs(600)),
+        bucket: Watched::read(section, "every", target.timeout),
         max_size: section.get::<ByteSize>("max_size").map(|size| size.0),
         max_age: section.get("max_age"),
         target: target.clone(),
-        last: None,
-        failure: None,
     })
 }
 
 struct ObjectStorage {
-    bucket: Bucket,
-    every: Duration,
+    bucket: Watched,
     max_size: Option<u64>,
     max_age: Option<Duration>,
     target: Target,
-    /// The last whole listing.
-    last: Option<Found>,
-    failure: Option<Failure>,
 }
 
 impl Collector for ObjectStorage {
     fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>> {
         async move {
             let deadline = Deadline::now() + self.target.timeout.mul_f64(WAITING);
-            let is_due = self
-                .last
-                .as_ref()
-                .is_none_or(|last| last.ended.elapsed() >= self.every);
-            // What failed is tried again at once, from the beginning.
-            if is_due || self.failure.is_some() || self.bucket.is_under_way() {
-                match self.bucket.list(deadline).await {
-                    Ok(found) => {
-                        self.failure = None;
-                        self.last = found.or(self.last.take());
-                    }
-                    Err(failure) => (self.failure, self.last) = (Some(failure), None),
-                }
-            }
+            self.bucket.look(deadline).await;
             self.show(batch);
-            match &self.failure {
-                Some((_, message)) => Err(CollectError::new(message.clone())),
-                None => Ok(()),
-            }
+            self.bucket.outcome()
         }
         .boxed()
     }
@@ -114,12 +91,12 @@ impl ObjectStorage {
                 .into_iter()
                 .for_each(|limit| batch.push(desc, &[], limit));
         }
-        let is_up = self.failure.is_none();
+        let is_up = self.bucket.failure.is_none();
         batch.push(&UP, &[], f64::from(u8::from(is_up)));
-        if let Some((reason, message)) = &self.failure {
+        if let Some((reason, message)) = &self.bucket.failure {
             batch.push(&FAILURE, &[("reason", reason), ("message", message)], 1.0);
         }
-        let Some(last) = &self.last else {
+        let Some(last) = &self.bucket.last else {
             return;
         };
         let sums = &last.sums;
